@@ -1,0 +1,57 @@
+package wire_test
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/netra-systems/switchboard/wire"
+)
+
+func ExampleParse() {
+	env, err := wire.Parse([]byte(`{"type":"chat","message_id":"m-1","payload":{"text":"Hi"}}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var body struct{ Text string }
+	if err := env.Decode(&body); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(env.Type, env.ID, body.Text)
+
+	_, err = wire.Parse([]byte(`{"type":"chat","type":"ping"}`))
+	if refused, ok := errors.AsType[*wire.ParseError](err); ok {
+		fmt.Println(refused.Code, refused.Field)
+	}
+	// Output:
+	// chat m-1 Hi
+	// INVALID_JSON type
+}
+
+func ExampleAppendPlaced() {
+	body, err := wire.Append(nil, wire.Envelope{Type: "note", ID: "note-1", Payload: []byte(`{"n":1}`)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	topic := wire.Topic{Tenant: "acme", Kind: wire.KindUser, ID: "alice"}
+	fmt.Printf("%s\n", wire.AppendPlaced(nil, topic, 42, body))
+	// Output: {"topic":"user/alice","offset":42,"type":"note","message_id":"note-1","payload":{"n":1}}
+}
+
+func ExampleParsePosition() {
+	p, err := wire.ParsePosition("a1Fq:42")
+	fmt.Println(p.Epoch, p.Offset, err)
+	// Output: a1Fq 42 <nil>
+}
+
+func ExampleTypes() {
+	for info := range wire.Types() {
+		if info.RunEvent {
+			fmt.Println(info.Type)
+			break
+		}
+	}
+	// Output: agent_started
+}
