@@ -1,0 +1,142 @@
+package hub
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+)
+
+// arena keeps small byte strings (addresses, owners' blobs) in large chunks, so
+// that a million of them are no work for the garbage collector. A block is
+// named by a number of 32 bits: four say its size class, the rest which one.
+//
+// A block never changes between put and drop; who may read it is whoever keeps
+// it from being dropped, which is the lock of the record that names it.
+type arena struct {
+	mu      sync.Mutex // guards allocation
+	classes [arenaClasses]arenaClass
+}
+
+type arenaClass struct {
+	chunks atomic.Pointer[[][]byte] // replaced when it grows
+	free   []uint32                 // guarded by arena.mu
+	next   uint32                   // guarded by arena.mu; 0 before the first
+}
+
+const (
+	arenaClasses = 9
+	arenaMin     = 32 // bytes of the smallest class; each is twice the one before
+	arenaChunk   = 16 << 10
+	arenaMax     = arenaMin<<(arenaClasses-1) - arenaLen // bytes a block can hold
+	arenaLen     = 2                                     // bytes in front of a block for its length
+)
+
+// put copies b into the arena and returns its name, or 0 for no bytes and for
+// more than arenaMax.
+func (a *arena) put(b []byte) uint32 {
+	if len(b) == 0 || len(b) > arenaMax {
+		return 0
+	}
+	class, size := 0, arenaMin
+	for size < len(b)+arenaLen {
+		class, size = class+1, size*2
+	}
+	a.mu.Lock()
+	c := &a.classes[class]
+	var i uint32
+	if n := len(c.free); n > 0 {
+		i = c.free[n-1]
+		c.free = c.free[:n-1]
+	} else {
+		c.next = max(c.next, 1)
+		i = c.next
+		c.next++
+		c.grow(i, size)
+	}
+	block := c.block(i, size)
+	a.mu.Unlock()
+	binary.LittleEndian.PutUint16(block, uint16(len(b)))
+	copy(block[arenaLen:], b)
+	return uint32(class)<<28 | i
+}
+
+// get returns the bytes named ref. They are the arena's own: copy what is kept.
+func (a *arena) get(ref uint32) []byte {
+	if ref == 0 {
+		return nil
+	}
+	class := ref >> 28
+	block := a.classes[class].block(ref&(1<<28-1), arenaMin<<class)
+	return block[arenaLen : arenaLen+int(binary.LittleEndian.Uint16(block))]
+}
+
+// drop gives a block back.
+func (a *arena) drop(ref uint32) {
+	if ref == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := &a.classes[ref>>28]
+	c.free = append(c.free, ref&(1<<28-1))
+}
+
+// grow makes room for block i. The caller holds arena.mu.
+func (c *arenaClass) grow(i uint32, size int) {
+	var old [][]byte
+	if p := c.chunks.Load(); p != nil {
+		old = *p
+	}
+	if int(i)/(arenaChunk/size) < len(old) {
+		return
+	}
+	grown := make([][]byte, len(old)+1)
+	copy(grown, old)
+	grown[len(old)] = make([]byte, arenaChunk)
+	c.chunks.Store(&grown)
+}
+
+func (c *arenaClass) block(i uint32, size int) []byte {
+	per := uint32(arenaChunk / size)
+	at := int(i%per) * size
+	return (*c.chunks.Load())[i/per][at : at+size : at+size]
+}
+
+// names gives short strings that recur (tenants, epochs) a number each, for
+// good: there are few of them. Number 0 is the empty string.
+type names struct {
+	list atomic.Pointer[[]string] // replaced when it grows
+
+	mu sync.Mutex        // guards numbers and the replacing of list
+	of map[string]uint32 // made on first use
+}
+
+func (n *names) number(s string) uint32 {
+	if s == "" {
+		return 0
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i, ok := n.of[s]; ok {
+		return i
+	}
+	if n.of == nil {
+		n.of = make(map[string]uint32)
+	}
+	list := []string{""}
+	if p := n.list.Load(); p != nil {
+		list = *p
+	}
+	i := uint32(len(list))
+	grown := append(list[:i:i], s)
+	n.of[s] = i
+	n.list.Store(&grown)
+	return i
+}
+
+func (n *names) name(i uint32) string {
+	if i == 0 {
+		return ""
+	}
+	return (*n.list.Load())[i]
+}

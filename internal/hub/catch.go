@@ -1,0 +1,366 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+const (
+	catchWorkers = 4
+	catchLimit   = 256                    // entries read at once
+	catchRetry   = 250 * time.Millisecond // after a log could not be read
+)
+
+// logFrom is a place in a log where somebody wants to read on.
+type logFrom struct {
+	key Key
+	pos wire.Position
+}
+
+// wanted is a connection that wants to read on.
+type wanted struct {
+	conn Handle
+	from logFrom
+}
+
+// catcher reads logs for cursors that are behind their window, and for topics
+// that missed entries. Cursors at the same place share one reading.
+type catcher struct {
+	wake chan struct{} // a token per job; closed at the end
+
+	mu      sync.Mutex // guards the fields below
+	waiting map[logFrom][]Handle
+	jobs    []job // first in first out
+	closed  bool
+}
+
+// job is one reading: for cursors at from, or for a topic.
+type job struct {
+	from  logFrom
+	topic Topic // not 0: sync it
+}
+
+func (c *catcher) init() {
+	c.wake = make(chan struct{}, catchWorkers)
+	c.waiting = make(map[logFrom][]Handle)
+}
+
+func (c *catcher) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.jobs = nil
+}
+
+func (c *catcher) add(j job) {
+	c.mu.Lock()
+	if !c.closed {
+		c.jobs = append(c.jobs, j)
+	}
+	c.mu.Unlock()
+	c.poke()
+}
+
+func (c *catcher) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default: // as many tokens as workers: each looks until nothing is left
+	}
+}
+
+// want asks for a reading at w.from, or joins one that waits.
+func (c *catcher) want(w wanted) {
+	c.mu.Lock()
+	list, ok := c.waiting[w.from]
+	c.waiting[w.from] = append(list, w.conn)
+	if !ok && !c.closed {
+		c.jobs = append(c.jobs, job{from: w.from})
+	}
+	c.mu.Unlock()
+	if !ok {
+		c.poke()
+	}
+}
+
+func (c *catcher) sync(t Topic) { c.add(job{topic: t}) }
+
+func (c *catcher) next() (j job, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.jobs) == 0 {
+		c.jobs = nil
+		return j, false
+	}
+	j = c.jobs[0]
+	c.jobs = c.jobs[1:]
+	return j, true
+}
+
+// take returns who waits for a reading; who comes later needs another.
+func (c *catcher) take(from logFrom) []Handle {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.waiting[from]
+	delete(c.waiting, from)
+	return list
+}
+
+func (h *Hub) catchLoop() {
+	s := new(scratch)
+	for {
+		j, ok := h.catch.next()
+		if !ok {
+			select {
+			case <-h.ctx.Done():
+				return
+			case <-h.catch.wake:
+			}
+			continue
+		}
+		if j.topic != 0 {
+			h.syncTopic(j.topic)
+		} else {
+			h.catchUp(s, j.from)
+		}
+	}
+}
+
+// read reads a log, again and again if it cannot be reached: whoever waits for
+// it has no other way on.
+func (h *Hub) read(from logFrom) (Batch, bool) {
+	for {
+		b, err := h.cfg.Source.Since(h.ctx, from.key, from.pos, catchLimit)
+		if err == nil {
+			return b, true
+		}
+		if h.ctx.Err() != nil || errors.Is(err, context.Canceled) {
+			return b, false
+		}
+		h.count.readErrors.Add(1)
+		h.log.LogAttrs(h.ctx, slog.LevelWarn, "log not read", slog.Any("err", err))
+		timer := time.NewTimer(catchRetry)
+		select {
+		case <-h.ctx.Done():
+			timer.Stop()
+			return b, false
+		case <-timer.C:
+		}
+	}
+}
+
+// syncTopic reads what a topic has missed.
+func (h *Hub) syncTopic(t Topic) {
+	for {
+		rec := h.topicOf(t)
+		if rec == nil {
+			return
+		}
+		from := logFrom{rec.key, h.headOf(rec)}
+		rec.mu.Unlock()
+		b, ok := h.read(from)
+		if !ok || h.synced(t, from.pos, &b) {
+			return
+		}
+	}
+}
+
+// catchUp reads the log once for all cursors at the same place and writes it
+// to each as far as its socket takes it. A cursor that does not get to the end
+// of what was read asks again from where it stands.
+func (h *Hub) catchUp(s *scratch, from logFrom) {
+	h.count.catchUps.Add(1)
+	b, ok := h.read(from)
+	if !ok {
+		return
+	}
+	h.moveOn(from, b.Head)
+	list := caught{from: from, batch: &b, epoch: h.epochs.number(b.Head.Epoch)}
+	if b.Gap {
+		list.gap, list.after = gapFrame(h.topicName(from.key), from.pos, &b)
+	}
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		list.kept = append(list.kept, kept{e.Pos.Offset, e.Frame, e.Except})
+	}
+	for _, c := range h.catch.take(from) {
+		h.hand(s, c, &list)
+	}
+}
+
+// moveOn tells a topic that its log is in another epoch than a cursor that
+// read it, unless the topic knows more than that.
+func (h *Hub) moveOn(from logFrom, head wire.Position) {
+	if from.pos.Epoch == head.Epoch {
+		return
+	}
+	slot, rec := h.topicAt(from.key)
+	if rec == nil {
+		return
+	}
+	defer rec.mu.Unlock()
+	if rec.flags&topicLive != 0 && h.epochs.name(rec.epoch.Load()) == from.pos.Epoch {
+		h.heard(slot, rec, head)
+	}
+}
+
+func (h *Hub) topicName(key Key) string {
+	_, rec := h.topicAt(key)
+	if rec == nil {
+		return ""
+	}
+	defer rec.mu.Unlock()
+	return h.addressOf(rec).String()
+}
+
+// caught is what was read at a place.
+type caught struct {
+	from  logFrom
+	batch *Batch
+	epoch uint32
+	gap   []byte // frame to write first, nil: nothing is missing
+	after uint64 // offset of a cursor that was told the gap
+	kept  []kept
+}
+
+// gapFrame tells a client what is gone: all in (from, to]. Delivery goes on
+// after to.
+func gapFrame(topic string, from wire.Position, b *Batch) (frame []byte, to uint64) {
+	to = b.Head.Offset
+	if len(b.Entries) > 0 {
+		to = b.Entries[0].Pos.Offset - 1
+	}
+	gap := wire.Gap{Topic: topic, From: from, To: wire.Position{Epoch: b.Head.Epoch, Offset: to}, Reason: wire.ReasonExpired, Count: b.Lost}
+	if from.Epoch != b.Head.Epoch {
+		gap.Reason, gap.Count = wire.ReasonEpochChanged, 0
+		gap.Epoch, gap.NewEpoch = from.Epoch, b.Head.Epoch
+		gap.To.Offset = 0
+	}
+	payload, err := wire.Marshal(gap)
+	if err != nil {
+		return nil, to
+	}
+	body, err := wire.Append(nil, wire.Envelope{Type: wire.GapType, Timestamp: float64(time.Now().UnixMilli()) / 1000, Payload: payload})
+	if err != nil {
+		return nil, to
+	}
+	return ws.AppendFrame(nil, ws.OpText, body), to
+}
+
+// hand writes what was read to one connection, if its cursor still stands
+// where the reading began.
+func (h *Hub) hand(s *scratch, c Handle, list *caught) {
+	rec := h.lock(c)
+	if rec == nil {
+		return
+	}
+	slot := c.slot()
+	topicSlot := h.index.find(list.from.key)
+	at := h.cursorOf(rec, topicSlot)
+	if topicSlot == 0 || at == nil || at.flags&cursorCatching == 0 ||
+		at.offset != list.from.pos.Offset || h.epochs.name(at.epoch) != list.from.pos.Epoch {
+		h.unlock(rec, slot)
+		return
+	}
+	at.flags &^= cursorCatching
+	if rec.flags&(connBlocked|connClosing|connHeld|connReading) == connReading {
+		h.write(s, rec, slot, h.number(rec, topicSlot), at, list)
+	}
+	rec.wake.Store(1)
+	h.unlock(rec, slot)
+	h.settle(s)
+}
+
+// number is what gatherTopics calls the cursor of a topic.
+func (h *Hub) number(rec *conn, topicSlot uint32) int {
+	switch topicSlot {
+	case rec.user:
+		return 0
+	case rec.all:
+		return 1
+	case rec.room.topic:
+		return 2
+	}
+	for i, f := range h.more.at(rec.more).list {
+		if f.topic == topicSlot {
+			return 3 + i
+		}
+	}
+	return -1
+}
+
+// write moves a cursor through what was read, turn by turn, until the socket
+// takes no more. The caller holds rec.mu.
+func (h *Hub) write(s *scratch, rec *conn, slot uint32, which int, at *cursor, list *caught) {
+	todo := list.kept
+	gap := list.gap
+	for {
+		s.reset()
+		h.gatherExtra(s, rec)
+		if gap != nil {
+			s.add(gap, which, list.after)
+		} else if at.epoch != list.epoch {
+			at.epoch, at.offset = list.epoch, list.after
+		}
+		for len(todo) > 0 && todo[0].offset <= at.offset && gap == nil {
+			todo = todo[1:]
+		}
+		s.take(rec.session, which, at, todo)
+		if len(s.bufs) == 0 {
+			break
+		}
+		n, blocked, err := h.engine.Write(rec.sock, s.bufs)
+		if err != nil {
+			s.dead = append(s.dead, h.kill(rec, slot, lost(err)))
+			return
+		}
+		begun := s.begun(n)
+		if gap != nil && begun > s.first(which) {
+			at.epoch = list.epoch
+			h.count.gaps.Add(1)
+			gap = nil
+		}
+		h.advance(s, rec, n)
+		if blocked {
+			rec.flags |= connBlocked
+			rec.blocked = h.tick()
+			h.count.blocked.Add(1)
+			s.reset()
+			return
+		}
+		if gap != nil {
+			break
+		}
+	}
+	s.reset()
+	if len(list.kept) == 0 && list.batch.Head.Offset > at.offset && at.epoch == list.epoch {
+		at.offset = list.batch.Head.Offset // nothing is kept up to the head
+	}
+}
+
+// begun counts the buffers of the turn that were written at least in part.
+func (s *scratch) begun(n int) int {
+	written := 0
+	for i, buf := range s.bufs {
+		if written >= n {
+			return i
+		}
+		written += len(buf)
+	}
+	return len(s.bufs)
+}
+
+// first is the index of the first buffer that moves a cursor.
+func (s *scratch) first(which int) int {
+	for i, m := range s.marks {
+		if m.which == which {
+			return i
+		}
+	}
+	return len(s.marks)
+}

@@ -1,0 +1,375 @@
+package hub
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// conn is the record of a connection. It holds no pointer.
+type conn struct {
+	mu   sync.Mutex    // the right to write to the socket; guards all fields but those said otherwise
+	wake atomic.Uint32 // something may be pending; set before the lock is tried, cleared before one looks
+
+	gen    uint32
+	sock   ws.Socket
+	flags  uint16
+	missed uint16 // pings in a row without an answer
+	random uint32 // makes ids unguessable
+
+	session    Session
+	user, all  uint32 // topics; constant while the generation lives
+	next, prev uint32 // neighbours among the user's connections; guarded by the user topic's lock
+	extra      uint32 // what has not been written, 0: nothing
+	more       uint32 // cursors of rooms beyond the first, 0: none
+	info       uint32 // arena block
+
+	userAt, allAt cursor
+	room          follow // the first room; most connections have no more
+
+	opened  uint32        // tick
+	seen    atomic.Uint32 // tick of the last frame that came in
+	pinged  uint32        // tick of a ping without an answer, 0: none
+	pingAt  uint32        // the same in microseconds, for the round trip
+	rtt     uint32        // microseconds, 0: none yet
+	blocked uint32        // tick since when the socket takes nothing, while connBlocked
+	heldAt  uint32        // tick since when it is held, while connHeld
+	budget  uint32        // tick at which the message allowance is full again
+
+	received atomic.Uint32
+	errors   atomic.Uint32
+	sent     uint32
+}
+
+// cursor is a position in a topic: everything up to it has been written.
+type cursor struct {
+	offset uint64
+	epoch  uint32
+	flags  uint32
+}
+
+// cursorCatching: a reader of the log is on its way for this cursor.
+const cursorCatching = 1
+
+// follow is a cursor in a room's topic. tag is what the room's list of
+// followers holds too; an item of that list whose tag no connection has is dead.
+type follow struct {
+	topic uint32 // 0: none
+	tag   uint32
+	at    cursor
+}
+
+// moreRooms holds cursors beyond the first room.
+type moreRooms struct{ list []follow }
+
+// extra is what a connection has beside its cursors: it exists while something
+// is unwritten, or when the connection ends.
+type extra struct {
+	rest    []byte   // of a frame that was begun: nothing else may be written before it
+	control [][]byte // whole frames, written before those of topics
+	bytes   int      // of control
+	close   []byte   // the close frame, written last
+	end     End
+}
+
+// Flags of a connection. All are false in an unused record but connDead.
+const (
+	connHeld       = 1 << iota // no topic is delivered
+	connReading                // Start was called
+	connBlocked                // the engine will call Writable
+	connPaused                 // not read, because too many answers wait
+	connDraining               // ends once nothing is pending
+	connClosing                // only what stands in extra is written
+	connCloseSent              // the close frame went out, or was taken by the engine
+	connPeerClosed             // the peer has said that it is done, or is gone
+	connDead                   // released
+)
+
+// lock returns the locked record that c names, or nil. End with unlock.
+func (h *Hub) lock(c Handle) *conn {
+	if c.gen() == 0 || !h.conns.has(c.slot()) {
+		return nil
+	}
+	rec := h.conns.at(c.slot())
+	rec.mu.Lock()
+	if rec.gen != c.gen() && !mutantGeneration || rec.flags&connDead != 0 {
+		h.unlock(rec, c.slot())
+		return nil
+	}
+	return rec
+}
+
+// unlock gives up the right to write. Who marked the record meanwhile and
+// found it locked relies on this look at the mark.
+func (h *Hub) unlock(rec *conn, slot uint32) {
+	rec.mu.Unlock()
+	if rec.wake.Load() != 0 {
+		h.wake(slot)
+	}
+}
+
+// Open registers a connection. It is held: nothing is read from it and no
+// topic is delivered until [Hub.Start]; what is sent waits for it. After ErrLimit, ErrUserLimit and ErrClosed o.Conn is still the caller's.
+func (h *Hub) Open(o Opening) (Handle, error) {
+	if h.ctx.Err() != nil {
+		h.Release(o.User)
+		h.Release(o.All)
+		return 0, ErrClosed
+	}
+	if n := h.live.Add(1); h.cfg.MaxConns > 0 && n > int64(h.cfg.MaxConns) {
+		h.live.Add(-1)
+		h.Release(o.User)
+		h.Release(o.All)
+		return 0, ErrLimit
+	}
+	slot := h.conns.get()
+	rec := h.conns.at(slot)
+	rec.mu.Lock()
+	h.fill(rec, &o)
+	err := h.join(slot, rec)
+	if err == nil {
+		if rec.sock, err = h.engine.Attach(o.Conn, o.Buffered); err != nil {
+			h.part(slot, rec)
+		}
+	}
+	if err != nil {
+		rec.gen++
+		rec.flags = connDead
+		info := rec.info
+		h.unlock(rec, slot)
+		h.arena.drop(info)
+		h.conns.put(slot)
+		h.live.Add(-1)
+		h.Release(o.User)
+		h.Release(o.All)
+		return 0, err
+	}
+	c := handle(slot, rec.gen)
+	h.count.opened.Add(1)
+	h.unlock(rec, slot)
+	return c, nil
+}
+
+// fill makes rec the record of a new connection. The caller holds rec.mu.
+func (h *Hub) fill(rec *conn, o *Opening) {
+	now := h.tick()
+	rec.gen++
+	rec.flags, rec.missed, rec.random = connHeld, 0, rand.Uint32()
+	rec.session, rec.info = o.Session, h.arena.put(o.Info)
+	rec.user, rec.all, rec.extra, rec.more = o.User.slot(), o.All.slot(), 0, 0
+	rec.userAt, rec.allAt = h.cursorAt(o.UserFrom), h.cursorAt(o.AllFrom)
+	rec.room = follow{}
+	rec.opened, rec.heldAt, rec.budget = now, now, now
+	rec.pinged, rec.rtt, rec.blocked, rec.sent = 0, 0, 0, 0
+	rec.seen.Store(now)
+	rec.received.Store(0)
+	rec.errors.Store(0)
+}
+
+func (h *Hub) cursorAt(p wire.Position) cursor {
+	return cursor{offset: p.Offset, epoch: h.epochs.number(p.Epoch)}
+}
+
+// join puts a connection among its user's, unless they are too many, and among
+// the followers of all. The caller holds rec.mu.
+func (h *Hub) join(slot uint32, rec *conn) error {
+	user := h.topics.at(rec.user)
+	user.mu.Lock()
+	if h.cfg.MaxPerUser > 0 && int(user.count) >= h.cfg.MaxPerUser {
+		user.mu.Unlock()
+		return ErrUserLimit
+	}
+	rec.next, rec.prev = user.first, 0
+	if user.first != 0 {
+		h.conns.at(user.first).prev = slot
+	}
+	user.first = slot
+	user.count++
+	if user.count == 1 {
+		h.count.users.Add(1)
+	}
+	user.mu.Unlock()
+	all := h.topics.at(rec.all)
+	all.mu.Lock()
+	all.count++
+	h.fanOf(rec.all, all)
+	all.mu.Unlock()
+	return nil
+}
+
+// part undoes join.
+func (h *Hub) part(slot uint32, rec *conn) {
+	user := h.topics.at(rec.user)
+	user.mu.Lock()
+	if rec.prev != 0 {
+		h.conns.at(rec.prev).next = rec.next
+	} else {
+		user.first = rec.next
+	}
+	if rec.next != 0 {
+		h.conns.at(rec.next).prev = rec.prev
+	}
+	user.count--
+	if user.count == 0 {
+		h.count.users.Add(-1)
+		h.dropWindow(user)
+	}
+	user.mu.Unlock()
+	all := h.topics.at(rec.all)
+	all.mu.Lock()
+	all.count--
+	all.mu.Unlock()
+}
+
+// Start begins reading. Unless held, topics are delivered from the cursors on.
+func (h *Hub) Start(c Handle, held bool) error {
+	rec := h.lock(c)
+	if rec == nil {
+		return ErrGone
+	}
+	if rec.flags&connReading == 0 {
+		rec.flags |= connReading
+		h.engine.Start(rec.sock, uint64(c))
+	}
+	if !held {
+		rec.flags &^= connHeld
+	}
+	rec.wake.Store(1)
+	h.unlock(rec, c.slot())
+	return nil
+}
+
+// Unhold ends the hold and reports whether there was one.
+func (h *Hub) Unhold(c Handle) bool {
+	rec := h.lock(c)
+	if rec == nil {
+		return false
+	}
+	held := rec.flags&connHeld != 0
+	rec.flags &^= connHeld
+	rec.wake.Store(1)
+	h.unlock(rec, c.slot())
+	return held
+}
+
+// Send queues a control frame, which is written before all messages of
+// topics; frame must not change any more. An answer is always taken: when more
+// than Config.ControlBytes wait, c is not read until they are written, so that
+// no more questions come. What is optional is refused instead, with ErrFull.
+func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
+	rec := h.lock(c)
+	if rec == nil {
+		return ErrGone
+	}
+	defer h.unlock(rec, c.slot())
+	if rec.flags&(connClosing|connCloseSent) != 0 {
+		return ErrGone
+	}
+	x := h.extraOf(rec)
+	if optional && x.bytes+len(frame) > h.cfg.ControlBytes {
+		h.count.refused.Add(1)
+		return ErrFull
+	}
+	x.control = append(x.control, frame)
+	x.bytes += len(frame)
+	rec.sent++
+	if x.bytes > h.cfg.ControlBytes && rec.flags&connPaused == 0 {
+		rec.flags |= connPaused
+		h.engine.Pause(rec.sock)
+	}
+	rec.wake.Store(1)
+	return nil
+}
+
+// extraOf returns rec's extra, made if need be. The caller holds rec.mu.
+func (h *Hub) extraOf(rec *conn) *extra {
+	if rec.extra == 0 {
+		rec.extra = h.extras.get()
+	}
+	return h.extras.at(rec.extra)
+}
+
+// dropExtra gives rec's extra back. The caller holds rec.mu.
+func (h *Hub) dropExtra(rec *conn) {
+	if rec.extra == 0 {
+		return
+	}
+	x := h.extras.at(rec.extra)
+	clear(x.control)
+	control := x.control[:0]
+	if cap(control) > 8 {
+		control = nil
+	}
+	*x = extra{control: control}
+	h.extras.put(rec.extra)
+	rec.extra = 0
+}
+
+const connPrefix = "conn_"
+
+// ID is the name of c for the outside: slot, generation and a random part, so
+// that it can be found without an index and not be guessed. It is "" for a
+// connection that is gone.
+func (h *Hub) ID(c Handle) string {
+	rec := h.lock(c)
+	if rec == nil {
+		return ""
+	}
+	defer h.unlock(rec, c.slot())
+	return rec.id(c.slot())
+}
+
+func (rec *conn) id(slot uint32) string {
+	var b [12]byte
+	binary.BigEndian.PutUint32(b[0:], rec.random)
+	binary.BigEndian.PutUint32(b[4:], slot)
+	binary.BigEndian.PutUint32(b[8:], rec.gen)
+	return connPrefix + hex.EncodeToString(b[:])
+}
+
+// Find returns the connection with an id.
+func (h *Hub) Find(id string) (Handle, bool) {
+	digits, ok := strings.CutPrefix(id, connPrefix)
+	var b [12]byte
+	if !ok || len(digits) != 2*len(b) {
+		return 0, false
+	}
+	if _, err := hex.Decode(b[:], []byte(digits)); err != nil {
+		return 0, false
+	}
+	c := handle(binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]))
+	rec := h.lock(c)
+	if rec == nil {
+		return 0, false
+	}
+	defer h.unlock(rec, c.slot())
+	return c, rec.random == binary.BigEndian.Uint32(b[0:])
+}
+
+// Info returns a copy of the owner's blob.
+func (h *Hub) Info(c Handle) ([]byte, bool) {
+	rec := h.lock(c)
+	if rec == nil {
+		return nil, false
+	}
+	defer h.unlock(rec, c.slot())
+	return append([]byte(nil), h.arena.get(rec.info)...), true
+}
+
+// SetInfo replaces the owner's blob.
+func (h *Hub) SetInfo(c Handle, info []byte) error {
+	rec := h.lock(c)
+	if rec == nil {
+		return ErrGone
+	}
+	defer h.unlock(rec, c.slot())
+	h.arena.drop(rec.info)
+	rec.info = h.arena.put(info)
+	return nil
+}

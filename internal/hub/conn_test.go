@@ -1,0 +1,282 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+func TestStaleHandlesAreGoneAlsoWhenTheSlotIsReused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		id := r.hub.ID(a.h)
+		r.engine.sink.Closed(uint64(a.h), nil)
+		synctest.Wait()
+		b := r.open(user("b"))
+		if b.h.slot() != a.h.slot() {
+			t.Fatalf("slot %d was not reused, got %d", a.h.slot(), b.h.slot())
+		}
+		if err := r.hub.Send(a.h, text("secret"), false); !errors.Is(err, ErrGone) {
+			t.Errorf("Send: got %v, want ErrGone", err)
+		}
+		if err := r.hub.Close(a.h, 1000, "", false); !errors.Is(err, ErrGone) {
+			t.Errorf("Close: got %v, want ErrGone", err)
+		}
+		if _, ok := r.hub.Find(id); ok {
+			t.Error("Find finds an id whose connection is gone")
+		}
+		r.engine.sink.Message(uint64(a.h), ws.OpText, []byte("late"))
+		r.engine.sink.Writable(uint64(a.h))
+		r.engine.sink.Closed(uint64(a.h), nil)
+		synctest.Wait()
+		wantFrames(t, b.got.frames(), nil)
+		wantFrames(t, r.events, nil)
+		if _, ok := r.hub.View(b.h); !ok {
+			t.Error("a late event of the former owner closed the new one")
+		}
+	})
+}
+
+func TestIDFindsItsConnectionAndGuessesDoNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		id := r.hub.ID(a.h)
+		if c, ok := r.hub.Find(id); !ok || c != a.h {
+			t.Errorf("Find(%q): got %x %v, want %x", id, c, ok, a.h)
+		}
+		guess := []byte(id)
+		guess[len("conn_")] ^= 1
+		for _, bad := range []string{"", "conn_", string(guess), id + "00", "x" + id, strings.Repeat("f", 24), "conn_" + strings.Repeat("0", 24)} {
+			if _, ok := r.hub.Find(bad); ok {
+				t.Errorf("Find(%q) finds something", bad)
+			}
+		}
+	})
+}
+
+func TestLimitsAreHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config, _ *fakeEngine) { c.MaxConns, c.MaxPerUser, c.MaxRooms = 4, 3, 2 })
+		for range 3 {
+			r.open(user("a"))
+		}
+		if _, err := r.openHeld(user("a")); !errors.Is(err, ErrUserLimit) {
+			t.Errorf("fourth of a user: got %v, want ErrUserLimit", err)
+		}
+		b := r.open(user("b"))
+		if _, err := r.openHeld(user("c")); !errors.Is(err, ErrLimit) {
+			t.Errorf("fifth of all: got %v, want ErrLimit", err)
+		}
+		b.join(room("1"))
+		b.join(room("2"))
+		b.join(room("2"))
+		if err := r.hub.Follow(b.h, r.follow(room("3")), wire.Position{}); !errors.Is(err, ErrRoomLimit) {
+			t.Errorf("third room: got %v, want ErrRoomLimit", err)
+		}
+		r.engine.sink.Closed(uint64(b.h), nil)
+		synctest.Wait()
+		r.open(user("c"))
+	})
+}
+
+func TestTooManyAnswersPauseReadingAndRefuseWhatIsOptional(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config, e *fakeEngine) { e.room, c.ControlBytes = 1, 100 })
+		a := r.open(user("a"))
+		for i := range 10 {
+			if err := r.hub.Send(a.h, text(fmt.Sprint("answer number ", i)), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !r.engine.socket(a.socket()).paused {
+			t.Error("the socket is still read")
+		}
+		r.engine.sink.Ping(uint64(a.h), []byte("x"))
+		if err := r.hub.Send(a.h, text("optional"), true); !errors.Is(err, ErrFull) {
+			t.Errorf("optional: got %v, want ErrFull", err)
+		}
+		r.engine.room = 0
+		r.engine.drainAll()
+		synctest.Wait()
+		if r.engine.socket(a.socket()).paused {
+			t.Error("the socket is not read although all is written")
+		}
+		if n := len(a.got.frames()); n != 10 {
+			t.Errorf("got %d answers, want 10", n)
+		}
+		if n := r.hub.Stats().Refused; n != 2 {
+			t.Errorf("got %d refused, want the pong and the optional frame", n)
+		}
+	})
+}
+
+func TestCloseWritesTheCodeLastAndWaitsForTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		_ = r.hub.Send(a.h, text("answer"), false)
+		_ = r.hub.Close(a.h, 4002, "revoked", false)
+		_ = r.hub.Close(a.h, 1000, "again", false)
+		r.publish(user("a"))
+		if err := r.hub.Send(a.h, text("late"), false); !errors.Is(err, ErrGone) {
+			t.Errorf("Send after Close: got %v, want ErrGone", err)
+		}
+		synctest.Wait()
+		wantFrames(t, a.got.frames(), []string{"answer", "close 4002 revoked"})
+		if _, ended := r.end(a.h); ended {
+			t.Error("gone before the client has answered")
+		}
+		r.engine.sink.Closed(uint64(a.h), &ws.CloseError{Code: 4002, Remote: true})
+		synctest.Wait()
+		if end, _ := r.end(a.h); end.Code != 4002 || end.Reason != "revoked" || end.Remote {
+			t.Errorf("got %+v, want our own 4002", end)
+		}
+	})
+}
+
+func TestAClientThatNeverAnswersACloseIsGoneAfterTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *Config, e *fakeEngine) { e.room = 1 })
+		a, b := r.open(user("a")), r.open(user("b"))
+		r.publish(user("a"))
+		_ = r.hub.Close(a.h, 1001, "", true)
+		time.Sleep(2 * time.Second)
+		_ = r.hub.Close(b.h, 1001, "", false)
+		time.Sleep(3*time.Second + time.Millisecond)
+		if _, ended := r.end(a.h); !ended {
+			t.Error("a is still there after the grace")
+		}
+		if _, ended := r.end(b.h); ended {
+			t.Error("b is gone before its grace is over")
+		}
+		time.Sleep(2 * time.Second)
+		if _, ended := r.end(b.h); !ended {
+			t.Error("b is still there after the grace")
+		}
+	})
+}
+
+func TestADrainingCloseWritesWhatIsPendingFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config, e *fakeEngine) { e.room, c.WindowMessages = 1, 4 })
+		a := r.open(user("a"))
+		for range 50 { // more than the window holds: the rest is read from the log
+			r.publish(user("a"))
+		}
+		_ = r.hub.Close(a.h, 1012, "restarting", true)
+		for range 2000 {
+			synctest.Wait()
+			r.engine.drain(a.socket())
+		}
+		got := a.got.frames()
+		if got[len(got)-1] != "close 1012 restarting" {
+			t.Errorf("last frame is %q, want the close", got[len(got)-1])
+		}
+		wantFrames(t, a.of(user("a")), numbers("e1", 1, 50))
+	})
+}
+
+func TestTheClientsCloseIsEchoedAndEndsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		r.engine.sink.Closed(uint64(a.h), &ws.CloseError{Code: 1000, Reason: "bye", Remote: true})
+		synctest.Wait()
+		wantFrames(t, a.got.frames(), []string{"close 1000 bye"})
+		if end, ok := r.end(a.h); !ok || end.Code != 1000 || !end.Remote || string(end.Info) != "a" {
+			t.Errorf("got %+v %v, want the client's 1000", end, ok)
+		}
+	})
+}
+
+func TestAProtocolErrorIsExplainedBeforeTheClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		r.engine.sink.Closed(uint64(a.h), &ws.CloseError{Code: 1009, Reason: "too big"})
+		synctest.Wait()
+		wantFrames(t, a.got.frames(), []string{"failed", "close 1009 too big"})
+	})
+}
+
+func TestPingsArePongedAndRoundTripsMeasured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		r.engine.sink.Ping(uint64(a.h), []byte("hello"))
+		time.Sleep(time.Second)
+		var seen []Beat
+		sweep := func(v Verdict) {
+			for part := range 3 {
+				r.hub.Sweep(part, 3, func(_ Handle, b Beat) Verdict {
+					seen = append(seen, b)
+					return v
+				})
+			}
+		}
+		sweep(Ping)
+		time.Sleep(2 * time.Second)
+		sweep(Miss)
+		time.Sleep(300 * time.Millisecond)
+		r.engine.sink.Pong(uint64(a.h), nil)
+		sweep(Leave)
+		wantFrames(t, a.got.frames(), []string{"pong hello", "ping", "ping"})
+		want := []Beat{{Silent: time.Second}, {Silent: 3 * time.Second, PingAge: 2 * time.Second}, {}}
+		for i := range want {
+			if seen[i] != want[i] {
+				t.Errorf("beat %d: got %+v, want %+v", i, seen[i], want[i])
+			}
+		}
+		if v, _ := r.hub.View(a.h); v.RoundTrip != 300*time.Millisecond {
+			t.Errorf("got a round trip of %v, want 300ms", v.RoundTrip)
+		}
+		if s := r.hub.Stats(); s.Pings != 2 || s.Pongs != 1 || s.Missed != 1 {
+			t.Errorf("got %d pings, %d pongs, %d missed; want 2, 1, 1", s.Pings, s.Pongs, s.Missed)
+		}
+	})
+}
+
+func TestTheMessageAllowanceRefillsEvenly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		for i := range 120 {
+			if _, ok := r.hub.Allow(a.h, 120); !ok {
+				t.Fatalf("message %d of 120 was refused", i+1)
+			}
+		}
+		retry, ok := r.hub.Allow(a.h, 120)
+		if ok || retry != 500*time.Millisecond {
+			t.Errorf("message 121: got %v %v, want a refusal for 500ms", ok, retry)
+		}
+		time.Sleep(retry)
+		if _, ok := r.hub.Allow(a.h, 120); !ok {
+			t.Error("refused after the time that was told")
+		}
+	})
+}
+
+func TestShutdownEndsEveryConnectionAndMayBeRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a, b := r.open(user("a")), r.open(user("b"))
+		r.hub.Shutdown()
+		r.hub.Shutdown()
+		for _, c := range []*client{a, b} {
+			if end, ok := r.end(c.h); !ok || end.Code != wire.CloseGoingAway {
+				t.Errorf("got %+v %v, want 1001", end, ok)
+			}
+		}
+		if _, err := r.openHeld(user("c")); !errors.Is(err, ErrClosed) {
+			t.Errorf("Open after Shutdown: got %v, want ErrClosed", err)
+		}
+	})
+}

@@ -1,0 +1,6 @@
+//go:build mutant_drop
+
+// caught by: ./internal/hub
+package hub
+
+const mutantDrop = true

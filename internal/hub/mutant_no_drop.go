@@ -1,0 +1,5 @@
+//go:build !mutant_drop
+
+package hub
+
+const mutantDrop = false

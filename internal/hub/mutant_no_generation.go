@@ -1,0 +1,5 @@
+//go:build !mutant_generation
+
+package hub
+
+const mutantGeneration = false

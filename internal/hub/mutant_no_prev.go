@@ -1,0 +1,5 @@
+//go:build !mutant_prev
+
+package hub
+
+const mutantPrev = false

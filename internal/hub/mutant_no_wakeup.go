@@ -1,0 +1,5 @@
+//go:build !mutant_wakeup
+
+package hub
+
+const mutantWakeup = false

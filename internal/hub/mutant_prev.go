@@ -1,0 +1,6 @@
+//go:build mutant_prev
+
+// caught by: ./internal/hub
+package hub
+
+const mutantPrev = true

@@ -1,0 +1,6 @@
+//go:build mutant_wakeup
+
+// caught by: ./internal/hub
+package hub
+
+const mutantWakeup = true

@@ -1,0 +1,109 @@
+package hub
+
+import (
+	"errors"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// sink is the side of the hub that the engine sees. Tags are handles.
+type sink Hub
+
+// alive notes that something came in from a connection, and reports whether it
+// is one that still listens.
+func (h *Hub) alive(c Handle) (closing, ok bool) {
+	rec := h.lock(c)
+	if rec == nil {
+		return false, false
+	}
+	defer h.unlock(rec, c.slot())
+	rec.seen.Store(h.tick())
+	rec.missed = 0
+	return rec.flags&(connClosing|connDraining) != 0, true
+}
+
+// Message implements [ws.Sink]. What a connection sends after it was told to
+// end is not heard.
+func (s *sink) Message(tag uint64, _ ws.Opcode, payload []byte) {
+	h, c := (*Hub)(s), Handle(tag)
+	closing, ok := h.alive(c)
+	if !ok || closing {
+		return
+	}
+	h.conns.at(c.slot()).received.Add(1)
+	h.count.received.Add(1)
+	h.cfg.Events.Message(c, payload)
+}
+
+// Ping implements [ws.Sink].
+func (s *sink) Ping(tag uint64, payload []byte) {
+	h, c := (*Hub)(s), Handle(tag)
+	if _, ok := h.alive(c); ok {
+		// Optional: one who pings without reading is not owed every pong
+		// (RFC 6455 §5.5.3).
+		_ = h.Send(c, ws.AppendFrame(nil, ws.OpPong, payload), true)
+	}
+}
+
+// Pong implements [ws.Sink].
+func (s *sink) Pong(tag uint64, _ []byte) {
+	h, c := (*Hub)(s), Handle(tag)
+	if _, ok := h.alive(c); !ok {
+		return
+	}
+	h.count.pongs.Add(1)
+	rec := h.lock(c)
+	if rec == nil {
+		return
+	}
+	if rec.pinged != 0 {
+		rec.pinged = 0
+		rec.rtt = max(1, uint32(time.Since(h.start)/time.Microsecond)-rec.pingAt)
+		h.count.roundTrip(time.Duration(rec.rtt) * time.Microsecond)
+	}
+	h.unlock(rec, c.slot())
+}
+
+// Writable implements [ws.Sink].
+func (s *sink) Writable(tag uint64) {
+	h, c := (*Hub)(s), Handle(tag)
+	rec := h.lock(c)
+	if rec == nil {
+		return
+	}
+	rec.flags &^= connBlocked
+	rec.wake.Store(1)
+	h.unlock(rec, c.slot())
+}
+
+// Closed implements [ws.Sink]: reading ended.
+func (s *sink) Closed(tag uint64, err error) {
+	h, c := (*Hub)(s), Handle(tag)
+	var ce *ws.CloseError
+	if errors.As(err, &ce) && !ce.Remote {
+		h.cfg.Events.Failed(c, ce)
+		_ = h.Close(c, wire.CloseCode(ce.Code), ce.Reason, false)
+		return
+	}
+	rec := h.lock(c)
+	if rec == nil {
+		return
+	}
+	if ce == nil { // the socket is gone: nobody reads what is pending
+		end := lost(err)
+		if rec.extra != 0 && rec.flags&(connClosing|connDraining) != 0 {
+			end = h.extras.at(rec.extra).end
+		}
+		g := h.kill(rec, c.slot(), end)
+		h.unlock(rec, c.slot())
+		h.reaper.bury(g)
+		return
+	}
+	rec.flags |= connPeerClosed
+	end := End{Code: wire.CloseCode(ce.Code), Reason: ce.Reason, Remote: true}
+	h.closeLocked(rec, c, end, false)
+	rec.wake.Store(1)
+	h.unlock(rec, c.slot())
+}

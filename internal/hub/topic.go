@@ -1,0 +1,343 @@
+package hub
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// topic is the record of an address: an ordered log as far as this node has
+// seen it. It holds no pointer.
+type topic struct {
+	mu sync.Mutex // guards all fields; the atomic ones are written under it and may be read without
+
+	key   Key
+	head  atomic.Uint64 // offset of the last entry ingested
+	epoch atomic.Uint32 // number of the epoch that head is of
+	gen   atomic.Uint32 // written under mu
+
+	base uint64 // everything after it, up to head, is in the window
+	want uint64 // an offset that the log is known to have, while live or syncing is missing
+
+	window uint32 // 0: none, then base is head
+	addr   uint32 // arena block of the id
+	tenant uint32 // number of the tenant's name
+	fan    uint32 // lists of followers, rooms and all only
+	first  uint32 // user only: first of its connections, linked by conn.next
+	count  uint32 // followers
+	refs   uint32 // who wants the record to stay
+	idle   uint32 // tick when refs became 0
+	link   uint32 // value of Hub.link when the head was last confirmed
+
+	kind  wire.Kind
+	flags uint8
+}
+
+const (
+	topicLive    = 1 << iota // followed at the driver, head known
+	topicSyncing             // reading the log up to want; live entries are left to that
+)
+
+// index finds topics by key. Its maps hold no pointers.
+type index struct {
+	parts [64]struct {
+		mu sync.RWMutex
+		of map[Key]uint32
+	}
+}
+
+func (x *index) init() {
+	for i := range x.parts {
+		x.parts[i].of = make(map[Key]uint32)
+	}
+}
+
+func (x *index) find(key Key) uint32 {
+	p := &x.parts[key[0]&63]
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.of[key]
+}
+
+// Acquire returns the record of a topic, made if need be, with one reference
+// more. live is false until somebody has called [Hub.Confirm]: the caller then
+// follows the topic at the driver, asks for its head and confirms.
+func (h *Hub) Acquire(key Key, address wire.Topic) (t Topic, live bool) {
+	p := &h.index.parts[key[0]&63]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, ok := p.of[key]
+	if !ok {
+		slot = h.topics.get()
+		p.of[key] = slot
+	}
+	rec := h.topics.at(slot)
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if !ok {
+		rec.gen.Add(1)
+		rec.key, rec.kind = key, address.Kind
+		rec.tenant, rec.addr = h.tenants.number(address.Tenant), h.arena.put([]byte(address.ID))
+		rec.head.Store(0)
+		rec.epoch.Store(0)
+		rec.base, rec.want, rec.flags, rec.count, rec.first = 0, 0, 0, 0, 0
+	}
+	rec.refs++
+	return Topic(handle(slot, rec.gen.Load())), rec.flags&topicLive != 0
+}
+
+// topicOf locks and returns the record that t names, or nil.
+func (h *Hub) topicOf(t Topic) *topic {
+	if !h.topics.has(t.slot()) {
+		return nil
+	}
+	rec := h.topics.at(t.slot())
+	rec.mu.Lock()
+	if rec.gen.Load() != t.gen() || rec.refs == 0 && rec.key == (Key{}) {
+		rec.mu.Unlock()
+		return nil
+	}
+	return rec
+}
+
+// topicAt locks and returns the record of key, or nil.
+func (h *Hub) topicAt(key Key) (slot uint32, rec *topic) {
+	slot = h.index.find(key)
+	if slot == 0 {
+		return 0, nil
+	}
+	rec = h.topics.at(slot)
+	rec.mu.Lock()
+	if rec.key != key { // forgotten and given to another between the two locks
+		rec.mu.Unlock()
+		return 0, nil
+	}
+	return slot, rec
+}
+
+// Release gives one reference back. A topic without references stays until
+// [Hub.Expire].
+func (h *Hub) Release(t Topic) {
+	rec := h.topicOf(t)
+	if rec == nil {
+		return
+	}
+	if rec.refs > 0 {
+		rec.refs--
+	}
+	idle := rec.refs == 0
+	if idle {
+		rec.idle = h.tick()
+	}
+	rec.mu.Unlock()
+	if idle {
+		h.idle.add(t, h.tick())
+	}
+}
+
+// Confirm says that everything published to t from now on will be ingested,
+// and that its log's head was head or later when the caller asked.
+func (h *Hub) Confirm(t Topic, head wire.Position) {
+	rec := h.topicOf(t)
+	if rec == nil {
+		return
+	}
+	defer rec.mu.Unlock()
+	if rec.flags&topicLive == 0 {
+		rec.flags |= topicLive
+		rec.epoch.Store(h.epochs.number(head.Epoch))
+		rec.head.Store(head.Offset)
+		rec.base = head.Offset
+		rec.link = h.link.Load()
+		if rec.want > head.Offset { // ingested before its head was known
+			h.syncTo(t.slot(), rec, rec.want)
+		}
+		return
+	}
+	h.heard(t.slot(), rec, head)
+}
+
+// Announce tells the head of a topic as heard other than by an entry: the hub
+// reads the log if it is behind.
+func (h *Hub) Announce(key Key, head wire.Position) {
+	slot, rec := h.topicAt(key)
+	if rec == nil {
+		return
+	}
+	defer rec.mu.Unlock()
+	if rec.flags&topicLive != 0 {
+		h.heard(slot, rec, head)
+	}
+}
+
+// heard compares a head with what is here. The caller holds rec.mu.
+func (h *Hub) heard(slot uint32, rec *topic, head wire.Position) {
+	if h.epochs.name(rec.epoch.Load()) != head.Epoch {
+		h.newEpoch(rec, head.Epoch)
+	}
+	if head.Offset > rec.head.Load() {
+		h.syncTo(slot, rec, head.Offset)
+		return
+	}
+	if rec.flags&topicSyncing == 0 {
+		rec.link = h.link.Load()
+	}
+}
+
+// newEpoch begins a topic anew: its log's tail is lost, or the log is another
+// one. Cursors keep the old epoch, by which they find themselves behind. The
+// caller holds rec.mu.
+func (h *Hub) newEpoch(rec *topic, epoch string) {
+	h.dropWindow(rec)
+	rec.head.Store(0)
+	rec.epoch.Store(h.epochs.number(epoch))
+	rec.base, rec.want = 0, 0
+}
+
+// LinkLost says that entries may be missed from now on, until each topic's
+// head is confirmed again: by Announce, or by an entry that continues it.
+func (h *Hub) LinkLost() { h.link.Add(1) }
+
+// Head returns the topic's head as far as this node has seen it.
+func (h *Hub) Head(t Topic) (head wire.Position, live bool) {
+	rec := h.topicOf(t)
+	if rec == nil {
+		return head, false
+	}
+	defer rec.mu.Unlock()
+	return h.headOf(rec), rec.flags&topicLive != 0
+}
+
+func (h *Hub) headOf(rec *topic) wire.Position {
+	return wire.Position{Epoch: h.epochs.name(rec.epoch.Load()), Offset: rec.head.Load()}
+}
+
+// Lookup finds a topic without taking a reference.
+func (h *Hub) Lookup(key Key) (head wire.Position, followers int, live bool) {
+	_, rec := h.topicAt(key)
+	if rec == nil {
+		return head, 0, false
+	}
+	defer rec.mu.Unlock()
+	return h.headOf(rec), int(rec.count), rec.flags&topicLive != 0
+}
+
+// Known reports whether entries of key are wanted here. It is cheap, for
+// callers who would otherwise decode in vain.
+func (h *Hub) Known(key Key) bool { return h.index.find(key) != 0 }
+
+// addressOf is the address of rec, whose lock the caller holds.
+func (h *Hub) addressOf(rec *topic) wire.Topic {
+	return wire.Topic{Tenant: h.tenants.name(rec.tenant), Kind: rec.kind, ID: string(h.arena.get(rec.addr))}
+}
+
+// owns is the owner check: an entry belongs to the topic under whose key it
+// came only if it says so itself. The caller holds rec.mu.
+func (h *Hub) owns(rec *topic, e *Entry) bool {
+	return rec.kind == e.Address.Kind &&
+		h.tenants.name(rec.tenant) == e.Address.Tenant &&
+		string(h.arena.get(rec.addr)) == e.Address.ID
+}
+
+// Topics appends the heads of up to n live topics, from number *from on, and
+// moves *from; it is 0 again after the last one.
+func (h *Hub) Topics(dst []TopicHead, from *int, n int) []TopicHead {
+	limit := int(h.topics.limit())
+	i := max(*from, 1)
+	for ; i < limit && n > 0; i++ {
+		rec := h.topics.at(uint32(i))
+		rec.mu.Lock()
+		if rec.flags&topicLive != 0 {
+			dst = append(dst, TopicHead{Key: rec.key, Head: h.headOf(rec)})
+			n--
+		}
+		rec.mu.Unlock()
+	}
+	if i >= limit {
+		i = 0
+	}
+	*from = i
+	return dst
+}
+
+// idleList remembers topics in the order in which they lost their last
+// reference. An item is a hint: the record says whether it still holds.
+type idleList struct {
+	mu    sync.Mutex
+	items []idleTopic // oldest first
+}
+
+type idleTopic struct {
+	topic Topic
+	tick  uint32
+}
+
+func (l *idleList) add(t Topic, tick uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.items = append(l.items, idleTopic{t, tick})
+}
+
+// Idle appends up to n keys of topics that have had no reference for at least
+// age. Each is named once; the caller passes them to [Hub.Expire].
+func (h *Hub) Idle(dst []Key, n int, age time.Duration) []Key {
+	h.idle.mu.Lock()
+	taken := 0
+	for taken < len(h.idle.items) && taken < n && h.since(h.idle.items[taken].tick) >= age {
+		taken++
+	}
+	items := append([]idleTopic(nil), h.idle.items[:taken]...)
+	h.idle.items = h.idle.items[taken:]
+	if len(h.idle.items) == 0 {
+		h.idle.items = nil
+	}
+	h.idle.mu.Unlock()
+	for _, it := range items {
+		rec := h.topicOf(it.topic)
+		if rec == nil {
+			continue
+		}
+		if rec.refs == 0 && rec.idle == it.tick {
+			dst = append(dst, rec.key)
+		}
+		rec.mu.Unlock()
+	}
+	return dst
+}
+
+// Expire forgets those of keys that have no reference and returns them.
+func (h *Hub) Expire(keys []Key) []Key {
+	var gone []Key
+	for _, key := range keys {
+		p := &h.index.parts[key[0]&63]
+		p.mu.Lock()
+		if slot, ok := p.of[key]; ok && h.forget(slot) {
+			delete(p.of, key)
+			h.topics.put(slot)
+			gone = append(gone, key)
+		}
+		p.mu.Unlock()
+	}
+	return gone
+}
+
+// forget empties a record without references.
+func (h *Hub) forget(slot uint32) bool {
+	rec := h.topics.at(slot)
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.refs != 0 {
+		return false
+	}
+	h.dropWindow(rec)
+	h.arena.drop(rec.addr)
+	if rec.fan != 0 {
+		h.fans.at(rec.fan).reset()
+		h.fans.put(rec.fan)
+	}
+	rec.gen.Add(1)
+	rec.key, rec.addr, rec.fan, rec.flags = Key{}, 0, 0, 0
+	return true
+}

@@ -1,0 +1,191 @@
+package hub
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Errors that callers branch on.
+var (
+	ErrGone      = errors.New("connection is gone")
+	ErrFull      = errors.New("too many answers wait on the connection")
+	ErrUserLimit = errors.New("too many connections of this user")
+	ErrLimit     = errors.New("too many connections")
+	ErrRoomLimit = errors.New("too many rooms on the connection")
+	ErrClosed    = errors.New("hub is closed")
+)
+
+// Key is a topic's fixed-length name, the one that drivers use.
+type Key [16]byte
+
+// Handle names a connection: a slot of the table and its generation. The zero
+// Handle names none. A stale one is harmless, also when the slot has a new
+// owner: calls answer [ErrGone].
+type Handle uint64
+
+func handle(slot, gen uint32) Handle { return Handle(gen)<<32 | Handle(slot) }
+func (c Handle) slot() uint32        { return uint32(c) }
+func (c Handle) gen() uint32         { return uint32(c >> 32) }
+
+// Topic names a topic record, as [Hub.Acquire] returns it.
+type Topic uint64
+
+func (t Topic) slot() uint32 { return uint32(t) }
+func (t Topic) gen() uint32  { return uint32(t >> 32) }
+
+// Session is a session id in its fixed-length form.
+type Session [12]byte
+
+const sessionPrefix = "ses_"
+
+// NewSession makes an id that nobody can guess.
+func NewSession() Session {
+	var s Session
+	rand.Read(s[:])
+	return s
+}
+
+// String is the id as clients see it: ses_ and 24 hexadecimal digits.
+func (s Session) String() string { return sessionPrefix + hex.EncodeToString(s[:]) }
+
+// ParseSession reads what String wrote.
+func ParseSession(text string) (s Session, ok bool) {
+	digits, ok := strings.CutPrefix(text, sessionPrefix)
+	if !ok || len(digits) != 2*len(s) {
+		return s, false
+	}
+	_, err := hex.Decode(s[:], []byte(digits))
+	return s, err == nil
+}
+
+// Events is what the owner of a [Hub] hears. No lock of the hub is held during
+// a call.
+type Events interface {
+	// Message is one text message of c. Payload is valid until Message
+	// returns. Calls for one connection come one at a time and in order; while
+	// one runs the connection is not read.
+	Message(c Handle, payload []byte)
+	// Failed says that the client broke the protocol. What is sent to c before
+	// Failed returns still goes out; then the hub closes c with err's code.
+	Failed(c Handle, err *ws.CloseError)
+	// Closed says that c is gone, once for each connection that was opened.
+	// Calls come one at a time, from one goroutine, and must be short.
+	Closed(c Handle, end End)
+}
+
+// End says how a connection ended.
+type End struct {
+	Code   wire.CloseCode // what was sent to the client, else what it sent, else 1006
+	Reason string
+	Remote bool   // the client or the network ended it
+	View   View   // its last state
+	Info   []byte // its blob
+}
+
+// Source reads the logs that stand behind the windows. It may be called
+// concurrently and may block; ctx ends with the hub.
+type Source interface {
+	// Since returns at most limit entries after pos, oldest first. That some
+	// after pos are gone is said by Batch.Gap, not by an error.
+	Since(ctx context.Context, topic Key, pos wire.Position, limit int) (Batch, error)
+}
+
+// Batch is a part of a log.
+type Batch struct {
+	Entries []Entry
+	Head    wire.Position // of the log
+	Gap     bool          // some after the asked position, and before Entries, are gone
+	Lost    uint64        // how many; 0: not known
+}
+
+// Entry is a record with its place, encoded for sockets.
+type Entry struct {
+	Topic   Key
+	Address wire.Topic // what the record itself says; one that differs from the topic's is an isolation fault
+	Pos     wire.Position
+	Prev    uint64    // offset before it in the log, 0: none is kept
+	Frame   []byte    // a whole WebSocket frame, shared by all receivers and never changed; nil: it takes an offset and is not sent
+	Except  []Session // sessions that do not get it
+}
+
+// Opening is a connection about to be registered.
+type Opening struct {
+	Conn              net.Conn      // after its handshake; the hub owns it from now on, also on error
+	Buffered          []byte        // what was read from Conn beyond the handshake
+	User, All         Topic         // one reference each passes to the hub
+	UserFrom, AllFrom wire.Position // delivery begins with what comes after
+	Session           Session
+	Info              []byte // opaque to the hub, copied; at most 8 KiB
+}
+
+// Cursor is one topic that a connection follows.
+type Cursor struct {
+	Key     Key
+	Address wire.Topic
+	Pos     wire.Position // everything up to here has been written
+	Behind  uint64        // offsets from there to the head
+}
+
+// View is a snapshot of a connection.
+type View struct {
+	Handle                 Handle
+	ID                     string // conn_…
+	Session                Session
+	User                   wire.Topic
+	Opened, Seen           time.Time
+	RoundTrip              time.Duration // of the last ping that was answered, 0: none
+	Missed                 int           // pings in a row without an answer
+	Behind                 uint64        // offsets not yet written, over all its topics
+	Blocked                time.Time     // since when the socket takes nothing; zero: it does
+	Received, Sent, Errors uint64        // messages; Errors as counted by CountError
+	Held                   bool          // waits for Unhold
+}
+
+// TopicHead is a topic and where it ends here.
+type TopicHead struct {
+	Key  Key
+	Head wire.Position
+}
+
+// Beat is what a sweep sees of a connection.
+type Beat struct {
+	Silent     time.Duration // since its last frame
+	Unwritable time.Duration // since its socket took something; 0: it does
+	PingAge    time.Duration // since a ping that has no answer; 0: none
+	Missed     int
+	HeldFor    time.Duration // 0: not held
+}
+
+// Verdict is what a sweep does with a connection.
+type Verdict uint8
+
+// What a sweep can do.
+const (
+	Leave Verdict = iota // nothing
+	Ping                 // send a ping
+	Miss                 // count the unanswered ping as missed, and send another
+)
+
+// Stats are counters since the start and gauges of now.
+type Stats struct {
+	Connections, Users, Rooms, Topics int
+	Opened, Received, Sent, SentBytes uint64
+	Gaps                              uint64 // gap messages sent
+	CatchUps                          uint64 // readings of a log for cursors behind their window
+	Syncs                             uint64 // times a topic had to ask its log for what was not delivered here
+	Blocked                           uint64 // times a socket took no more
+	Isolation                         uint64 // entries that carried another address than their topic's; must be 0
+	Refused                           uint64 // control frames refused with ErrFull
+	ReadErrors                        uint64 // times a log could not be read and was asked again
+	Pings, Pongs, Missed              uint64
+	MeanRTT, MinRTT, MaxRTT           time.Duration
+	WindowBytes                       int64
+}
