@@ -37,8 +37,6 @@ func parse(frame []byte, levels int) (Envelope, error) {
 }
 
 // parsers saves the allocation of parsers, which hold nothing between two frames.
-//
-//nolint:gochecknoglobals // a pool has no state that anybody could see
 var parsers = sync.Pool{New: func() any { return &parser{in: newObjectReader()} }}
 
 // parser reads one frame at a time.

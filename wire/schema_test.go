@@ -169,10 +169,7 @@ func envelopeSchema() object {
 }
 
 func errorSchema() object {
-	codes := []wire.Code{}
-	for _, c := range declaredCodes() {
-		codes = append(codes, c)
-	}
+	codes := append([]wire.Code{}, declaredCodes()...)
 	return object{
 		"description": "An error_message has its fields in the envelope.",
 		"type":        "object",

@@ -1,6 +1,10 @@
 package hub
 
-import "github.com/netra-systems/switchboard/wire"
+import (
+	"slices"
+
+	"github.com/netra-systems/switchboard/wire"
+)
 
 // A turn is what one flush writes to one connection before others have theirs.
 const (
@@ -217,7 +221,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 		t.mu.Unlock()
 		return false
 	}
-	epoch, head = t.epoch.Load(), t.head.Load()
+	epoch = t.epoch.Load()
 	if at.epoch != epoch || at.offset < t.base {
 		key := t.key
 		t.mu.Unlock()
@@ -262,12 +266,7 @@ func (s *scratch) take(session Session, which int, at *cursor, list []kept) (mor
 }
 
 func (e *kept) excepts(session Session) bool {
-	for i := range e.except {
-		if e.except[i] == session {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(e.except, session)
 }
 
 // advance notes that the engine took n bytes of the turn: cursors move past

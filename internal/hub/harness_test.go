@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -436,14 +435,4 @@ func numbers(epoch string, from, to int) []string {
 		list = append(list, fmt.Sprintf("%s %d", epoch, i))
 	}
 	return list
-}
-
-// quickly fails a test of which a bug would make forever.
-func quickly(t *testing.T, done <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-done:
-	case <-time.After(time.Minute):
-		t.Fatal("not done after a minute")
-	}
 }

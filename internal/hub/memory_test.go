@@ -22,9 +22,9 @@ func TestRecordsHoldNoPointers(t *testing.T) {
 func pointerIn(typ reflect.Type) string {
 	switch typ.Kind() {
 	case reflect.Struct:
-		for i := range typ.NumField() {
-			if path := pointerIn(typ.Field(i).Type); path != "" {
-				return "." + typ.Field(i).Name + path
+		for field := range typ.Fields() {
+			if path := pointerIn(field.Type); path != "" {
+				return "." + field.Name + path
 			}
 		}
 	case reflect.Array:

@@ -55,11 +55,6 @@ func (s *stress) topics() []wire.Topic {
 	return append(append(append([]wire.Topic(nil), s.users...), s.rooms...), s.all...)
 }
 
-func (s *stress) headOf(a wire.Topic) uint64 {
-	head, _, _ := s.hub.Lookup(keyOf(a))
-	return head.Offset
-}
-
 func (s *stress) open(rng *rand.Rand) {
 	u := s.users[rng.IntN(len(s.users))]
 	held, err := s.openHeld(u)
