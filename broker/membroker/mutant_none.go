@@ -1,0 +1,5 @@
+//go:build !mutant_dedupe
+
+package membroker
+
+const mutantDedupe = false // Publish ignores DedupeID

@@ -1,0 +1,239 @@
+package membroker
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+)
+
+// maxBehind is how many changes may wait for the caller of a watch. Then it ends,
+// as if its link were lost: changes are never left out in silence.
+const maxBehind = 1 << 16
+
+// watcher is one range over a watch.
+type watcher struct {
+	prefix string
+	wake   chan struct{} // has room for one
+
+	mu      sync.Mutex // guards the fields below; may be taken with a partition's lock held
+	changes []broker.Change
+	behind  bool // changes were left out
+}
+
+// tell queues a change of key for those who watch it. The partition's lock is
+// held, so changes of a key are in order.
+func (s *store) tell(key string, change func() broker.Change) {
+	var c broker.Change
+	for _, w := range s.watchers {
+		if !strings.HasPrefix(key, w.prefix) {
+			continue
+		}
+		if c.Key == "" {
+			c = change()
+		}
+		w.push(c)
+		s.dirty = true
+	}
+}
+
+// changed returns the watchers to wake once the partition's lock is released.
+func (s *store) changed() []*watcher {
+	if !s.dirty {
+		return nil
+	}
+	s.dirty = false
+	return s.watchers
+}
+
+func wakeAll(watchers []*watcher) {
+	for _, w := range watchers {
+		select {
+		case w.wake <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
+
+func (w *watcher) push(c broker.Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.changes) >= maxBehind {
+		w.behind = true
+		return
+	}
+	w.changes = append(w.changes, c)
+}
+
+func (w *watcher) take() (changes []broker.Change, behind bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	changes, w.changes = w.changes, nil
+	return changes, w.behind
+}
+
+// Watch yields the items below prefix and then what changes; see [broker.Store].
+// The caller's goroutine does the work, expiry included.
+func (b *Broker) Watch(ctx context.Context, prefix string) iter.Seq2[broker.Change, error] {
+	return func(yield func(broker.Change, error) bool) {
+		l := b.link.Load()
+		if err := b.ready(ctx, "watch"); err != nil {
+			yield(broker.Change{}, err)
+			return
+		}
+		w := &watcher{prefix: prefix, wake: make(chan struct{}, 1)}
+		parts := b.shared.below(prefix)
+		defer w.leave(parts)
+		watch := watch{shared: b.shared, watcher: w, yield: yield}
+		if !watch.present(parts) || !yield(broker.Change{Synced: true}, nil) {
+			return
+		}
+		if err := watch.follow(ctx, l); err != nil {
+			yield(broker.Change{}, fmt.Errorf("watch: %w", err))
+		}
+	}
+}
+
+// below returns the partitions that can have keys with a prefix.
+func (e *engine) below(prefix string) []*partition {
+	if topic, ok := broker.PlacedWith(prefix); ok {
+		return []*partition{e.of(topic)}
+	}
+	parts := make([]*partition, partitions)
+	for i := range parts {
+		parts[i] = &e.parts[i]
+	}
+	return parts
+}
+
+// leave makes w known no more.
+func (w *watcher) leave(parts []*partition) {
+	for _, p := range parts {
+		p.mu.Lock()
+		p.store.watchers = slices.DeleteFunc(slices.Clone(p.store.watchers), func(o *watcher) bool { return o == w })
+		p.mu.Unlock()
+	}
+}
+
+// watch is what the caller of a range knows.
+type watch struct {
+	shared    *engine
+	watcher   *watcher
+	yield     func(broker.Change, error) bool
+	deadlines deadlines // of items that were yielded; some have been renewed since
+}
+
+// present makes the watcher known to each partition and yields what is there. It
+// reports false when the caller stopped.
+func (w *watch) present(parts []*partition) bool {
+	for _, p := range parts {
+		for _, it := range p.join(w.watcher, w.shared.now()) {
+			if !w.send(broker.Change{Item: it}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// join makes w known to p and returns the items that it watches, in one step: no
+// change is lost or comes before its item.
+func (p *partition) join(w *watcher, now int64) (items []broker.Item) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &p.store
+	s.watchers = append(slices.Clone(s.watchers), w)
+	page, place, _ := s.keys.seek(w.prefix, s.keyOf(p))
+	s.keys.from(page, place, func(slot uint32) bool {
+		it := s.items.at(slot)
+		out := s.export(p, it)
+		if !strings.HasPrefix(out.Key, w.prefix) {
+			return false
+		}
+		if it.expires == 0 || now < it.expires {
+			items = append(items, out)
+		}
+		return true
+	})
+	return items
+}
+
+// follow yields changes until the link is lost. It returns nil when the caller
+// stopped.
+func (w *watch) follow(ctx context.Context, l *link) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		changes, behind := w.watcher.take()
+		for _, c := range changes {
+			if !w.send(c) {
+				return nil
+			}
+		}
+		if behind {
+			return fmt.Errorf("the caller is %d changes behind: %w", maxBehind, broker.ErrUnavailable)
+		}
+		timer.Stop()
+		if len(w.deadlines) > 0 {
+			timer.Reset(time.Duration(w.deadlines[0].at-w.shared.now()) * time.Millisecond)
+		}
+		select {
+		case <-w.watcher.wake:
+		case <-timer.C:
+			w.expire()
+		case <-l.down:
+			return l.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// send yields a change and remembers its deadline.
+func (w *watch) send(c broker.Change) bool {
+	if !c.Expires.IsZero() {
+		heap.Push(&w.deadlines, deadline{at: w.shared.millis(c.Expires), key: c.Key})
+	}
+	return w.yield(c, nil)
+}
+
+// expire lets the store notice what is past its deadline, which tells all
+// watchers.
+func (w *watch) expire() {
+	now := w.shared.now()
+	for len(w.deadlines) > 0 && w.deadlines[0].at <= now {
+		d := heap.Pop(&w.deadlines).(deadline)
+		p := w.shared.place(d.key)
+		p.mu.Lock()
+		p.store.get(p, d.key, now)
+		watchers := p.store.changed()
+		p.mu.Unlock()
+		wakeAll(watchers)
+	}
+}
+
+type deadline struct {
+	at  int64 // millis
+	key string
+}
+
+// deadlines is a heap, the next one first.
+type deadlines []deadline
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].at < d[j].at }
+func (d deadlines) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+func (d *deadlines) Push(x any)        { *d = append(*d, x.(deadline)) }
+func (d *deadlines) Pop() any {
+	last := len(*d) - 1
+	x := (*d)[last]
+	(*d)[last] = deadline{}
+	*d = (*d)[:last]
+	return x
+}
