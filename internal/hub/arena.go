@@ -2,13 +2,14 @@ package hub
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
 
 // arena keeps small byte strings (addresses, owners' blobs) in large chunks, so
 // that a million of them are no work for the garbage collector. A block is
-// named by a number of 32 bits: four say its size class, the rest which one.
+// named by a number of 32 bits: five say its size class, the rest which one.
 //
 // A block never changes between put and drop; who may read it is whoever keeps
 // it from being dropped, which is the lock of the record that names it.
@@ -23,13 +24,35 @@ type arenaClass struct {
 	next   uint32                   // guarded by arena.mu; 0 before the first
 }
 
+// Sizes rise by 16 bytes up to 256, which nearly all blocks are below, and
+// double from there.
 const (
-	arenaClasses = 9
-	arenaMin     = 32 // bytes of the smallest class; each is twice the one before
+	arenaStep    = 16
+	arenaSteps   = 16
+	arenaClasses = arenaSteps + 5
 	arenaChunk   = 16 << 10
-	arenaMax     = arenaMin<<(arenaClasses-1) - arenaLen // bytes a block can hold
-	arenaLen     = 2                                     // bytes in front of a block for its length
+	arenaLen     = 2                                                          // bytes in front of a block for its length
+	arenaMax     = arenaStep*arenaSteps<<(arenaClasses-arenaSteps) - arenaLen // bytes a block can hold
+
+	arenaIndexBits = 27
+	arenaIndex     = 1<<arenaIndexBits - 1
 )
+
+// classSize is the size of a class's blocks.
+func classSize(class int) int {
+	if class < arenaSteps {
+		return arenaStep * (class + 1)
+	}
+	return arenaStep * arenaSteps << (class - arenaSteps + 1)
+}
+
+// classFor is the smallest class whose blocks hold n bytes with their length.
+func classFor(n int) int {
+	if n <= arenaStep*arenaSteps {
+		return (n - 1) / arenaStep
+	}
+	return arenaSteps - 1 + bits.Len(uint((n-1)/(arenaStep*arenaSteps)))
+}
 
 // put copies b into the arena and returns its name, or 0 for no bytes and for
 // more than arenaMax.
@@ -37,10 +60,8 @@ func (a *arena) put(b []byte) uint32 {
 	if len(b) == 0 || len(b) > arenaMax {
 		return 0
 	}
-	class, size := 0, arenaMin
-	for size < len(b)+arenaLen {
-		class, size = class+1, size*2
-	}
+	class := classFor(len(b) + arenaLen)
+	size := classSize(class)
 	a.mu.Lock()
 	c := &a.classes[class]
 	var i uint32
@@ -57,7 +78,7 @@ func (a *arena) put(b []byte) uint32 {
 	a.mu.Unlock()
 	binary.LittleEndian.PutUint16(block, uint16(len(b)))
 	copy(block[arenaLen:], b)
-	return uint32(class)<<28 | i
+	return uint32(class)<<arenaIndexBits | i
 }
 
 // get returns the bytes named ref. They are the arena's own: copy what is kept.
@@ -65,8 +86,8 @@ func (a *arena) get(ref uint32) []byte {
 	if ref == 0 {
 		return nil
 	}
-	class := ref >> 28
-	block := a.classes[class].block(ref&(1<<28-1), arenaMin<<class)
+	class := ref >> arenaIndexBits
+	block := a.classes[class].block(ref&arenaIndex, classSize(int(class)))
 	return block[arenaLen : arenaLen+int(binary.LittleEndian.Uint16(block))]
 }
 
@@ -77,8 +98,8 @@ func (a *arena) drop(ref uint32) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := &a.classes[ref>>28]
-	c.free = append(c.free, ref&(1<<28-1))
+	c := &a.classes[ref>>arenaIndexBits]
+	c.free = append(c.free, ref&arenaIndex)
 }
 
 // grow makes room for block i. The caller holds arena.mu.

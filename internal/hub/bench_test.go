@@ -31,8 +31,16 @@ func (*nullEngine) Resume(ws.Socket)  {}
 func (*nullEngine) Release(ws.Socket) {}
 func (*nullEngine) Close() error      { return nil }
 
+// deaf hears nothing, so that nothing of a run is left for the next.
+type deaf struct{}
+
+func (deaf) Message(Handle, []byte)        {}
+func (deaf) Failed(Handle, *ws.CloseError) {}
+func (deaf) Closed(Handle, End)            {}
+
 func nullRig(b *testing.B) *rig {
 	return newRig(b, func(c *Config, _ *fakeEngine) {
+		c.Events = deaf{}
 		c.Engine = func(ws.Sink) ws.Engine { return new(nullEngine) }
 	})
 }

@@ -115,12 +115,20 @@ func (h *Hub) unlock(rec *conn, slot uint32) {
 }
 
 // Open registers a connection. It is held: nothing is read from it and no
-// topic is delivered until [Hub.Start]; what is sent waits for it. After ErrLimit, ErrUserLimit and ErrClosed o.Conn is still the caller's.
+// topic is delivered until [Hub.Start]; what is sent waits for it. After
+// ErrLimit, ErrUserLimit, ErrInfo and ErrClosed o.Conn is still the caller's.
 func (h *Hub) Open(o Opening) (Handle, error) {
-	if h.ctx.Err() != nil {
+	var refused error
+	switch {
+	case h.ctx.Err() != nil:
+		refused = ErrClosed
+	case len(o.Info) > arenaMax:
+		refused = ErrInfo
+	}
+	if refused != nil {
 		h.Release(o.User)
 		h.Release(o.All)
-		return 0, ErrClosed
+		return 0, refused
 	}
 	if n := h.live.Add(1); h.cfg.MaxConns > 0 && n > int64(h.cfg.MaxConns) {
 		h.live.Add(-1)
@@ -364,6 +372,9 @@ func (h *Hub) Info(c Handle) ([]byte, bool) {
 
 // SetInfo replaces the owner's blob.
 func (h *Hub) SetInfo(c Handle, info []byte) error {
+	if len(info) > arenaMax {
+		return ErrInfo
+	}
 	rec := h.lock(c)
 	if rec == nil {
 		return ErrGone

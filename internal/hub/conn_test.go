@@ -44,6 +44,25 @@ func TestStaleHandlesAreGoneAlsoWhenTheSlotIsReused(t *testing.T) {
 	})
 }
 
+func TestTheOwnersBlobIsKeptReplacedAndBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		if err := r.hub.SetInfo(a.h, make([]byte, arenaMax+1)); !errors.Is(err, ErrInfo) {
+			t.Errorf("too long: got %v, want ErrInfo", err)
+		}
+		if got, _ := r.hub.Info(a.h); string(got) != "a" {
+			t.Errorf("after a refusal: got %q, want the former blob", got)
+		}
+		if err := r.hub.SetInfo(a.h, []byte("new")); err != nil {
+			t.Error(err)
+		}
+		if got, _ := r.hub.Info(a.h); string(got) != "new" {
+			t.Errorf("got %q, want the new blob", got)
+		}
+	})
+}
+
 func TestIDFindsItsConnectionAndGuessesDoNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

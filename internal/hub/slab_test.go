@@ -88,6 +88,15 @@ func TestArenaKeepsWhatItIsGiven(t *testing.T) {
 	})
 }
 
+func TestArenaClassesFitTightly(t *testing.T) {
+	for n := 1; n <= arenaMax+arenaLen; n++ {
+		class := classFor(n)
+		if class >= arenaClasses || classSize(class) < n || class > 0 && classSize(class-1) >= n {
+			t.Fatalf("%d bytes: got class %d of %d bytes", n, class, classSize(class))
+		}
+	}
+}
+
 func TestArenaRefusesWhatDoesNotFit(t *testing.T) {
 	var a arena
 	if ref := a.put(make([]byte, arenaMax+1)); ref != 0 {

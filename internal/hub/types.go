@@ -21,6 +21,7 @@ var (
 	ErrLimit     = errors.New("too many connections")
 	ErrRoomLimit = errors.New("too many rooms on the connection")
 	ErrClosed    = errors.New("hub is closed")
+	ErrInfo      = errors.New("the owner's blob is too long")
 )
 
 // Key is a topic's fixed-length name, the one that drivers use.
@@ -123,7 +124,7 @@ type Opening struct {
 	User, All         Topic         // one reference each passes to the hub
 	UserFrom, AllFrom wire.Position // delivery begins with what comes after
 	Session           Session
-	Info              []byte // opaque to the hub, copied; at most 8 KiB
+	Info              []byte // opaque to the hub, copied; at most 8,190 bytes
 }
 
 // Cursor is one topic that a connection follows.
