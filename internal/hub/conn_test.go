@@ -223,6 +223,9 @@ func TestAProtocolErrorIsExplainedBeforeTheClose(t *testing.T) {
 		r.engine.sink.Closed(uint64(a.h), &ws.CloseError{Code: 1009, Reason: "too big"})
 		synctest.Wait()
 		wantFrames(t, a.got.frames(), []string{"failed", "close 1009 too big"})
+		if end, ok := r.end(a.h); !ok || end.Code != 1009 || end.Remote {
+			t.Errorf("got %+v %v, want our own 1009 at once", end, ok)
+		}
 	})
 }
 

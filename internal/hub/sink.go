@@ -83,9 +83,9 @@ func (s *sink) Closed(tag uint64, err error) {
 	h, c := (*Hub)(s), Handle(tag)
 	var ce *ws.CloseError
 	if errors.As(err, &ce) && !ce.Remote {
-		h.cfg.Events.Failed(c, ce)
-		_ = h.Close(c, wire.CloseCode(ce.Code), ce.Reason, false)
-		return
+		if _, ok := h.alive(c); ok {
+			h.cfg.Events.Failed(c, ce)
+		}
 	}
 	rec := h.lock(c)
 	if rec == nil {
@@ -101,8 +101,9 @@ func (s *sink) Closed(tag uint64, err error) {
 		h.reaper.bury(g)
 		return
 	}
+	// Nothing more is heard from it, so it goes as soon as the close is written.
 	rec.flags |= connPeerClosed
-	end := End{Code: wire.CloseCode(ce.Code), Reason: ce.Reason, Remote: true}
+	end := End{Code: wire.CloseCode(ce.Code), Reason: ce.Reason, Remote: ce.Remote}
 	h.closeLocked(rec, c, end, false)
 	rec.wake.Store(1)
 	h.unlock(rec, c.slot())
