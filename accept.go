@@ -1,0 +1,309 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Subprotocols that clients offer.
+const (
+	subprotocol    = "switchboard.v1"
+	subprotocolOld = "jwt-auth"
+)
+
+// handshake is one attempt to connect.
+type handshake struct {
+	m       *Manager
+	w       http.ResponseWriter
+	r       *http.Request
+	offered []string // subprotocols
+	chosen  string   // the one that the answer selects, "": none
+	query   connectQuery
+}
+
+// connectQuery is what a client says about its connection in the URL.
+type connectQuery struct {
+	resume, appPings bool
+	device           string
+}
+
+// ServeHTTP accepts a WebSocket, on whatever path it is mounted. It returns before the
+// connection ends. A client that may not connect gets a problem document or, if it offered
+// subprotocols, the upgrade, one error_message and a close, because a browser cannot read
+// the status.
+func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := &handshake{m: m, w: w, r: r, offered: ws.Subprotocols(r)}
+	switch {
+	case slices.Contains(h.offered, subprotocol):
+		h.chosen = subprotocol
+	case slices.Contains(h.offered, subprotocolOld):
+		h.chosen = subprotocolOld
+	}
+	if !m.gate.enter() {
+		h.refuse(errDraining())
+		return
+	}
+	defer m.gate.leave()
+	if err := ws.CheckUpgrade(r); err != nil {
+		h.refuse(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), m.opts.Limits.Handshake)
+	defer cancel()
+	defer context.AfterFunc(m.life, cancel)()
+	if err := h.accept(ctx); err != nil {
+		h.refuse(err)
+	}
+}
+
+// accept does what the order of checks demands: origin, total limit, credential, limit of
+// the user. It returns an error only while the request can still be answered.
+func (h *handshake) accept(ctx context.Context) error {
+	m := h.m
+	if !m.originAllowed(h.r) {
+		return &refusal{cause: &Error{Code: wire.CodeForbidden, Message: "origin is not allowed"}, why: "origin"}
+	}
+	if limit := m.opts.Limits.Conns; limit > 0 && m.hub.Stats().Connections >= limit {
+		return errFull()
+	}
+	if h.chosen == subprotocolOld || h.chosen == "" && len(h.offered) > 0 {
+		return &refusal{cause: unsupported("subprotocol", "the subprotocol must be "+subprotocol), why: "subprotocol"}
+	}
+	var err error
+	if h.query, err = parseConnect(h.r.URL.Query()); err != nil {
+		return &refusal{cause: err, why: "query"}
+	}
+	login, err := h.authenticate(ctx)
+	if err != nil {
+		return err
+	}
+	user := wire.Topic{Tenant: login.identity.Tenant, Kind: wire.KindUser, ID: login.identity.User}
+	if limit := m.opts.Limits.ConnsPerUser; limit > 0 {
+		if _, n, _ := m.hub.Lookup(hubKey(user)); n >= limit {
+			return errUserFull()
+		}
+	}
+	userTopic, err := m.acquire(ctx, user)
+	if err != nil {
+		return &refusal{cause: err, why: "broker"}
+	}
+	allTopic, err := m.acquire(ctx, wire.Topic{Tenant: user.Tenant, Kind: wire.KindAll})
+	if err != nil {
+		m.hub.Release(userTopic.topic)
+		return &refusal{cause: err, why: "broker"}
+	}
+	nc, buffered, err := ws.Upgrade(h.w, h.r, h.chosen)
+	if err != nil {
+		m.hub.Release(userTopic.topic)
+		m.hub.Release(allTopic.topic)
+		return h.notUpgraded(err)
+	}
+	h.open(ctx, login, nc, hub.Opening{
+		Conn: nc, Buffered: buffered, User: userTopic.topic, All: allTopic.topic,
+		UserFrom: userTopic.head, AllFrom: allTopic.head, Session: login.session,
+	})
+	return nil
+}
+
+// notUpgraded sorts the errors of an upgrade that was valid by itself: only a server that
+// cannot give away its connections can still be answered.
+func (h *handshake) notUpgraded(err error) error {
+	if errors.Is(err, http.ErrNotSupported) {
+		return &refusal{cause: fmt.Errorf("take over the connection: %w", err), why: "hijack"}
+	}
+	h.m.refused(h.r, &refusal{cause: err, why: "hijack"})
+	return nil
+}
+
+// open registers an upgraded connection, says welcome and lets it begin.
+func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Opening) {
+	m := h.m
+	s := state{
+		expires: login.identity.Expires, tokenID: login.identity.TokenID, sid: login.identity.SID,
+		claims: login.identity.Claims, address: remoteAddr(h.r), device: h.query.device,
+		permissions: m.permissions.put(login.identity.Permissions),
+	}
+	if h.query.appPings {
+		s.flags |= flagAppPings
+		m.count.appPings.Add(1) // before the connection can end, which takes it back
+	}
+	o.Info = s.append(nil)
+	c, err := m.hub.Open(o)
+	if err != nil {
+		m.permissions.drop(s.permissions)
+		if h.query.appPings {
+			m.count.appPings.Add(-1)
+		}
+		h.refuseOpen(nc, err)
+		return
+	}
+	conn, ok := m.conn(c)
+	if !ok {
+		return // it has ended at once; Closed has been told
+	}
+	if err := m.connected(ctx, conn); err != nil {
+		ref := &refusal{cause: err, why: "on_connect"}
+		m.refused(h.r, ref)
+		if frame, err := errorFrame(visible(ref.cause), ""); err == nil {
+			_ = m.hub.Send(c, frame, false)
+		}
+		_ = m.hub.Close(c, ref.closeCode(), ref.told().Message, true)
+		_ = m.hub.Start(c, true) // or nothing would be written
+		return
+	}
+	held := login.resumed || h.query.resume
+	m.welcome(conn, login, held)
+	m.count.accepted.Add(1)
+	m.log.LogAttrs(ctx, slog.LevelDebug, "connection opened",
+		slog.String("conn_id", conn.view.ID), slog.String("user", conn.view.User.ID), slog.String("tenant", conn.view.User.Tenant),
+		slog.String("session", conn.Session()), slog.String("address", h.r.RemoteAddr), slog.Bool("resumed", login.resumed))
+	m.watchCredential(c, s.expires)
+	if held {
+		m.hold(c)
+	}
+	_ = m.hub.Start(c, held) // a connection that has ended needs none
+}
+
+// connected asks the application.
+func (m *Manager) connected(ctx context.Context, c *Conn) (err error) {
+	if m.opts.OnConnect == nil {
+		return nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = newPanicError(r)
+		}
+	}()
+	return m.opts.OnConnect(WithTenant(ctx, c.view.User.Tenant), c)
+}
+
+// welcome sends the first message of a connection.
+func (m *Manager) welcome(c *Conn, login login, held bool) {
+	now := time.Now()
+	w := wire.Welcome{
+		Event: wire.WelcomeEvent, ConnectionID: c.view.ID, UserID: c.view.User.ID, ServerTime: seconds(now),
+		Config: wire.Config{
+			HeartbeatInterval: m.opts.Heartbeat.Interval.Seconds(), MaxMessageSize: m.opts.Limits.MessageBytes,
+		},
+		Session: m.sessionInfo(c.view.Session, login.identity, now),
+		Held:    held,
+		Topics:  make(map[string]Position),
+	}
+	for _, f := range m.hub.Following(c.handle) {
+		w.Topics[f.Address.String()] = f.Pos
+	}
+	m.answer(c.handle, wire.SystemMessage, "", w)
+}
+
+// refuseOpen says no on a connection that was upgraded and then not registered, because
+// others were faster or the manager is closing.
+func (h *handshake) refuseOpen(nc net.Conn, err error) {
+	var ref *refusal
+	switch {
+	case errors.Is(err, hub.ErrUserLimit):
+		ref = errUserFull()
+	case errors.Is(err, hub.ErrLimit):
+		ref = errFull()
+	case errors.Is(err, hub.ErrClosed):
+		ref = errDraining()
+	default:
+		_ = nc.Close() // unless the engine has done so
+		h.m.refused(h.r, &refusal{cause: err, why: "engine"})
+		return
+	}
+	h.m.refused(h.r, ref)
+	farewell(nc, ref)
+}
+
+// farewell says why a connection ends that is not in the hub, and ends it. It waits a
+// moment for the peer to read it: closing at once could reset the connection first.
+func farewell(nc net.Conn, ref *refusal) {
+	defer func() { _ = nc.Close() }()
+	frame, err := errorFrame(ref.told(), "")
+	if err != nil {
+		return
+	}
+	frame = ws.AppendClose(frame, uint16(ref.closeCode()), ref.told().Message)
+	if nc.SetDeadline(time.Now().Add(time.Second)) != nil {
+		return
+	}
+	if _, err := nc.Write(frame); err != nil {
+		return
+	}
+	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(nc, 64<<10))
+}
+
+// parseConnect reads the query of a connection.
+func parseConnect(q url.Values) (connectQuery, error) {
+	c := connectQuery{resume: q.Get("resume") == "1", device: q.Get("device")}
+	if c.device != "" && (wire.CheckID(c.device) != nil || len(c.device) > maxDevice) {
+		return c, fieldError(wire.CodeInvalidMessage, "device", fmt.Sprintf("device must be a name of at most %d bytes", maxDevice))
+	}
+	switch q.Get("heartbeat") {
+	case "", "protocol":
+	case "app":
+		c.appPings = true
+	default:
+		return c, fieldError(wire.CodeInvalidMessage, "heartbeat", `heartbeat must be "app" or "protocol"`)
+	}
+	for _, thread := range q["thread"] {
+		if err := wire.CheckID(thread); err != nil {
+			return c, fieldError(wire.CodeInvalidMessage, "thread", "thread "+err.Error())
+		}
+	}
+	return c, nil
+}
+
+// originAllowed reports whether the page that the request comes from, if it comes from
+// one, may connect.
+func (m *Manager) originAllowed(r *http.Request) bool {
+	values := r.Header["Origin"]
+	if len(values) == 0 {
+		return true
+	}
+	if slices.Contains(m.opts.Origins, "*") {
+		return true
+	}
+	origin, err := url.Parse(values[0])
+	if len(values) > 1 || err != nil || origin.Host == "" {
+		return false
+	}
+	if strings.EqualFold(origin.Host, r.Host) {
+		return true
+	}
+	return slices.ContainsFunc(m.opts.Origins, func(allowed string) bool {
+		scheme, host, _ := strings.Cut(strings.ToLower(allowed), "://")
+		if !strings.EqualFold(scheme, origin.Scheme) {
+			return false
+		}
+		if below, wild := strings.CutPrefix(host, "*."); wild {
+			return strings.HasSuffix(strings.ToLower(origin.Host), "."+below)
+		}
+		return strings.EqualFold(host, origin.Host)
+	})
+}
+
+func remoteAddr(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}

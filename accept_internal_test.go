@@ -1,0 +1,40 @@
+package switchboard
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+)
+
+// FuzzHandshake reads what a stranger says before anybody knows who it is.
+func FuzzHandshake(f *testing.F) {
+	f.Add("Bearer abc", "switchboard.v1, token.YWJj", "https://app.example.com", "ticket=x&device=laptop&thread=t&heartbeat=app")
+	f.Add("", "switchboard.v1,session.c3d0Xw==", "null", "resume=1")
+	f.Add("Basic eDp5", "token.!", "://", "%zz")
+	f.Add("bearer", "", "http://[::1", "heartbeat=never")
+	m := &Manager{opts: Options{Origins: []string{"https://app.example.com", "https://*.example.org"}}}
+	f.Fuzz(func(t *testing.T, authorization, subprotocols, origin, query string) {
+		r := &http.Request{Header: http.Header{}, Host: "switchboard.test", URL: &url.URL{Path: "/ws", RawQuery: query}}
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		r.Header.Set("Sec-Websocket-Protocol", subprotocols)
+		r.Header.Set("Origin", origin)
+		kind, token := credentialOf(r, ws.Subprotocols(r))
+		if has := kind == tokenCredential || kind == sessionCredential; has != (token != "") {
+			t.Errorf("got kind %d with a token of %d bytes", kind, len(token))
+		}
+		if kind == noCredential && authorization != "" {
+			t.Errorf("%q was looked past", authorization)
+		}
+		q, err := parseConnect(r.URL.Query())
+		if err == nil && len(q.device) > maxDevice {
+			t.Errorf("got a device of %d bytes", len(q.device))
+		}
+		if u, err := url.Parse(origin); m.originAllowed(r) && (err != nil || u.Host == "") {
+			t.Errorf("origin %q is allowed", origin)
+		}
+	})
+}

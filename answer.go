@@ -1,0 +1,93 @@
+package switchboard
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// answerFrame is the frame of a server's own message. id is that of the message answered,
+// "" if it answers none.
+func answerFrame(typ wire.MessageType, id string, payload any) ([]byte, error) {
+	body, err := wire.Marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	return encodeFrame(Envelope{Type: typ, ID: id, Timestamp: seconds(time.Now()), Payload: body})
+}
+
+// answer sends a server's own message to one connection. One that has ended needs none.
+func (m *Manager) answer(c hub.Handle, typ wire.MessageType, id string, payload any) {
+	frame, err := answerFrame(typ, id, payload)
+	if err != nil {
+		m.log.LogAttrs(m.life, slog.LevelError, "answer not encoded", slog.String("type", string(typ)), slog.Any("err", err))
+		return
+	}
+	_ = m.hub.Send(c, frame, false)
+}
+
+// ack confirms a message.
+func (m *Manager) ack(c hub.Handle, id string, ack wire.Ack, received wire.MessageType) {
+	frame, err := buildFrame(160+len(ack.Result), func(b []byte) ([]byte, error) {
+		return wire.AppendAck(b, id, seconds(time.Now()), ack, received)
+	})
+	if err != nil {
+		m.log.LogAttrs(m.life, slog.LevelError, "answer not encoded", slog.String("type", string(wire.AckType)), slog.Any("err", err))
+		return
+	}
+	_ = m.hub.Send(c, frame, false)
+}
+
+// refuse answers a message with an error. It is the one place where errors of messages are
+// counted and logged.
+func (m *Manager) refuse(c hub.Handle, id string, err error) {
+	told := visible(err)
+	m.count.errors.add(told.Code)
+	m.hub.CountError(c)
+	level := slog.LevelDebug
+	if told.Code == wire.CodeInternal {
+		level = slog.LevelError
+	}
+	if m.log.Enabled(m.life, level) {
+		attrs := []slog.Attr{
+			slog.String("conn_id", m.hub.ID(c)), slog.String("message_id", id),
+			slog.String("code", string(told.Code)), slog.Any("err", err),
+		}
+		if p, ok := errors.AsType[*panicError](err); ok {
+			attrs = append(attrs, slog.String("stack", string(p.stack)))
+		}
+		m.log.LogAttrs(m.life, level, "message refused", attrs...)
+	}
+	frame, encodeErr := errorFrame(told, id)
+	if encodeErr != nil {
+		m.log.LogAttrs(m.life, slog.LevelError, "error not encoded", slog.Any("err", encodeErr))
+		frame, _ = errorFrame(&Error{Code: told.Code, Message: sentence(told.Code)}, id)
+	}
+	_ = m.hub.Send(c, frame, false)
+}
+
+// errorFrame is the frame of an error_message.
+func errorFrame(e *Error, id string) ([]byte, error) {
+	return buildFrame(256, func(b []byte) ([]byte, error) {
+		return wire.AppendError(b, wire.ErrorMessage{
+			Code: e.Code, Message: e.Message, Details: e.Details, Suggestions: e.Suggestions,
+			MessageID: id, Timestamp: seconds(time.Now()),
+		})
+	})
+}
+
+// panicError is a panic, for the log only: clients hear nothing but INTERNAL.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func newPanicError(value any) *panicError { return &panicError{value: value, stack: debug.Stack()} }
+
+// Error tells what the code panicked with.
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }

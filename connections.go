@@ -1,0 +1,134 @@
+package switchboard
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/netip"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/hub"
+)
+
+// Connections are the live ones of this node. The value is a view that costs nothing.
+type Connections struct{ m *Manager }
+
+// Connections returns the live connections.
+func (m *Manager) Connections() Connections { return Connections{m} }
+
+// ConnInfo is a snapshot of a connection.
+type ConnInfo struct {
+	ID, Session, User, Node string
+	Device                  string // what the client calls itself
+	Transport               string // websocket
+	Address                 netip.Addr
+	Opened, LastActivity    time.Time
+	RoundTrip               time.Duration // of the last ping; 0: not known yet
+	Missed                  int           // pings in a row without an answer
+	// Health is 100 less 25 for each missed ping, and 0 while the socket takes nothing.
+	Health          int
+	Behind          int       // messages not yet written, at most
+	UnwritableSince time.Time // zero: writable
+	Received, Sent  uint64    // messages
+	Errors          uint64    // messages refused
+}
+
+// List yields those that to names: one connection, a user's, the followers of a room, or all
+// of the tenant. A connection that ends meanwhile may be missing. After an error nothing more
+// comes.
+func (l Connections) List(ctx context.Context, to Target) iter.Seq2[ConnInfo, error] {
+	return func(yield func(ConnInfo, error) bool) {
+		found, err := l.m.find(ctx, to)
+		if err != nil {
+			yield(ConnInfo{}, fmt.Errorf("list connections: %w", err))
+			return
+		}
+		for _, c := range found {
+			if err := ctx.Err(); err != nil {
+				yield(ConnInfo{}, err)
+				return
+			}
+			if info, ok := l.m.connInfo(c); ok && !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Close closes what to names, each as [Conn.Close] does, and reports how many there were.
+func (l Connections) Close(ctx context.Context, to Target, why CloseError) (int, error) {
+	found, err := l.m.find(ctx, to)
+	if err != nil {
+		return 0, fmt.Errorf("close connections: %w", err)
+	}
+	if why.Code != 0 && !sendable(why.Code) {
+		return 0, fmt.Errorf("close code %d must not be sent: %w", why.Code, ErrInvalid)
+	}
+	n := 0
+	for _, c := range found {
+		if l.m.closeConn(c, why) == nil {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// find returns the connections that a target names. One that does not exist is not there.
+func (m *Manager) find(ctx context.Context, to Target) ([]hub.Handle, error) {
+	tenant, err := m.tenantOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if to.connection() {
+		c, ok := m.hub.Find(to.id)
+		if !ok {
+			return nil, nil
+		}
+		if view, ok := m.hub.View(c); !ok || view.User.Tenant != tenant {
+			return nil, nil
+		}
+		return []hub.Handle{c}, nil
+	}
+	topic, err := to.topic(tenant)
+	if err != nil {
+		return nil, err
+	}
+	found := m.hub.Followers(hubKey(topic))
+	if len(to.except) == 0 {
+		return found, nil
+	}
+	except := make(map[hub.Session]bool)
+	for _, text := range to.except {
+		s, _ := hub.ParseSession(text) // checked by topic
+		except[s] = true
+	}
+	kept := found[:0]
+	for _, c := range found {
+		if view, ok := m.hub.View(c); ok && !except[view.Session] {
+			kept = append(kept, c)
+		}
+	}
+	return kept, nil
+}
+
+// connInfo is the snapshot of a connection that is still there.
+func (m *Manager) connInfo(c hub.Handle) (ConnInfo, bool) {
+	v, ok := m.hub.View(c)
+	if !ok {
+		return ConnInfo{}, false
+	}
+	s, _, ok := m.stateOf(c)
+	if !ok {
+		return ConnInfo{}, false
+	}
+	info := ConnInfo{
+		ID: v.ID, Session: v.Session.String(), User: v.User.ID, Node: m.opts.Node, Device: s.device,
+		Transport: "websocket", Address: s.address, Opened: v.Opened, LastActivity: v.Seen,
+		RoundTrip: v.RoundTrip, Missed: v.Missed, Health: max(0, 100-25*v.Missed), Behind: int(v.Behind),
+		UnwritableSince: v.Blocked, Received: v.Received, Sent: v.Sent, Errors: v.Errors,
+	}
+	if !v.Blocked.IsZero() {
+		info.Health = 0
+	}
+	return info, true
+}

@@ -1,0 +1,190 @@
+// Package session seals what outlives a connection, a session's id and its identity, into
+// tokens that clients keep and present to come back, on any node that has the key.
+//
+// A token is a bearer credential. It holds no positions: those are the client's to say.
+package session
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Prefix begins every token, so that one can be told from other credentials and found in
+// a log where it does not belong.
+const Prefix = "swt_"
+
+// Life is how long a token of a credential without expiry can be used.
+const Life = 24 * time.Hour
+
+// KeyBytes is the size of a sealing key.
+const KeyBytes = 32
+
+// What is wrong with a token. It is never said more precisely to whom presented it.
+var (
+	ErrInvalid = errors.New("not a session token of this server")
+	ErrExpired = errors.New("the session token has expired")
+)
+
+// Token is what a session token says.
+type Token struct {
+	Session      [12]byte // the session's id
+	Tenant, User string
+	Permissions  []string
+	TokenID, SID string          // of the credential that began the session, for revocation
+	Claims       json.RawMessage // of that credential, nil: none
+	Credential   time.Time       // when that credential expires; zero: never
+	Expires      time.Time       // when the token does; see [Expiry]
+}
+
+// Expiry is when a token of a credential ends that expires at credential (zero: never),
+// if it is sealed now: with the credential, or after [Life].
+func Expiry(credential, now time.Time) time.Time {
+	if !credential.IsZero() {
+		return credential
+	}
+	return now.Add(Life)
+}
+
+// body is the encoding of a Token. Times are in milliseconds since 1970.
+type body struct {
+	Session     []byte          `json:"s"`
+	Tenant      string          `json:"t,omitempty"`
+	User        string          `json:"u"`
+	Permissions []string        `json:"p,omitempty"`
+	TokenID     string          `json:"j,omitempty"`
+	SID         string          `json:"i,omitempty"`
+	Claims      json.RawMessage `json:"c,omitempty"`
+	Credential  int64           `json:"x,omitempty"`
+	Expires     int64           `json:"e"`
+}
+
+// Sealer makes and opens tokens. It is immutable; its methods may be called concurrently.
+type Sealer struct{ keys []key }
+
+type key struct {
+	id     [4]byte
+	secret []byte
+}
+
+// NewSealer makes a sealer of one key or more, each of [KeyBytes]. The first one seals and
+// all of them open, so that keys can be exchanged without ending sessions.
+func NewSealer(keys ...[]byte) (*Sealer, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("session: no key")
+	}
+	s := &Sealer{}
+	for i, k := range keys {
+		if len(k) != KeyBytes {
+			return nil, fmt.Errorf("session: key %d has %d bytes, not %d", i, len(k), KeyBytes)
+		}
+		sum := sha256.Sum256(append([]byte("switchboard session key id\x00"), k...))
+		s.keys = append(s.keys, key{id: [4]byte(sum[:4]), secret: bytes.Clone(k)})
+	}
+	return s, nil
+}
+
+// The parts of a token after the prefix and base64url: version, key id, salt, ciphertext
+// with tag. The header, which is authenticated too, is all but the last.
+const (
+	version     = 1
+	saltBytes   = 24
+	headerBytes = 1 + 4 + saltBytes
+)
+
+// Seal encrypts t. Two tokens of the same t differ.
+func (s *Sealer) Seal(t Token) (string, error) {
+	b := body{
+		Session: t.Session[:], Tenant: t.Tenant, User: t.User, Permissions: t.Permissions,
+		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims, Expires: t.Expires.UnixMilli(),
+	}
+	if !t.Credential.IsZero() {
+		b.Credential = t.Credential.UnixMilli()
+	}
+	plain, err := json.Marshal(b)
+	if err != nil {
+		return "", fmt.Errorf("seal session token: %w", err)
+	}
+	k := s.keys[0]
+	sealed := make([]byte, headerBytes, headerBytes+len(plain)+16)
+	sealed[0] = version
+	copy(sealed[1:], k.id[:])
+	_, _ = rand.Read(sealed[5:headerBytes]) // it never fails
+	aead, nonce, err := k.cipher(sealed[5:headerBytes])
+	if err != nil {
+		return "", fmt.Errorf("seal session token: %w", err)
+	}
+	sealed = aead.Seal(sealed, nonce, plain, sealed[:headerBytes])
+	return Prefix + base64.RawURLEncoding.EncodeToString(sealed), nil
+}
+
+// Open decrypts a token that Seal made with one of the keys and that has not expired at
+// now. The error is [ErrInvalid] or [ErrExpired].
+func (s *Sealer) Open(text string, now time.Time) (Token, error) {
+	coded, ok := strings.CutPrefix(text, Prefix)
+	if !ok {
+		return Token{}, ErrInvalid
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(coded)
+	if err != nil || len(sealed) < headerBytes || sealed[0] != version {
+		return Token{}, ErrInvalid
+	}
+	for _, k := range s.keys {
+		if !bytes.Equal(k.id[:], sealed[1:5]) {
+			continue
+		}
+		aead, nonce, err := k.cipher(sealed[5:headerBytes])
+		if err != nil {
+			return Token{}, ErrInvalid
+		}
+		plain, err := aead.Open(nil, nonce, sealed[headerBytes:], sealed[:headerBytes])
+		if err != nil {
+			return Token{}, ErrInvalid
+		}
+		return decode(plain, now)
+	}
+	return Token{}, ErrInvalid
+}
+
+// cipher derives the key and nonce of one token from its salt: with random nonces under one
+// key, a fleet that hands out tokens for years would have to count them.
+func (k key) cipher(salt []byte) (cipher.AEAD, []byte, error) {
+	material, err := hkdf.Key(sha256.New, k.secret, salt, "switchboard session token", KeyBytes+12)
+	if err != nil {
+		return nil, nil, err
+	}
+	block, err := aes.NewCipher(material[:KeyBytes])
+	if err != nil {
+		return nil, nil, err
+	}
+	aead, err := cipher.NewGCM(block)
+	return aead, material[KeyBytes:], err
+}
+
+// decode reads what Seal encrypted.
+func decode(plain []byte, now time.Time) (Token, error) {
+	var b body
+	if err := json.Unmarshal(plain, &b); err != nil || len(b.Session) != 12 {
+		return Token{}, ErrInvalid
+	}
+	t := Token{
+		Session: [12]byte(b.Session), Tenant: b.Tenant, User: b.User, Permissions: b.Permissions,
+		TokenID: b.TokenID, SID: b.SID, Claims: b.Claims, Expires: time.UnixMilli(b.Expires),
+	}
+	if b.Credential != 0 {
+		t.Credential = time.UnixMilli(b.Credential)
+	}
+	if !now.Before(t.Expires) {
+		return Token{}, ErrExpired
+	}
+	return t, nil
+}

@@ -1,0 +1,179 @@
+package session_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/netra-systems/switchboard/internal/session"
+	"pgregory.net/rapid"
+)
+
+func key(b byte) []byte { return bytes.Repeat([]byte{b}, session.KeyBytes) }
+
+func sealer(t testing.TB, keys ...[]byte) *session.Sealer {
+	t.Helper()
+	s, err := session.NewSealer(keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func seal(t testing.TB, s *session.Sealer, tok session.Token) string {
+	t.Helper()
+	text, err := s.Seal(tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func alice(expires time.Time) session.Token {
+	return session.Token{Session: [12]byte{1, 2, 3}, User: "alice", Expires: expires}
+}
+
+func TestWhatIsSealedIsOpened(t *testing.T) {
+	s := sealer(t, key(1))
+	now := time.Now()
+	rapid.Check(t, func(t *rapid.T) {
+		want := session.Token{
+			Session:     [12]byte(rapid.SliceOfN(rapid.Byte(), 12, 12).Draw(t, "session")),
+			Tenant:      rapid.String().Draw(t, "tenant"),
+			User:        rapid.String().Draw(t, "user"),
+			Permissions: rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "permissions"),
+			TokenID:     rapid.String().Draw(t, "jti"),
+			SID:         rapid.String().Draw(t, "sid"),
+			Claims:      json.RawMessage(`{"a":1}`),
+			Expires:     now.Add(time.Hour).Truncate(time.Millisecond),
+		}
+		if rapid.Bool().Draw(t, "credential ends") {
+			want.Credential = want.Expires
+		}
+		text, err := s.Seal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Open(text, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("opened token differs (-sealed +opened):\n%s", diff)
+		}
+	})
+}
+
+func TestAnExpiredTokenIsRefused(t *testing.T) {
+	s := sealer(t, key(1))
+	end := time.Now().Add(time.Minute)
+	text := seal(t, s, alice(end))
+	if _, err := s.Open(text, end.Add(-time.Second)); err != nil {
+		t.Errorf("a second before its end: got %v, want none", err)
+	}
+	if _, err := s.Open(text, end); !errors.Is(err, session.ErrExpired) {
+		t.Errorf("at its end: got %v, want %v", err, session.ErrExpired)
+	}
+}
+
+func TestAnyChangedByteMakesATokenInvalid(t *testing.T) {
+	s := sealer(t, key(1))
+	now := time.Now()
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(seal(t, s, alice(now.Add(time.Hour))), session.Prefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range raw {
+		changed := bytes.Clone(raw)
+		changed[i] ^= 1
+		text := session.Prefix + base64.RawURLEncoding.EncodeToString(changed)
+		if _, err := s.Open(text, now); !errors.Is(err, session.ErrInvalid) {
+			t.Errorf("byte %d changed: got %v, want %v", i, err, session.ErrInvalid)
+		}
+	}
+}
+
+func TestTheFirstKeySealsAndAllOpen(t *testing.T) {
+	now := time.Now()
+	older, newer := sealer(t, key(1)), sealer(t, key(2), key(1))
+	text := seal(t, older, alice(now.Add(time.Hour)))
+	if _, err := newer.Open(text, now); err != nil {
+		t.Errorf("token of the former key: got %v, want none", err)
+	}
+	if _, err := older.Open(seal(t, newer, alice(now.Add(time.Hour))), now); !errors.Is(err, session.ErrInvalid) {
+		t.Errorf("token of a key that is not there: got %v, want %v", err, session.ErrInvalid)
+	}
+}
+
+func TestTokensOfTheSameContentDiffer(t *testing.T) {
+	s := sealer(t, key(1))
+	tok := alice(time.Now().Add(time.Hour))
+	if a, b := seal(t, s, tok), seal(t, s, tok); a == b {
+		t.Errorf("got the same token twice: %s", a)
+	}
+}
+
+func TestATokenEndsWithItsCredentialOrAfterADay(t *testing.T) {
+	now := time.Now()
+	if got, want := session.Expiry(time.Time{}, now), now.Add(24*time.Hour); !got.Equal(want) {
+		t.Errorf("credential without expiry: got %v, want %v", got, want)
+	}
+	if got, want := session.Expiry(now.Add(time.Minute), now), now.Add(time.Minute); !got.Equal(want) {
+		t.Errorf("credential with expiry: got %v, want %v", got, want)
+	}
+}
+
+func TestKeysMustHave32Bytes(t *testing.T) {
+	for _, n := range []int{0, 16, 31, 33} {
+		if _, err := session.NewSealer(make([]byte, n)); err == nil {
+			t.Errorf("key of %d bytes: got no error", n)
+		}
+	}
+	if _, err := session.NewSealer(); err == nil {
+		t.Error("no key: got no error")
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	s := sealer(f, key(1))
+	now := time.Now()
+	f.Add(seal(f, s, alice(now.Add(time.Hour))))
+	f.Add(seal(f, s, alice(now.Add(-time.Hour))))
+	f.Add(session.Prefix)
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		tok, err := s.Open(text, now)
+		if err == nil && tok.User != "alice" {
+			t.Errorf("opened %q, which was never sealed: %+v", text, tok)
+		}
+	})
+}
+
+func TestOneKeyIsMadeHoweverManyNodesStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t)
+		const nodes = 16
+		keys := make(chan []byte, nodes)
+		for range nodes {
+			go func() {
+				k, err := session.StoredKey(t.Context(), store)
+				if err != nil {
+					t.Error(err)
+				}
+				keys <- k
+			}()
+		}
+		first := <-keys
+		for range nodes - 1 {
+			if k := <-keys; !bytes.Equal(k, first) {
+				t.Error("two nodes have two keys")
+			}
+		}
+	})
+}

@@ -1,0 +1,226 @@
+package switchboard
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/session"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// maxCredential bounds a token in a subprotocol, in bytes of base64.
+const maxCredential = 8 << 10
+
+// login is who connects, and as which session.
+type login struct {
+	identity Identity
+	session  hub.Session
+	resumed  bool // by a session token
+}
+
+// credentialKind is where a credential came from.
+type credentialKind uint8
+
+const (
+	noCredential credentialKind = iota
+	tokenCredential
+	sessionCredential
+	badCredential // there is one that nobody could accept
+)
+
+// credentialOf finds what the client offers: the first that is present counts, so that one
+// that is there and bad is refused and not looked past.
+func credentialOf(r *http.Request, offered []string) (kind credentialKind, token string) {
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		if token = strings.TrimSpace(token); strings.EqualFold(scheme, "Bearer") && token != "" {
+			return tokenCredential, token
+		}
+		return badCredential, ""
+	}
+	for _, sub := range offered {
+		kind, coded := noCredential, ""
+		if rest, ok := strings.CutPrefix(sub, "token."); ok {
+			kind, coded = tokenCredential, rest
+		} else if rest, ok := strings.CutPrefix(sub, "session."); ok {
+			kind, coded = sessionCredential, rest
+		} else {
+			continue
+		}
+		raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(coded, "="))
+		if err != nil || len(raw) == 0 || len(coded) > maxCredential {
+			return badCredential, ""
+		}
+		return kind, string(raw)
+	}
+	if r.URL.Query().Has("ticket") {
+		return badCredential, "" // none was ever handed out
+	}
+	return noCredential, ""
+}
+
+// authenticate finds out who connects. Its errors are refusals.
+func (h *handshake) authenticate(ctx context.Context) (login, error) {
+	m := h.m
+	kind, token := credentialOf(h.r, h.offered)
+	refuse := func(err error) (login, error) {
+		return login{}, &refusal{cause: credentialError(err, token), why: "credential"}
+	}
+	switch kind {
+	case badCredential:
+		return refuse(&Error{Code: wire.CodeAuthError, Message: "the credential is not valid"})
+	case sessionCredential:
+		t, err := m.sealer.Open(token, time.Now())
+		if err != nil {
+			return refuse(&Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"})
+		}
+		id := Identity{
+			Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
+			TokenID: t.TokenID, SID: t.SID, Claims: t.Claims,
+		}
+		if err := m.checkIdentity(id, time.Now()); err != nil {
+			return refuse(err)
+		}
+		return login{identity: id, session: t.Session, resumed: true}, nil
+	}
+	id, err := m.identify(ctx, Credential{Token: token, Request: h.r})
+	if err != nil {
+		return refuse(err)
+	}
+	return login{identity: id, session: hub.NewSession()}, nil
+}
+
+// identify asks the authenticator and checks what it says.
+func (m *Manager) identify(ctx context.Context, cred Credential) (id Identity, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = newPanicError(r)
+		}
+	}()
+	id, err = m.opts.Auth(ctx, cred)
+	if err != nil {
+		return Identity{}, err
+	}
+	return id, m.checkIdentity(id, time.Now())
+}
+
+// credentialError puts into words what an authenticator says without.
+func credentialError(err error, token string) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{Code: wire.CodeUnavailable, Message: "the credential could not be checked in time"}
+	case !errors.Is(err, ErrUnauthenticated):
+		return err
+	case token == "":
+		return &Error{Code: wire.CodeAuthError, Message: "no credential"}
+	}
+	return &Error{Code: wire.CodeAuthError, Message: "the token is not valid"}
+}
+
+// sessionInfo is what a client is told of its session, with a new token. There is no token
+// if it would be too long to come back as a subprotocol, because of the permissions in it:
+// such a client comes back with its credential.
+func (m *Manager) sessionInfo(id hub.Session, who Identity, now time.Time) wire.SessionInfo {
+	t := session.Token{
+		Session: id, Tenant: who.Tenant, User: who.User, Permissions: who.Permissions,
+		TokenID: who.TokenID, SID: who.SID, Claims: who.Claims,
+		Credential: who.Expires, Expires: session.Expiry(who.Expires, now),
+	}
+	text, err := m.sealer.Seal(t)
+	if err != nil { // claims that are no JSON
+		m.log.LogAttrs(m.life, slog.LevelError, "session token not sealed", slog.String("user", who.User), slog.Any("err", err))
+	}
+	if base64.RawURLEncoding.EncodedLen(len(text)) > maxCredential {
+		m.log.LogAttrs(m.life, slog.LevelDebug, "session token too long", slog.String("user", who.User), slog.Int("bytes", len(text)))
+		text = ""
+	}
+	return wire.SessionInfo{ID: id.String(), Token: text, ExpiresAt: seconds(t.Expires)}
+}
+
+// authVerb takes a new credential of the same user.
+func authVerb(ctx context.Context, in *inbound) error {
+	m := in.m
+	sender, err := in.conn()
+	if err != nil {
+		return err
+	}
+	var req wire.AuthRequest
+	if err := in.env.Decode(&req); err != nil {
+		return err
+	}
+	switch {
+	case req.Ticket != "":
+		return fieldError(wire.CodeAuthError, "ticket", "the ticket is not valid")
+	case req.Token == "":
+		return fieldError(wire.CodeAuthError, "token", "no credential")
+	}
+	id, err := m.identify(ctx, Credential{Token: req.Token})
+	if err != nil {
+		return credentialError(err, req.Token)
+	}
+	if id.Tenant != sender.view.User.Tenant || id.User != sender.view.User.ID {
+		return fieldError(wire.CodeAuthError, "token", "the token is another user's")
+	}
+	if !m.refresh(sender, id) {
+		return hubError(hub.ErrGone)
+	}
+	m.answer(in.c, wire.AuthOK, in.env.ID, wire.AuthOKPayload{
+		ExpiresAt: secondsOrZero(id.Expires), Permissions: id.Permissions,
+		Session: m.sessionInfo(sender.view.Session, id, time.Now()),
+	})
+	return m.leaveForbidden(ctx, sender, id)
+}
+
+// refresh gives a connection the identity of its new credential.
+func (m *Manager) refresh(c *Conn, id Identity) bool {
+	number := m.permissions.put(id.Permissions)
+	unused := number
+	var former time.Time
+	there := m.changeState(c.handle, func(s *state) {
+		former = s.expires
+		unused, s.permissions = s.permissions, number
+		s.expires, s.tokenID, s.sid, s.claims = id.Expires, id.TokenID, id.SID, id.Claims
+		s.flags &^= flagWarned
+	})
+	m.permissions.drop(unused)
+	if there && (former.IsZero() || id.Expires.Before(former)) {
+		m.watchCredential(c.handle, id.Expires) // else the deadline of the former one sees to it
+	}
+	return there
+}
+
+// leaveForbidden stops the rooms that the former credential allowed to follow and the new
+// one does not. What the application made the connection follow stays.
+func (m *Manager) leaveForbidden(ctx context.Context, former *Conn, id Identity) error {
+	allowed := compilePermissions(id.Permissions)
+	for _, f := range m.hub.Following(former.handle) {
+		room := f.Address.ID
+		if f.Address.Kind != wire.KindRoom || m.authorize(ctx, former.identity, former.allowed, ActJoin, room) != nil {
+			continue
+		}
+		switch err := m.mayRead(ctx, id, allowed, room); {
+		case err == nil:
+		case !errors.Is(err, ErrForbidden):
+			return err
+		case m.hub.Unfollow(former.handle, f.Key):
+			m.sendRoomLeft(former.handle, room, wire.ReasonForbidden, "")
+		}
+	}
+	return nil
+}
+
+func secondsOrZero(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return seconds(t)
+}

@@ -1,0 +1,127 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/session"
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Manager is the single owner of every connection of this process, and an http.Handler.
+// All methods may be called concurrently. Make one with [New].
+type Manager struct {
+	// Immutable after New.
+	opts      Options
+	log       *slog.Logger
+	started   time.Time
+	hub       *hub.Hub
+	driver    broker.Driver
+	ownDriver bool // opened by New, so closed by Shutdown
+	sealer    *session.Sealer
+	verbs     map[wire.MessageType]verb
+	life      context.Context // of verbs, handlers and workers
+	end       context.CancelFunc
+
+	// Each guards itself.
+	gate        gate
+	router      router
+	lanes       lanes
+	recent      recent
+	lives       lives
+	holds       holds
+	deadlines   deadlines
+	beat        beat
+	interest    interest
+	members     memberHints
+	permissions permissionTable
+	count       counters
+	drain       drain
+
+	stateMu   sync.Mutex     // one change of a connection's state at a time
+	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
+	workers   sync.WaitGroup
+}
+
+// New checks opts (the error names the field), opens the driver and starts the workers. The
+// caller must call [Manager.Shutdown].
+func New(opts Options) (*Manager, error) {
+	opts, err := opts.checked()
+	if err != nil {
+		return nil, fmt.Errorf("switchboard: %w", err)
+	}
+	m := &Manager{opts: opts, log: opts.Log, started: time.Now(), driver: opts.Broker, verbs: verbTable()}
+	if m.driver == nil {
+		m.driver, m.ownDriver = membroker.New(membroker.Options{}), true
+	}
+	if m.sealer, err = m.openSealer(); err != nil {
+		return nil, errors.Join(fmt.Errorf("switchboard: %w", err), m.closeDriver())
+	}
+	m.life, m.end = context.WithCancel(context.Background())
+	m.lanes.init(m.life, m.work)
+	m.lives.base = m.life
+	m.deadlines.start = m.started
+	m.drain.done = make(chan struct{})
+	m.deadlines.wake, m.members.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.hub = hub.New(hub.Config{
+		Engine: func(sink ws.Sink) ws.Engine {
+			return ws.NewGoroutineEngine(sink, ws.Config{Message: opts.Limits.MessageBytes, FrameTimeout: opts.Limits.Frame})
+		},
+		Events: (*events)(m), Source: (*source)(m), Log: opts.Log,
+		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,
+		MemoryBytes: opts.Limits.MemoryBytes,
+	})
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics} {
+		m.workers.Go(func() { work(m.life) })
+	}
+	return m, nil
+}
+
+// openSealer makes what session tokens are sealed with.
+func (m *Manager) openSealer() (*session.Sealer, error) {
+	if len(m.opts.SessionKeys) > 0 {
+		return session.NewSealer(m.opts.SessionKeys...)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	key, err := session.StoredKey(ctx, m.driver)
+	if err != nil {
+		return nil, err
+	}
+	return session.NewSealer(key)
+}
+
+func (m *Manager) closeDriver() error {
+	if !m.ownDriver {
+		return nil
+	}
+	return m.driver.Close()
+}
+
+// forgetTopics lets go of topics that nobody needs, until ctx ends.
+func (m *Manager) forgetTopics(ctx context.Context) {
+	for sleep(ctx, time.Second) {
+		m.forgetIdle(ctx)
+	}
+}
+
+// ClientAPI serves all that clients may call, at the paths of docs/protocol.md: /ws and its
+// alias /websocket. Mount it at "/", or behind http.StripPrefix.
+func (m *Manager) ClientAPI() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/ws", m)
+	mux.Handle("/websocket", m)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, http.StatusNotFound, &Error{Code: wire.CodeNotFound, Message: "there is nothing at this path"})
+	})
+	return mux
+}

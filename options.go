@@ -1,0 +1,210 @@
+package switchboard
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/url"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/session"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Options configures a [Manager]. Auth is required; every other zero value is the default
+// that stands in its comment. New copies what it needs: changing the slices afterwards
+// has no effect.
+type Options struct {
+	// Auth says who is calling. It is asked at connect and when a client refreshes its
+	// credential, concurrently, within Limits.Handshake.
+	Auth Authenticator
+	// Authorize decides about rooms. nil: Identity.Permissions decide.
+	Authorize Authorizer
+	// OnConnect runs after Auth and before the welcome; an error refuses the connection,
+	// after the upgrade, so that the client hears why. It must not keep the Conn.
+	OnConnect func(context.Context, *Conn) error
+	// Broker stores and carries messages. nil: in memory, this process only. One that is
+	// given is not closed by Shutdown.
+	Broker broker.Driver
+	// Node names this process in lists and logs. "": the host's name and a random part.
+	Node string
+	// Origins are those of web pages that may connect besides the request's own host:
+	// "https://app.example.com", "https://*.example.com" for any host below it, or "*".
+	// Requests without an Origin header do not come from web pages and pass.
+	Origins []string
+	// SessionKeys are of 32 bytes each; the first one seals session tokens and all of them
+	// open. nil: one key, made once and kept in the broker's store.
+	SessionKeys [][]byte
+	// RequireTenant refuses contexts and identities that name no tenant.
+	RequireTenant bool
+	Heartbeat     Heartbeat
+	Limits        Limits
+	// Retention is how much of each topic is kept. Zero: 10,000 messages, 7 days; of a
+	// partly filled one a zero field is no bound.
+	Retention broker.Retention
+	// Log gets what operators must know. nil: discard.
+	Log *slog.Logger
+}
+
+// Heartbeat says how dead peers are found. A peer that has been silent is pinged every
+// Interval; one that was silent for Timeout, or that missed MaxMissed pings, is closed with
+// 1001, and one that took nothing for Timeout with 1013. Any frame is a sign of life. Zero
+// fields are 25 s, three intervals and 2. See [HeartbeatFor].
+type Heartbeat struct {
+	Interval, Timeout time.Duration
+	MaxMissed         int
+}
+
+// HeartbeatFor returns the values for "production" (25 s, 75 s, 2), "staging" (30 s, 90 s,
+// 2), and for "development", "testing" or any other name (45 s, 60 s, 3).
+func HeartbeatFor(environment string) Heartbeat {
+	switch strings.ToLower(environment) {
+	case "production":
+		return Heartbeat{Interval: 25 * time.Second, Timeout: 75 * time.Second, MaxMissed: 2}
+	case "staging":
+		return Heartbeat{Interval: 30 * time.Second, Timeout: 90 * time.Second, MaxMissed: 2}
+	}
+	return Heartbeat{Interval: 45 * time.Second, Timeout: 60 * time.Second, MaxMissed: 3}
+}
+
+// Limits bounds what one client may cost. Zero is the default in parentheses, a negative
+// value means no limit.
+type Limits struct {
+	MessageBytes      int           // of one message from a client (64 KiB)
+	MessagesPerMinute int           // per connection, heartbeats apart (120); all may come at once
+	Conns             int           // on this node (no limit)
+	ConnsPerUser      int           // on this node (20)
+	RoomsPerConn      int           // that one connection follows (128)
+	Handshake         time.Duration // authentication, OnConnect and upgrade (10 s)
+	Frame             time.Duration // from the first byte of a message to its last (30 s)
+	Handler           time.Duration // one Handle call (30 s)
+	MemoryBytes       int64         // recent messages of all topics; the oldest leave first (a quarter of GOMEMLIMIT, else 256 MiB)
+}
+
+// forever stands for no limit where time is computed with.
+const forever = 100 * 365 * 24 * time.Hour
+
+// startTimeout bounds what New asks of the broker.
+const startTimeout = 10 * time.Second
+
+// checked returns a copy of o with defaults in place. The error names the field.
+func (o Options) checked() (Options, error) {
+	if o.Auth == nil {
+		return o, errors.New("Options.Auth is missing: without it nobody could connect")
+	}
+	if o.Node == "" {
+		o.Node = nodeName()
+	}
+	if err := wire.CheckID(o.Node); err != nil {
+		return o, fmt.Errorf("Options.Node %w", err)
+	}
+	for i, origin := range o.Origins {
+		if err := checkOrigin(origin); err != nil {
+			return o, fmt.Errorf("Options.Origins[%d] %q %w", i, origin, err)
+		}
+	}
+	for i, key := range o.SessionKeys {
+		if len(key) != session.KeyBytes {
+			return o, fmt.Errorf("Options.SessionKeys[%d] has %d bytes, not %d", i, len(key), session.KeyBytes)
+		}
+	}
+	if o.Retention == (broker.Retention{}) {
+		o.Retention = broker.Retention{Messages: 10_000, Age: 7 * 24 * time.Hour}
+	}
+	if o.Retention.Messages < 0 || o.Retention.Age < 0 {
+		return o, errors.New("Options.Retention must not be negative")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Limits = o.Limits.withDefaults()
+	var err error
+	o.Heartbeat, err = o.Heartbeat.checked()
+	return o, err
+}
+
+func (h Heartbeat) checked() (Heartbeat, error) {
+	if h.Interval < 0 || h.Timeout < 0 || h.MaxMissed < 0 {
+		return h, errors.New("Options.Heartbeat must not be negative")
+	}
+	d := HeartbeatFor("production")
+	if h.Timeout == 0 && h.Interval != 0 {
+		h.Timeout = 3 * h.Interval
+	}
+	h.Interval, h.Timeout = cmp.Or(h.Interval, d.Interval), cmp.Or(h.Timeout, d.Timeout)
+	h.MaxMissed = cmp.Or(h.MaxMissed, d.MaxMissed)
+	if h.Interval < 10*time.Millisecond {
+		return h, errors.New("Options.Heartbeat.Interval must be at least 10ms")
+	}
+	if h.Timeout < h.Interval {
+		return h, errors.New("Options.Heartbeat.Timeout must not be shorter than Interval")
+	}
+	return h, nil
+}
+
+func (l Limits) withDefaults() Limits {
+	l.MessageBytes = limit(l.MessageBytes, 64<<10, math.MaxInt32)
+	l.MessagesPerMinute = limit(l.MessagesPerMinute, 120, 0)
+	l.Conns = limit(l.Conns, 0, 0)
+	l.ConnsPerUser = limit(l.ConnsPerUser, 20, 0)
+	l.RoomsPerConn = limit(l.RoomsPerConn, 128, 0)
+	l.Handshake = limit(l.Handshake, 10*time.Second, forever)
+	l.Frame = limit(l.Frame, 30*time.Second, forever)
+	l.Handler = limit(l.Handler, 30*time.Second, forever)
+	l.MemoryBytes = limit(l.MemoryBytes, defaultMemory(), math.MaxInt64)
+	return l
+}
+
+// limit is v, or what stands for its default or for no limit.
+func limit[T int | int64 | time.Duration](v, standard, none T) T {
+	switch {
+	case v == 0:
+		return standard
+	case v < 0:
+		return none
+	}
+	return v
+}
+
+func defaultMemory() int64 {
+	if total := debug.SetMemoryLimit(-1); total < math.MaxInt64 {
+		return max(total/4, 16<<20)
+	}
+	return 256 << 20
+}
+
+func nodeName() string {
+	host, err := os.Hostname()
+	if err != nil || wire.CheckID(host) != nil || len(host) > 100 {
+		host = "node"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:6])
+}
+
+// checkOrigin says what is wrong with an entry of Options.Origins.
+func checkOrigin(origin string) error {
+	if origin == "*" {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil {
+		return errors.New("is no URL")
+	}
+	switch {
+	case u.Scheme == "" || u.Host == "":
+		return errors.New(`must have a scheme and a host, as "https://app.example.com"`)
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return errors.New("must have nothing but a scheme and a host")
+	case strings.Contains(strings.TrimPrefix(u.Host, "*."), "*"):
+		return errors.New("may have a * only in front of the host's first dot")
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// verbTimeout bounds what a verb may wait for: the broker and the Authorizer.
+const verbTimeout = 10 * time.Second
+
+// retryUnavailable is when a client may try again what the broker could not do.
+const retryUnavailable = time.Second
+
+// events is the side of the manager that the hub sees.
+type events Manager
+
+// Message implements [hub.Events].
+func (e *events) Message(c hub.Handle, payload []byte) { (*Manager)(e).read(c, payload) }
+
+// inbound is one message from a client on its way through the core. It lives as long as
+// the call of Message: what waits longer copies.
+type inbound struct {
+	m    *Manager
+	c    hub.Handle
+	env  Envelope // owns its bytes
+	size int      // bytes of the frame
+
+	known *Conn // made by conn
+}
+
+// conn returns who sent the message; it fails if the connection has ended meanwhile.
+func (in *inbound) conn() (*Conn, error) {
+	if in.known == nil {
+		c, ok := in.m.conn(in.c)
+		if !ok {
+			return nil, hubError(hub.ErrGone)
+		}
+		in.known = c
+	}
+	return in.known, nil
+}
+
+// read takes one message: it is decoded, counted, and either done here, as a verb, or put
+// into the connection's lane for a handler. It runs on the goroutine that reads the
+// connection, so verbs of one connection are done in order.
+func (m *Manager) read(c hub.Handle, payload []byte) {
+	env, err := wire.Parse(payload)
+	if err != nil {
+		id := ""
+		if parse, ok := errors.AsType[*wire.ParseError](err); ok {
+			id = parse.MessageID
+		}
+		m.refuse(c, id, err)
+		return
+	}
+	if env.ID == "" {
+		env.ID = wire.NewID()
+	}
+	in := inbound{m: m, c: c, env: env, size: len(payload)}
+	verb, isVerb := m.verbs[env.Type]
+	if !isVerb || !verb.free {
+		if err := in.spend(); err != nil {
+			m.refuse(c, env.ID, err)
+			return
+		}
+	}
+	switch {
+	case isVerb:
+		err = in.do(verb)
+	case env.Type.Verb():
+		err = unsupported("type", string(env.Type)+" is not available")
+	case env.Type.RunEvent():
+		err = fieldError(wire.CodeRunContract, "type", "run events come from their run")
+	default:
+		err = in.hand()
+	}
+	if err != nil {
+		m.refuse(c, env.ID, err)
+	}
+}
+
+// do carries out a verb. What it panics with must not end the reading of the connection.
+func (in *inbound) do(v verb) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = newPanicError(r)
+		}
+	}()
+	if v.quick != nil {
+		v.quick(in)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(in.m.life, verbTimeout)
+	defer cancel()
+	return v.do(ctx, in)
+}
+
+// spend takes the message out of the connection's allowance.
+func (in *inbound) spend() error {
+	perMinute := in.m.opts.Limits.MessagesPerMinute
+	if perMinute <= 0 {
+		return nil
+	}
+	retry, ok := in.m.hub.Allow(in.c, perMinute)
+	if ok {
+		return nil
+	}
+	return &Error{
+		Code: wire.CodeRateLimited, Message: "too many messages",
+		Details: map[string]any{"limit": perMinute, "retry_after_ms": max(1, retry.Milliseconds())},
+	}
+}
+
+// Failed implements [hub.Events]: the client broke the protocol and will be closed.
+func (e *events) Failed(c hub.Handle, err *ws.CloseError) {
+	m := (*Manager)(e)
+	if wire.CloseCode(err.Code) == wire.CloseTooBig {
+		m.refuse(c, "", &Error{
+			Code: wire.CodeTooLarge, Message: "message is too large",
+			Details: map[string]any{"limit": m.opts.Limits.MessageBytes},
+		})
+		return
+	}
+	m.log.LogAttrs(m.life, slog.LevelDebug, "protocol violation",
+		slog.String("conn_id", m.hub.ID(c)), slog.Int("close_code", int(err.Code)), slog.String("reason", err.Reason))
+}
+
+// Closed implements [hub.Events].
+func (e *events) Closed(c hub.Handle, end hub.End) {
+	m := (*Manager)(e)
+	why := CloseError{Code: end.Code, Reason: end.Reason}
+	m.lanes.close(c, why)
+	m.lives.end(c, why)
+	m.holds.release(c)
+	m.beat.forget(c)
+	if s, err := decodeState(end.Info); err == nil {
+		m.permissions.drop(s.permissions)
+		if s.flags&flagAppPings != 0 {
+			m.count.appPings.Add(-1)
+		}
+	}
+	m.log.LogAttrs(m.life, slog.LevelDebug, "connection closed",
+		slog.String("conn_id", end.View.ID), slog.String("user", end.View.User.ID), slog.String("tenant", end.View.User.Tenant),
+		slog.Int("close_code", int(end.Code)), slog.String("reason", end.Reason), slog.Bool("remote", end.Remote))
+}

@@ -1,0 +1,161 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// retryAfter is what a client without a place waits, in seconds.
+const retryAfter = 2
+
+// refusal is an attempt to connect that failed. Why is the name of its counter.
+type refusal struct {
+	cause error
+	why   string
+}
+
+func (r *refusal) Error() string { return r.why + ": " + r.cause.Error() }
+
+func (r *refusal) Unwrap() error { return r.cause }
+
+// told is what the client hears.
+func (r *refusal) told() *Error { return visible(r.cause) }
+
+// closeCode is how a connection ends that was upgraded only to hear the refusal.
+func (r *refusal) closeCode() wire.CloseCode {
+	switch CodeOf(r.cause) {
+	case wire.CodeRateLimited, wire.CodeUnavailable, wire.CodeBusy, wire.CodeTimeout:
+		return wire.CloseTryAgain
+	case wire.CodeInternal:
+		return wire.CloseInternal
+	}
+	return wire.ClosePolicy
+}
+
+// status is the HTTP status of a refusal.
+func (r *refusal) status() int {
+	switch CodeOf(r.cause) {
+	case wire.CodeAuthError:
+		return http.StatusUnauthorized
+	case wire.CodeForbidden:
+		return http.StatusForbidden
+	case wire.CodeRateLimited:
+		return http.StatusTooManyRequests
+	case wire.CodeUnavailable, wire.CodeBusy, wire.CodeTimeout:
+		return http.StatusServiceUnavailable
+	case wire.CodeInternal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusBadRequest
+}
+
+func errDraining() *refusal {
+	return &refusal{cause: &Error{Code: wire.CodeUnavailable, Message: "this node is draining"}, why: "draining"}
+}
+
+func errFull() *refusal {
+	return &refusal{cause: &Error{Code: wire.CodeUnavailable, Message: "this node has no place left"}, why: "total_limit"}
+}
+
+func errUserFull() *refusal {
+	return &refusal{cause: &Error{Code: wire.CodeRateLimited, Message: "too many connections"}, why: "user_limit"}
+}
+
+// refused counts and logs a refusal: the one place where that is done.
+func (m *Manager) refused(r *http.Request, ref *refusal) {
+	m.count.refused.Add(1)
+	m.count.refusals.add(ref.why)
+	level := slog.LevelDebug
+	if CodeOf(ref.cause) == wire.CodeInternal {
+		level = slog.LevelError
+	}
+	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "connection refused", slog.String("why", ref.why),
+		slog.String("code", string(CodeOf(ref.cause))), slog.String("address", r.RemoteAddr), slog.Any("err", ref.cause))
+}
+
+// refuse answers a request that becomes no connection.
+func (h *handshake) refuse(err error) {
+	if bad, ok := errors.AsType[*ws.HandshakeError](err); ok {
+		h.m.refused(h.r, &refusal{cause: err, why: "handshake"})
+		maps.Copy(h.w.Header(), bad.Header)
+		code := wire.CodeUnsupported
+		if bad.Status == http.StatusBadRequest {
+			code = wire.CodeInvalidMessage
+		}
+		writeProblem(h.w, bad.Status, &Error{Code: code, Message: bad.Reason})
+		return
+	}
+	ref, ok := errors.AsType[*refusal](err)
+	if !ok {
+		ref = &refusal{cause: err, why: "internal"}
+	}
+	h.m.refused(h.r, ref)
+	if h.chosen != "" {
+		if nc, _, err := ws.Upgrade(h.w, h.r, h.chosen); err == nil {
+			farewell(nc, ref)
+			return
+		}
+	}
+	if status := ref.status(); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+		h.w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	writeProblem(h.w, ref.status(), ref.told())
+}
+
+// problem is a problem document (RFC 9457).
+type problem struct {
+	Type    string         `json:"type"`
+	Title   string         `json:"title"`
+	Status  int            `json:"status"`
+	Code    Code           `json:"code"`
+	Detail  string         `json:"detail"`
+	Details map[string]any `json:"details,omitempty"`
+}
+
+func writeProblem(w http.ResponseWriter, status int, e *Error) {
+	body, err := wire.Marshal(problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Code: e.Code, Detail: e.Message, Details: e.Details,
+	})
+	if err != nil {
+		http.Error(w, http.StatusText(status), status)
+		return
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that has left needs no answer
+}
+
+// gate counts the handshakes that are under way, so that Shutdown can wait for them.
+type gate struct {
+	mu     sync.Mutex // guards closed against enter
+	closed bool
+	inside sync.WaitGroup
+}
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.inside.Add(1)
+	return true
+}
+
+func (g *gate) leave() { g.inside.Done() }
+
+// close lets nobody in any more.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+}

@@ -1,0 +1,241 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// holdFor is how long a connection that comes back waits for its session_restore before
+// delivery goes on without one.
+const holdFor = 2 * time.Second
+
+// maxPositions bounds how many topics one message may ask about.
+const maxPositions = 1024
+
+// holds are the connections that wait. Who takes a connection out ends its hold: the
+// session_restore or the clock, never both.
+type holds struct {
+	mu sync.Mutex // guards of
+	of map[hub.Handle]struct{}
+}
+
+// add notes that c waits.
+func (h *holds) add(c hub.Handle) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of == nil {
+		h.of = make(map[hub.Handle]struct{})
+	}
+	h.of[c] = struct{}{}
+}
+
+// release reports whether c waited, and makes the caller the one who ends that.
+func (h *holds) release(c hub.Handle) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, held := h.of[c]
+	delete(h.of, c)
+	return held
+}
+
+// restoreVerb moves the cursors of a connection to where its client says that it is.
+func restoreVerb(ctx context.Context, in *inbound) error {
+	m := in.m
+	sender, err := in.conn()
+	if err != nil {
+		return err
+	}
+	var req wire.Restore
+	if err := in.env.Decode(&req); err != nil {
+		return err
+	}
+	held := m.holds.release(in.c)
+	if !held {
+		if s, _, ok := m.stateOf(in.c); ok && s.flags&flagRestored != 0 {
+			return fieldError(wire.CodeConflict, "type", "session_restore is allowed once")
+		}
+	}
+	plan, err := m.planRestore(ctx, sender, req)
+	if err != nil {
+		if held {
+			m.hold(in.c)
+		}
+		return err
+	}
+	if !held {
+		m.changeState(in.c, func(s *state) { s.flags |= flagRestored })
+	}
+	m.replace(sender, req.Replace)
+	answer := wire.Restored{Topics: make(map[string]wire.RestoredTopic, len(plan)), Runs: []wire.RestoredRun{}, Rewind: !held}
+	for _, p := range plan {
+		answer.Topics[p.name] = p.told
+	}
+	m.answer(in.c, wire.SessionRestored, in.env.ID, answer) // before the first replayed message
+	for _, p := range plan {
+		switch {
+		case p.room.key != hub.Key{}:
+			if _, err := m.follow(in.c, p.room, p.from, true); err != nil {
+				m.sendRoomLeft(in.c, p.room.address.ID, reasonRemoved, "") // handlers have filled it with others
+			}
+		case p.key != hub.Key{}:
+			_ = m.hub.Seek(in.c, p.key, p.from) // a connection that has ended needs none
+		}
+	}
+	m.hub.Unhold(in.c)
+	return nil
+}
+
+// hold makes c wait for its session_restore.
+func (m *Manager) hold(c hub.Handle) {
+	m.holds.add(c)
+	m.deadlines.add(holdFor, c, endHold)
+}
+
+// restored is what becomes of one topic of a session_restore. Neither key nor room: nothing.
+type restored struct {
+	name string // as the client wrote it
+	told wire.RestoredTopic
+	key  hub.Key  // of a topic that every connection follows
+	room acquired // with a reference
+	from Position
+}
+
+// planRestore finds out what becomes of each topic, without changing anything for the
+// connection.
+func (m *Manager) planRestore(ctx context.Context, sender *Conn, req wire.Restore) (plan []restored, err error) {
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, p := range plan {
+			if p.room.key != (hub.Key{}) {
+				m.hub.Release(p.room.topic)
+			}
+		}
+	}()
+	if n := len(req.Positions); n > maxPositions {
+		return nil, &Error{
+			Code: wire.CodeInvalidMessage, Message: "too many positions", Details: map[string]any{"field": "positions", "limit": maxPositions},
+		}
+	}
+	var rooms []hub.Key
+	for name, pos := range req.Positions {
+		topic, err := wire.ParseTopic(sender.view.User.Tenant, name)
+		if err != nil {
+			return plan, fieldError(wire.CodeInvalidMessage, "positions", "a topic "+err.Error())
+		}
+		p, err := m.planTopic(ctx, sender, topic, pos)
+		if err != nil {
+			return plan, err
+		}
+		p.name = name
+		plan = append(plan, p)
+		if p.room.key != (hub.Key{}) {
+			rooms = append(rooms, p.room.key)
+		}
+		if err := m.roomsLeft(sender.handle, rooms...); err != nil {
+			return plan, err
+		}
+	}
+	return plan, nil
+}
+
+func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic, pos Position) (p restored, err error) {
+	forbidden := restored{told: wire.RestoredTopic{Reason: wire.ReasonForbidden}}
+	if topic.Kind == wire.KindAll || topic == sender.view.User {
+		p.key = hubKey(topic)
+		r, err := m.reach(ctx, p.key, pos)
+		p.from, p.told = r.from, r.told()
+		return p, err
+	}
+	if topic.Kind != wire.KindRoom {
+		return forbidden, nil
+	}
+	if err := m.mayRead(ctx, sender.identity, sender.allowed, topic.ID); err != nil {
+		if errors.Is(err, ErrForbidden) {
+			return forbidden, nil
+		}
+		return restored{}, err
+	}
+	history := m.authorize(ctx, sender.identity, sender.allowed, ActHistory, topic.ID)
+	if history != nil && !errors.Is(history, ErrForbidden) {
+		return restored{}, history
+	}
+	if p.room, err = m.acquire(ctx, topic); err != nil {
+		return restored{}, err
+	}
+	if history != nil && pos != p.room.head {
+		// The room is followed from now on; what was said before is not the user's to read.
+		p.from = p.room.head
+		p.told = wire.RestoredTopic{Reason: wire.ReasonForbidden, Head: p.room.head}
+		return p, nil
+	}
+	r, err := m.reach(ctx, p.room.key, pos)
+	if err != nil {
+		m.hub.Release(p.room.topic)
+		return restored{}, err
+	}
+	p.from, p.told = r.from, r.told()
+	return p, nil
+}
+
+// reached says how much of what comes after a position is there.
+type reached struct {
+	from   Position // where delivery begins
+	head   Position
+	reason string // "": all of it is there
+}
+
+func (r reached) told() wire.RestoredTopic {
+	if r.reason != "" {
+		return wire.RestoredTopic{Reason: r.reason, Head: r.head}
+	}
+	return wire.RestoredTopic{Recovered: true, From: r.from, Head: r.head}
+}
+
+// reach asks the log whether it has everything after pos. If not, the hub will say what is
+// missing when it delivers from there.
+func (m *Manager) reach(ctx context.Context, key hub.Key, pos Position) (reached, error) {
+	entries, head, err := m.driver.Since(ctx, broker.Key(key), pos, 1)
+	if err == nil {
+		r := reached{from: pos, head: head}
+		if pos.IsZero() { // from the beginning of what is kept
+			r.from = head
+			if len(entries) > 0 {
+				r.from.Offset = entries[0].Pos.Offset - 1
+			}
+		}
+		return r, nil
+	}
+	if _, ok := gapOf(err); !ok {
+		return reached{}, err
+	}
+	switch {
+	case pos.Epoch != head.Epoch:
+		return reached{from: pos, head: head, reason: wire.ReasonEpochChanged}, nil
+	case pos.Offset > head.Offset:
+		// A place that was never reached: nothing is missing, and nothing comes twice.
+		return reached{from: head, head: head, reason: wire.ReasonExpired}, nil
+	}
+	return reached{from: pos, head: head, reason: wire.ReasonExpired}, nil
+}
+
+// replace closes the connection that the client of sender had before, if it is one of the
+// same session.
+func (m *Manager) replace(sender *Conn, id string) {
+	old, ok := m.hub.Find(id)
+	if !ok || old == sender.handle {
+		return
+	}
+	view, ok := m.hub.View(old)
+	if !ok || view.Session != sender.view.Session || view.User != sender.view.User {
+		return
+	}
+	_ = m.hub.Close(old, wire.CloseReplaced, "replaced by a newer connection: do not reconnect", false)
+}

@@ -1,0 +1,253 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Rooms are memberships: they outlast connections and concern all devices of a user. The
+// value is a view that costs nothing.
+type Rooms struct{ m *Manager }
+
+// Rooms returns the memberships.
+func (m *Manager) Rooms() Rooms { return Rooms{m} }
+
+// Add makes user a member of room, which gives the right to follow it, and makes the user's
+// live connections follow it from now on. It is no error if the user is a member already.
+func (r Rooms) Add(ctx context.Context, room, user string) error {
+	topic, err := r.m.roomTopic(ctx, room, user)
+	if err != nil {
+		return fmt.Errorf("add member: %w", err)
+	}
+	pos, changed, err := r.m.setMember(ctx, topic, user, memberAdded, "")
+	if err == nil && !changed {
+		pos, err = r.m.headOf(ctx, topic)
+	}
+	if err == nil {
+		err = r.m.hintMember(ctx, topic, membership{Member: wire.Member{User: user, Joined: true}, Position: pos})
+	}
+	if err != nil {
+		return fmt.Errorf("add member: %w", err)
+	}
+	return nil
+}
+
+// Remove ends user's membership of room: all devices of the user stop receiving it at once
+// and are told. It is no error if the user is no member; then nothing changes.
+func (r Rooms) Remove(ctx context.Context, room, user string) error {
+	topic, err := r.m.roomTopic(ctx, room, user)
+	if err == nil {
+		err = r.m.endMembership(ctx, topic, user, reasonRemoved)
+	}
+	if err != nil {
+		return fmt.Errorf("remove member: %w", err)
+	}
+	return nil
+}
+
+// Members yields the users who are members of room, in no order, as of some moment of the
+// call. After an error nothing more comes.
+func (r Rooms) Members(ctx context.Context, room string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		tenant, err := r.m.tenantOf(ctx)
+		if err == nil {
+			_, err = Room(room).topic(tenant)
+		}
+		if err != nil {
+			yield("", fmt.Errorf("members: %w", err))
+			return
+		}
+		for user, err := range r.m.memberNames(ctx, wire.Topic{Tenant: tenant, Kind: wire.KindRoom, ID: room}) {
+			if !yield(user, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// roomTopic checks the arguments of a change of membership.
+func (m *Manager) roomTopic(ctx context.Context, room, user string) (wire.Topic, error) {
+	tenant, err := m.tenantOf(ctx)
+	if err != nil {
+		return wire.Topic{}, err
+	}
+	if err := wire.CheckID(user); err != nil {
+		return wire.Topic{}, fmt.Errorf("user %w: %w", err, ErrInvalid)
+	}
+	return Room(room).topic(tenant)
+}
+
+// memberKind is how somebody became a member. It is the first byte of the stored item,
+// before the user's id.
+type memberKind byte
+
+const (
+	memberNone   memberKind = 0
+	memberJoined memberKind = 'j' // by joining, with the right to
+	memberAdded  memberKind = 'a' // by the application, which gives the right
+	memberGone   memberKind = 'x' // no member: about to be deleted
+)
+
+// Why a member is none any more, as clients hear it.
+const (
+	reasonLeft    = "left"
+	reasonRemoved = "removed"
+)
+
+// memberItem is a membership as it is stored.
+type memberItem struct {
+	kind     memberKind
+	revision uint64 // 0: there is no item
+}
+
+// memberTries bounds the attempts to change a membership that others change too.
+const memberTries = 8
+
+// membership is the body of a membership record: in the log of a room, and as a hint to
+// the nodes where the user is connected, which alone has the last three fields.
+type membership struct {
+	wire.Member
+	Reason   string   `json:"reason,omitempty"`
+	Room     string   `json:"room,omitempty"`
+	Position Position `json:"position,omitzero"`
+	By       string   `json:"by,omitempty"` // the connection that joined, which follows already
+}
+
+// memberKey is where the membership of user is stored: with the room's topic, so that a
+// guarded publish changes both in one step.
+func memberKey(room wire.Topic, user string) string {
+	return memberPrefix(room) + broker.KeyOf(wire.Topic{Tenant: room.Tenant, Kind: wire.KindUser, ID: user}).String()
+}
+
+func memberPrefix(room wire.Topic) string { return broker.KeyOf(room).String() + "/m/" }
+
+func (m *Manager) memberState(ctx context.Context, room wire.Topic, user string) (memberItem, error) {
+	item, err := m.driver.Get(ctx, memberKey(room, user))
+	if errors.Is(err, broker.ErrNotFound) {
+		return memberItem{}, nil
+	}
+	if err != nil {
+		return memberItem{}, fmt.Errorf("membership: %w", err)
+	}
+	state := memberItem{revision: item.Revision}
+	if len(item.Value) > 0 && memberKind(item.Value[0]) != memberGone {
+		state.kind = memberKind(item.Value[0])
+	}
+	return state, nil
+}
+
+// setMember makes the stored membership of user be kind. If that makes somebody a member or
+// ends it, changed is true and pos is the place of the record in the room's log that says so.
+func (m *Manager) setMember(ctx context.Context, room wire.Topic, user string, kind memberKind, reason string) (pos Position, changed bool, err error) {
+	for try := range memberTries {
+		if try > 0 && !sleep(ctx, time.Duration(try)*10*time.Millisecond) {
+			return Position{}, false, ctx.Err()
+		}
+		state, err := m.memberState(ctx, room, user)
+		if err != nil {
+			return Position{}, false, err
+		}
+		if state.kind == kind || kind == memberJoined && state.kind == memberAdded {
+			return Position{}, false, nil
+		}
+		if state.kind != memberNone && kind != memberNone { // has joined, and is now added
+			_, err = m.driver.Put(ctx, memberKey(room, user), memberValue(kind, user), state.revision, 0)
+			if errors.Is(err, broker.ErrConflict) {
+				continue
+			}
+			return Position{}, false, err
+		}
+		pos, err = m.publishMember(ctx, room, user, kind, reason, state.revision)
+		if errors.Is(err, broker.ErrFenced) {
+			continue
+		}
+		return pos, err == nil, err
+	}
+	return Position{}, false, fmt.Errorf("membership keeps changing: %w", ErrConflict)
+}
+
+// publishMember appends the record of a change, which changes the stored item in the same
+// step, or is [broker.ErrFenced] if the item has another revision.
+func (m *Manager) publishMember(ctx context.Context, room wire.Topic, user string, kind memberKind, reason string, revision uint64) (Position, error) {
+	body, err := wire.Marshal(membership{Member: wire.Member{User: user, Joined: kind != memberNone}, Reason: reason})
+	if err != nil {
+		return Position{}, fmt.Errorf("membership: %w", err)
+	}
+	value := memberValue(kind, user)
+	if kind == memberNone {
+		value = memberValue(memberGone, user)
+	}
+	key := memberKey(room, user)
+	published, err := m.publishRecord(ctx, wire.Record{Kind: wire.RecordMember, Topic: room, Body: body}, broker.Record{
+		Guard: broker.Guard{Key: key, Revision: revision, Put: value},
+		Keep:  m.opts.Retention,
+	})
+	if err != nil {
+		return Position{}, err
+	}
+	if kind == memberNone {
+		// What is left says that there is no member; without it that is said as well.
+		if err := m.driver.Delete(ctx, key, published.Revision); err != nil && !errors.Is(err, broker.ErrConflict) {
+			m.log.LogAttrs(ctx, slog.LevelDebug, "ended membership not deleted", slog.Any("err", err))
+		}
+	}
+	return published.Pos, nil
+}
+
+func memberValue(kind memberKind, user string) []byte { return append([]byte{byte(kind)}, user...) }
+
+// endMembership removes user and tells all devices.
+func (m *Manager) endMembership(ctx context.Context, room wire.Topic, user, reason string) error {
+	pos, changed, err := m.setMember(ctx, room, user, memberNone, reason)
+	if err != nil || !changed {
+		return err
+	}
+	return m.hintMember(ctx, room, membership{Member: wire.Member{User: user}, Reason: reason, Position: pos})
+}
+
+// hintMember tells all nodes where the user is connected.
+func (m *Manager) hintMember(ctx context.Context, room wire.Topic, hint membership) error {
+	hint.Room = room.ID
+	body, err := wire.Marshal(hint)
+	if err != nil {
+		return fmt.Errorf("membership: %w", err)
+	}
+	_, err = m.publishRecord(ctx, wire.Record{
+		Kind: wire.RecordMember, Topic: wire.Topic{Tenant: room.Tenant, Kind: wire.KindUser, ID: hint.User}, Body: body,
+	}, broker.Record{Class: wire.Volatile})
+	return err
+}
+
+// memberNames yields the members of a room.
+func (m *Manager) memberNames(ctx context.Context, room wire.Topic) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for change, err := range m.driver.Watch(ctx, memberPrefix(room)) {
+			switch {
+			case err != nil:
+				yield("", fmt.Errorf("members: %w", err))
+				return
+			case change.Synced:
+				return
+			case change.Deleted || len(change.Value) < 2 || memberKind(change.Value[0]) == memberGone:
+			case !yield(string(change.Value[1:]), nil):
+				return
+			}
+		}
+	}
+}
+
+// headOf is the exact head of a topic, live here or not.
+func (m *Manager) headOf(ctx context.Context, topic wire.Topic) (Position, error) {
+	heads, err := m.driver.Heads(ctx, true, broker.KeyOf(topic))
+	if err != nil {
+		return Position{}, fmt.Errorf("head of %s: %w", topic, err)
+	}
+	return heads[0], nil
+}

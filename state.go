@@ -1,0 +1,143 @@
+package switchboard
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/hub"
+)
+
+// state is what the manager itself knows of a connection. It lives encoded in the hub's
+// record of the connection, so that there is one registry only.
+type state struct {
+	flags        stateFlags
+	expires      time.Time // of the credential; zero: never
+	permissions  uint64    // number in the permission table
+	address      netip.Addr
+	device       string
+	tokenID, sid string
+	claims       json.RawMessage
+}
+
+type stateFlags uint8
+
+const (
+	// flagRestored: the one late session_restore has been used.
+	flagRestored stateFlags = 1 << iota
+	// flagAppPings: the client asked for ping messages beside the protocol's pings.
+	flagAppPings
+	// flagWarned: auth_expiring was sent for this credential.
+	flagWarned
+)
+
+// Bounds of the texts in a state.
+const (
+	maxDevice  = 64
+	maxTokenID = 256
+)
+
+var errState = errors.New("not the state of a connection")
+
+// append encodes s behind dst.
+func (s *state) append(dst []byte) []byte {
+	dst = append(dst, byte(s.flags))
+	var expires uint64
+	if !s.expires.IsZero() {
+		expires = uint64(s.expires.UnixMilli())
+	}
+	dst = binary.AppendUvarint(dst, expires)
+	dst = binary.AppendUvarint(dst, s.permissions)
+	for _, text := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid} {
+		dst = binary.AppendUvarint(dst, uint64(len(text)))
+		dst = append(dst, text...)
+	}
+	return append(dst, s.claims...)
+}
+
+// decodeState reads what append wrote.
+func decodeState(b []byte) (state, error) {
+	if len(b) == 0 {
+		return state{}, errState
+	}
+	s := state{flags: stateFlags(b[0])}
+	rest, ok := b[1:], true
+	number := func() uint64 {
+		n, size := binary.Uvarint(rest)
+		if size <= 0 {
+			ok, rest = false, nil
+			return 0
+		}
+		rest = rest[size:]
+		return n
+	}
+	text := func() string {
+		n := number()
+		if n > uint64(len(rest)) {
+			ok, rest = false, nil
+			return ""
+		}
+		s := string(rest[:n])
+		rest = rest[n:]
+		return s
+	}
+	if ms := number(); ms != 0 {
+		s.expires = time.UnixMilli(int64(ms))
+	}
+	s.permissions = number()
+	address := text()
+	s.address, _ = netip.AddrFromSlice([]byte(address))
+	s.device, s.tokenID, s.sid = text(), text(), text()
+	if !ok || address != "" && !s.address.IsValid() {
+		return state{}, errState
+	}
+	if len(rest) > 0 {
+		s.claims = rest
+	}
+	return s, nil
+}
+
+// stateOf returns the state of a connection, and false if it is gone.
+func (m *Manager) stateOf(c hub.Handle) (state, *permissions, bool) {
+	for {
+		blob, ok := m.hub.Info(c)
+		if !ok {
+			return state{}, nil, false
+		}
+		s, err := decodeState(blob)
+		if err != nil {
+			return state{}, nil, false
+		}
+		if set, ok := m.permissions.get(s.permissions); ok {
+			return s, set, true
+		}
+		// A refresh has replaced the permissions since, or the connection is closing.
+	}
+}
+
+// changeState applies change to the state of a connection, and reports whether it is still
+// there. Changes of one connection do not overlap.
+func (m *Manager) changeState(c hub.Handle, change func(*state)) bool {
+	m.stateMu.Lock()
+	defer m.stateMu.Unlock()
+	blob, ok := m.hub.Info(c)
+	if !ok {
+		return false
+	}
+	s, err := decodeState(blob)
+	if err != nil {
+		return false
+	}
+	change(&s)
+	return m.hub.SetInfo(c, s.append(nil)) == nil
+}
+
+// identity is who a connection with state s belongs to.
+func (s *state) identity(view hub.View, set *permissions) Identity {
+	return Identity{
+		Tenant: view.User.Tenant, User: view.User.ID, Permissions: set.list,
+		Expires: s.expires, TokenID: s.tokenID, SID: s.sid, Claims: s.claims,
+	}
+}

@@ -1,0 +1,91 @@
+package switchboard
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats is a snapshot of one node since it started. Every counter counts.
+type Stats struct {
+	Uptime                     time.Duration
+	Connections, Users         int    // now
+	Rooms                      int    // with followers, now
+	Topics                     int    // known here, now
+	Accepted, Refused          uint64 // attempts to connect
+	Received                   uint64 // messages from clients
+	Sent                       uint64 // messages to clients
+	Published                  uint64 // messages appended or sent to a connection, by whomever; no duplicates
+	Unhandled, HandlerErrors   uint64 // messages without a handler; errors of handlers
+	Gaps                       uint64 // gap messages sent
+	Isolation                  uint64 // records under another address than their own; must be 0
+	Unreadable                 uint64 // records that this version could not read
+	Heartbeat                  HeartbeatStats
+	Errors                     map[Code]uint64   // error messages sent, by code
+	Refusals                   map[string]uint64 // attempts to connect refused, by reason; see below
+	WindowBytes                int64             // recent messages in memory, now
+	CatchUps, Syncs, Unwritten uint64            // readings of logs for slow clients, and for missed records; writes that sockets took only in part
+}
+
+// HeartbeatStats counts pings since the start.
+type HeartbeatStats struct {
+	Pings, Pongs, Missed    uint64
+	Dropped                 uint64 // connections closed because of it
+	Resurrected             uint64 // connections that were heard again after a missed ping
+	MeanRTT, MinRTT, MaxRTT time.Duration
+}
+
+// counters are those that the manager itself keeps.
+type counters struct {
+	accepted, refused, published atomic.Uint64
+	unhandled, handlerErrors     atomic.Uint64
+	isolation, unreadable        atomic.Uint64
+	appPings                     atomic.Int64 // connections that asked for ping messages
+	errors                       tally[Code]
+	refusals                     tally[string]
+}
+
+// tally counts what happens rarely, by name.
+type tally[K comparable] struct {
+	mu sync.Mutex // guards n
+	n  map[K]uint64
+}
+
+func (t *tally[K]) add(key K) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.n == nil {
+		t.n = make(map[K]uint64)
+	}
+	t.n[key]++
+}
+
+// all returns a copy.
+func (t *tally[K]) all() map[K]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.n)
+}
+
+// Stats is a snapshot of this node that the caller may keep.
+//
+// The reasons of Refusals are origin, total_limit, subprotocol, query, credential,
+// user_limit, broker, handshake, hijack, engine, on_connect, draining and internal.
+func (m *Manager) Stats() Stats {
+	h := m.hub.Stats()
+	return Stats{
+		Uptime: time.Since(m.started), Connections: h.Connections, Users: h.Users, Rooms: h.Rooms, Topics: h.Topics,
+		Accepted: m.count.accepted.Load(), Refused: m.count.refused.Load(),
+		Received: h.Received, Sent: h.Sent, Published: m.count.published.Load(),
+		Unhandled: m.count.unhandled.Load(), HandlerErrors: m.count.handlerErrors.Load(),
+		Gaps: h.Gaps, Isolation: h.Isolation + m.count.isolation.Load(), Unreadable: m.count.unreadable.Load(),
+		Heartbeat: HeartbeatStats{
+			Pings: h.Pings, Pongs: h.Pongs, Missed: h.Missed,
+			Dropped: m.beat.dropped.Load(), Resurrected: m.beat.resurrected.Load(),
+			MeanRTT: h.MeanRTT, MinRTT: h.MinRTT, MaxRTT: h.MaxRTT,
+		},
+		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
+		WindowBytes: h.WindowBytes, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
+	}
+}
