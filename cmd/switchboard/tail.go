@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/netra-systems/switchboard/client"
+)
+
+type tailCmd struct {
+	Server     serverURL `name:"url" env:"SWITCHBOARD_URL" required:"" placeholder:"URL" help:"The server's base URL, such as http://127.0.0.1:8080."`
+	credential `embed:""`
+	Room       []string `sep:"none" placeholder:"R" help:"Follow a room. Repeat for more."`
+	Since      []string `sep:"none" placeholder:"TOPIC=POSITION" help:"Begin behind a position that was printed before, as user/alice=<epoch>:<offset>. Repeat for more topics."`
+
+	start client.Options // where to begin, made by Validate
+}
+
+// Help says what is printed.
+func (*tailCmd) Help() string {
+	return "Each message is a line of JSON; one that is kept has its position. A lost connection is made again and misses nothing; " +
+		"what the server does not have any more is told by a message of type gap. " +
+		"On a dev server the URL may say who you are, as in http://127.0.0.1:8080?user=alice."
+}
+
+// Validate reads the positions.
+func (c *tailCmd) Validate() error {
+	return since(&c.start.Since, c.Since)
+}
+
+// since reads flags of the form TOPIC=POSITION. A position has no "=", a topic may.
+func since[P any, Text interface {
+	*P
+	encoding.TextUnmarshaler
+}](positions *map[string]P, flags []string) error {
+	*positions = make(map[string]P, len(flags))
+	for _, flag := range flags {
+		at := strings.LastIndexByte(flag, '=')
+		if at < 0 || !isTopic(flag[:at]) {
+			return usage("--since %s: must be TOPIC=POSITION, such as user/alice=<epoch>:<offset>", flag)
+		}
+		var p P
+		if err := Text(&p).UnmarshalText([]byte(flag[at+1:])); err != nil {
+			return usage("--since %s: %w", flag, err)
+		}
+		(*positions)[flag[:at]] = p
+	}
+	return nil
+}
+
+func isTopic(s string) bool {
+	return s == "all" || strings.HasPrefix(s, "user/") || strings.HasPrefix(s, "room/")
+}
+
+// Run prints messages until ctx ends, which is no failure, or the server refuses the user.
+func (c *tailCmd) Run(ctx context.Context, term terminal) error {
+	opts := c.options(c.Server)
+	opts.Rooms, opts.Since = c.Room, c.start.Since
+	user, err := client.Dial(ctx, opts)
+	if err != nil {
+		return unlessDone(ctx, err)
+	}
+	defer user.Close()
+	for msg, err := range user.Messages(ctx) {
+		if err != nil {
+			return unlessDone(ctx, err)
+		}
+		if ownBusiness(string(msg.Type)) {
+			continue
+		}
+		line, err := json.Marshal(msg)
+		if err != nil {
+			return err
+		}
+		if pos := msg.Position(); pos.Offset != 0 {
+			line = fmt.Appendf(bytes.TrimSuffix(line, []byte("}")), `,"position":"%s"}`, pos)
+		}
+		if _, err := term.out.Write(append(line, '\n')); err != nil {
+			return unlessGone(err)
+		}
+	}
+	return nil
+}
+
+// ownBusiness reports whether a message is between client and server: these hold the
+// session's token or are sent again and again.
+func ownBusiness(typ string) bool {
+	return typ == "system_message" || typ == "session_restored" || typ == "ping"
+}
+
+// unlessDone is err, but nil if somebody has asked for the end.
+func unlessDone(ctx context.Context, err error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
+		return err
+	}
+}
+
+// unlessGone is err, but nil if whoever reads the output has seen enough.
+func unlessGone(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,272 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+const (
+	maxBodyBytes = 1 << 20          // of a request; larger is 413
+	callTimeout  = 30 * time.Second // of one call of the API, its body included
+)
+
+// newHandler returns everything that the server serves.
+func newHandler(m *switchboard.Manager, cfg Config, log *slog.Logger) (http.Handler, error) {
+	a, err := newAPI(m, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/api/", a)
+	mux.Handle("/", m.ClientAPI())
+	return withHeaders(withLog(log, withRecovery(log, mux))), nil
+}
+
+// api is the HTTP API for back ends: a thin layer over the methods of the manager. All
+// of it is immutable after newAPI.
+type api struct {
+	m         *switchboard.Manager
+	keys      keyring
+	heartbeat switchboard.Heartbeat
+	log       *slog.Logger
+	mux       *http.ServeMux // behind the key
+	huma      huma.API
+}
+
+func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) {
+	a := &api{m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, log: log, mux: http.NewServeMux()}
+	a.huma = humago.New(a.mux, description(cfg.Version))
+	a.huma.OpenAPI().Components.Schemas.RegisterTypeAlias(reflect.TypeFor[wire.Envelope](), reflect.TypeFor[message]())
+	a.routes()
+
+	doc := a.huma.OpenAPI()
+	delete(doc.Components.Schemas.Map(), "ErrorModel") // huma's own, which nobody gets to see
+	delete(doc.Components.Schemas.Map(), "ErrorDetail")
+	spec, err := doc.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("description of the API: %w", err)
+	}
+	a.mux.HandleFunc("GET /api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		w.Write(spec) //nolint:errcheck // the client has left
+	})
+	return a, nil
+}
+
+// routes registers every call. A new one needs a scope, a row in docs/protocol.md, and a
+// method of the manager that does the work.
+func (a *api) routes() {
+	withBody(a, operation("publish", http.MethodPost, "/api/v1/publish", ScopePublish,
+		"Publish a message to a user, a room, everybody or one connection"), a.publish)
+	register(a, operation("history", http.MethodGet, "/api/v1/history", ScopeRead,
+		"Read the log of a topic"), a.history)
+	register(a, operation("list-connections", http.MethodGet, "/api/v1/connections", ScopeMonitor,
+		"List live connections"), a.listConnections)
+	register(a, operation("close-connection", http.MethodDelete, "/api/v1/connections/{id}", ScopeManage,
+		"Close one connection"), a.closeConnection)
+	register(a, operation("close-user-connections", http.MethodDelete, "/api/v1/users/{user}/connections", ScopeManage,
+		"Close all connections of a user"), a.closeUser)
+	register(a, operation("stats", http.MethodGet, "/api/v1/stats", ScopeMonitor,
+		"Read the counters of the answering node"), a.stats)
+}
+
+// description is the part of the OpenAPI document that no call adds.
+func description(version string) huma.Config {
+	format := huma.Format{
+		Marshal: func(w io.Writer, v any) error {
+			body, err := wire.Marshal(v)
+			if err != nil {
+				return err
+			}
+			_, err = w.Write(append(body, '\n'))
+			return err
+		},
+		Unmarshal: wire.Unmarshal,
+	}
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title: "Switchboard", Version: version,
+				Description: "Publish to users and rooms, and see who is connected.",
+			},
+			Components: &huma.Components{
+				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key."}},
+			},
+			Security: []map[string][]string{{"key": {}}},
+		},
+		Formats:                      map[string]huma.Format{"application/json": format, "json": format},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{ownErrors},
+	}
+}
+
+// ownErrors replaces huma's error documents.
+func ownErrors(_ huma.Context, _ string, v any) (any, error) {
+	if m, ok := v.(*huma.ErrorModel); ok {
+		return problemOfHuma(m), nil
+	}
+	return v, nil
+}
+
+// operation describes a call that keys with scope may make.
+func operation(id, method, path string, scope Scope, summary string) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Summary: summary,
+		Description: fmt.Sprintf("Keys that are limited need the scope `%s`.", scope),
+		Parameters: []*huma.Param{{
+			Name: tenantHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "The tenant concerned. Default: the key's only one, or the tenant without a name.",
+		}},
+		Middlewares: huma.Middlewares{requireScope(scope)},
+	}
+}
+
+// requireScope lets only those through whose key has the scope.
+func requireScope(scope Scope) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		if key := callerOf(ctx.Context()); key == nil || !key.may(scope) {
+			_, w := humago.Unwrap(ctx)
+			newProblem(http.StatusForbidden, wire.CodeForbidden, "the API key has no scope "+string(scope)).write(w)
+			return
+		}
+		next(ctx)
+	}
+}
+
+// register adds a call without a body. What fn returns as an error is told as a problem.
+func register[I, O any](a *api, op huma.Operation, fn func(context.Context, *I) (*O, error)) {
+	errorSchema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "")
+	op.Responses = map[string]*huma.Response{
+		"default": {Description: "Refused", Content: map[string]*huma.MediaType{problemType: {Schema: errorSchema}}},
+	}
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := fn(ctx, in)
+		if err != nil {
+			return nil, a.refusal(ctx, op.OperationID, err)
+		}
+		return out, nil
+	})
+}
+
+// refusal is what the caller is told of err; what it is not told is logged.
+func (a *api) refusal(ctx context.Context, call string, err error) *problem {
+	p, internal := problemOf(err)
+	if internal && ctx.Err() == nil {
+		a.log.LogAttrs(ctx, slog.LevelError, "api call failed", slog.String("call", call), slog.Any("err", err))
+	}
+	return p
+}
+
+// withBody adds a call whose body is a B in JSON. huma only describes it: it would decode
+// leniently, and twice.
+func withBody[B, O any](a *api, op huma.Operation, fn func(context.Context, *B) (*O, error)) {
+	const otherType = "application/octet-stream" // what huma thinks of raw bodies
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, "")
+	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	op.SkipValidateBody = true
+	op.MaxBodyBytes = maxBodyBytes + 1 // huma refuses what reaches the limit
+	op.BodyReadTimeout = callTimeout
+	op.Middlewares = append(op.Middlewares, requireJSON)
+	type input struct{ RawBody []byte }
+	register(a, op, func(ctx context.Context, in *input) (*O, error) {
+		body := new(B)
+		if err := decode(in.RawBody, body); err != nil {
+			return nil, err
+		}
+		return fn(ctx, body)
+	})
+	delete(op.RequestBody.Content, otherType)
+}
+
+// requireJSON refuses bodies of another type. One that says nothing is taken for JSON.
+func requireJSON(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	if !isJSON(r.Header) {
+		newProblem(http.StatusUnsupportedMediaType, wire.CodeUnsupported, "the body must be application/json in UTF-8").write(w)
+		return
+	}
+	if r.ContentLength > maxBodyBytes {
+		tooLarge().write(w)
+		return
+	}
+	next(ctx)
+}
+
+func isJSON(h http.Header) bool {
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return false
+	}
+	if h.Get("Content-Type") == "" {
+		return true
+	}
+	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	charset, named := params["charset"]
+	return err == nil && kind == "application/json" && (!named || strings.EqualFold(charset, "utf-8"))
+}
+
+// caller is the key of the context's value: the API key of the request.
+type caller struct{}
+
+func callerOf(ctx context.Context) *APIKey {
+	key, _ := ctx.Value(caller{}).(*APIKey)
+	return key
+}
+
+// ServeHTTP lets nothing through without a key, not even the question what there is.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	key, err := a.keys.of(r)
+	if err != nil {
+		newProblem(http.StatusUnauthorized, wire.CodeAuthError, err.Error()).write(w)
+		return
+	}
+	tenant, ok := key.tenant(r)
+	if !ok {
+		newProblem(http.StatusForbidden, wire.CodeForbidden, "the API key may not speak for this tenant").
+			with("field", tenantHeader).write(w)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	socket := http.NewResponseController(w)
+	socket.SetWriteDeadline(time.Now().Add(callTimeout)) //nolint:errcheck // then there is none
+	defer socket.SetWriteDeadline(time.Time{})           //nolint:errcheck // the same
+	ctx = switchboard.WithTenant(context.WithValue(ctx, caller{}, key), tenant)
+	r = r.WithContext(ctx)
+	if _, pattern := a.mux.Handler(r); pattern == "" {
+		w = &plainRefusal{ResponseWriter: w}
+	}
+	a.mux.ServeHTTP(w, r)
+}
+
+// plainRefusal turns the text with which http.ServeMux refuses a path or a method into a
+// problem.
+type plainRefusal struct{ http.ResponseWriter }
+
+func (p *plainRefusal) WriteHeader(status int) {
+	switch status {
+	case http.StatusMethodNotAllowed: // Allow is set
+		newProblem(status, wire.CodeUnsupported, "this path has other methods").write(p.ResponseWriter)
+	case http.StatusNotFound:
+		newProblem(status, wire.CodeNotFound, "there is no such call").write(p.ResponseWriter)
+	default:
+		p.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (p *plainRefusal) Write(b []byte) (int, error) { return len(b), nil }

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// connection is one live connection as the API shows it.
+type connection struct {
+	ID              string     `json:"connection_id"`
+	Session         string     `json:"session_id" doc:"Stays the same when the client comes back"`
+	User            string     `json:"user_id"`
+	Node            string     `json:"node"`
+	Device          string     `json:"device,omitempty" doc:"What the client calls itself"`
+	Transport       string     `json:"transport"`
+	Address         string     `json:"address,omitempty"`
+	Opened          time.Time  `json:"opened_at"`
+	LastActivity    time.Time  `json:"last_activity"`
+	RoundTripMS     float64    `json:"round_trip_ms" doc:"0: not measured yet"`
+	Missed          int        `json:"missed_heartbeats"`
+	Health          int        `json:"health" doc:"0 to 100"`
+	Behind          int        `json:"behind" doc:"Messages that are not written yet"`
+	UnwritableSince *time.Time `json:"unwritable_since,omitempty" doc:"Absent: the socket takes what is written"`
+	Received        uint64     `json:"received"`
+	Sent            uint64     `json:"sent"`
+	Errors          uint64     `json:"errors"`
+}
+
+func showConnection(c switchboard.ConnInfo) connection {
+	shown := connection{
+		ID: c.ID, Session: c.Session, User: c.User, Node: c.Node, Device: c.Device, Transport: c.Transport,
+		Opened: c.Opened.UTC(), LastActivity: c.LastActivity.UTC(), RoundTripMS: float64(c.RoundTrip) / float64(time.Millisecond),
+		Missed: c.Missed, Health: c.Health, Behind: c.Behind, Received: c.Received, Sent: c.Sent, Errors: c.Errors,
+	}
+	if c.Address.IsValid() {
+		shown.Address = c.Address.String()
+	}
+	if !c.UnwritableSince.IsZero() {
+		since := c.UnwritableSince.UTC()
+		shown.UnwritableSince = &since
+	}
+	return shown
+}
+
+type listConnectionsInput struct {
+	User string `query:"user" doc:"Only those of a user"`
+	Room string `query:"room" doc:"Only those that follow a room"`
+}
+
+type listConnectionsOutput struct {
+	Body struct {
+		Connections []connection `json:"connections" nullable:"false"`
+	}
+}
+
+func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*listConnectionsOutput, error) {
+	to := switchboard.All()
+	switch {
+	case in.User != "" && in.Room != "":
+		return nil, invalid("room", "does not go with user")
+	case in.User != "":
+		if err := wire.CheckID(in.User); err != nil {
+			return nil, invalid("user", err.Error())
+		}
+		to = switchboard.User(in.User)
+	case in.Room != "":
+		if err := wire.CheckID(in.Room); err != nil {
+			return nil, invalid("room", err.Error())
+		}
+		to = switchboard.Room(in.Room)
+	}
+	out := new(listConnectionsOutput)
+	for c, err := range a.m.Connections().List(ctx, to) {
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Connections = append(out.Body.Connections, showConnection(c))
+	}
+	return out, nil
+}
+
+// closedByKey is what a client hears whose connection a back end closes. It may come
+// back if its credential is still good; revoking that is another call.
+func closedByKey() switchboard.CloseError {
+	return switchboard.CloseError{Code: wire.CloseNormal, Reason: "closed by the application"}
+}
+
+type closeConnectionInput struct {
+	ID string `path:"id" doc:"A connection_id"`
+}
+
+func (a *api) closeConnection(ctx context.Context, in *closeConnectionInput) (*struct{}, error) {
+	if err := wire.CheckID(in.ID); err != nil {
+		return nil, invalid("id", err.Error())
+	}
+	n, err := a.m.Connections().Close(ctx, switchboard.Connection(in.ID), closedByKey())
+	if err == nil && n == 0 {
+		err = switchboard.ErrNotFound
+	}
+	return nil, err
+}
+
+type closeUserInput struct {
+	User string `path:"user"`
+}
+
+// closeUser succeeds also if there was nothing to close: afterwards there is not.
+func (a *api) closeUser(ctx context.Context, in *closeUserInput) (*struct{}, error) {
+	if err := wire.CheckID(in.User); err != nil {
+		return nil, invalid("user", err.Error())
+	}
+	_, err := a.m.Connections().Close(ctx, switchboard.User(in.User), closedByKey())
+	return nil, err
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// tenantHeader names the tenant that a call concerns.
+const tenantHeader = "Switchboard-Tenant"
+
+// Scope is a part of the API that a key may be limited to.
+type Scope string
+
+// The scopes of API keys.
+const (
+	ScopePublish Scope = "publish" // publish messages
+	ScopeRead    Scope = "read"    // read messages
+	ScopeManage  Scope = "manage"  // close connections
+	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
+)
+
+func scopes() []Scope { return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeMonitor} }
+
+// APIKey lets a back end call the API. It holds no secret: the key itself is known to
+// its user only.
+type APIKey struct {
+	// Name is what the log calls the key; required, unique.
+	Name string
+	// Hash is that of the key, made by [HashKey].
+	Hash [sha256.Size]byte
+	// Tenants are those that the key may speak for; none: the default tenant "" only.
+	Tenants []string
+	// Scopes are what the key may do; none: everything.
+	Scopes []Scope
+}
+
+// HashKey returns what [APIKey] keeps of a key. Keys are long and random, made by
+// machines, so a plain hash is enough.
+func HashKey(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
+
+func (k *APIKey) may(s Scope) bool { return len(k.Scopes) == 0 || slices.Contains(k.Scopes, s) }
+
+// tenant returns the tenant that a request concerns, or false if it is not k's.
+func (k *APIKey) tenant(r *http.Request) (string, bool) {
+	asked := r.Header.Values(tenantHeader)
+	switch {
+	case len(asked) > 1:
+		return "", false
+	case len(asked) == 1:
+		return asked[0], k.speaksFor(asked[0])
+	case len(k.Tenants) == 1:
+		return k.Tenants[0], true
+	}
+	return "", k.speaksFor("")
+}
+
+func (k *APIKey) speaksFor(tenant string) bool {
+	if len(k.Tenants) == 0 {
+		return tenant == ""
+	}
+	return slices.Contains(k.Tenants, tenant)
+}
+
+func checkKeys(keys []APIKey) error {
+	names := make(map[string]bool, len(keys))
+	for i, k := range keys {
+		switch {
+		case k.Name == "":
+			return fmt.Errorf("APIKeys[%d]: a key needs a name", i)
+		case names[k.Name]:
+			return fmt.Errorf("APIKeys: two keys are called %q", k.Name)
+		case k.Hash == [sha256.Size]byte{} || k.Hash == HashKey(""):
+			return fmt.Errorf("APIKeys: %q has no key", k.Name)
+		}
+		names[k.Name] = true
+		for _, s := range k.Scopes {
+			if !slices.Contains(scopes(), s) {
+				return fmt.Errorf("APIKeys: %q: there is no scope %q", k.Name, s)
+			}
+		}
+		for _, t := range k.Tenants {
+			if t == "" {
+				continue
+			}
+			if err := wire.CheckID(t); err != nil {
+				return fmt.Errorf("APIKeys: %q: a tenant %w", k.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// keyring finds the key of a request.
+type keyring []APIKey
+
+var errNoKey = errors.New("an API key is required: Authorization: Bearer <key>")
+
+// of returns the key that r shows. It compares with all keys, each in constant time, so
+// that how long it takes tells nothing about them.
+func (ring keyring) of(r *http.Request) (*APIKey, error) {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return nil, errNoKey
+	}
+	hash := HashKey(strings.TrimSpace(token))
+	var found *APIKey
+	for i := range ring {
+		if subtle.ConstantTimeCompare(hash[:], ring[i].Hash[:]) == 1 {
+			found = &ring[i]
+		}
+	}
+	if found == nil {
+		return nil, errors.New("the API key is not known")
+	}
+	return found, nil
+}

@@ -1,0 +1,209 @@
+// Package server joins a manager, the HTTP API for back ends and a listener into one
+// process. It is what the binary runs; programs with a server of their own mount a
+// switchboard.Manager instead.
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/auth"
+	"github.com/netra-systems/switchboard/broker"
+)
+
+// The bounds of what a client may make the HTTP server wait for or keep.
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 32 << 10
+	// hangUp is how long plain HTTP requests may go on after the manager has shut down.
+	hangUp = 5 * time.Second
+)
+
+// Config says what a Server serves. Listen is required, and either Auth or Development.
+type Config struct {
+	// Listen is the TCP address to listen on, as "127.0.0.1:8080"; port 0 picks one.
+	Listen string
+	// Auth says who a client is; see [switchboard.Options].
+	Auth switchboard.Authenticator
+	// Development lets clients of this machine in without a credential; see
+	// [auth.Development]. Listen should be a loopback address then.
+	Development bool
+	// APIKeys are the keys of back ends. Without any, every call below /api is refused.
+	APIKeys []APIKey
+	// Broker stores and carries messages; nil: the memory of this process. Its owner
+	// closes it after Run has returned.
+	Broker broker.Driver
+	// Origins are those of pages that may connect, besides the server's own.
+	Origins []string
+	// Heartbeat is that of connections; zero: that of production.
+	Heartbeat switchboard.Heartbeat
+	// Drain is how long clients are given to leave when the server stops (10 s).
+	Drain time.Duration
+	// ReadyFile is a path at which the server tells, while it accepts connections, its
+	// URL, process id and ReadyKey; "": none. The file is readable by its owner only.
+	ReadyFile string
+	// ReadyKey is the API key that the ready file tells; "": none.
+	ReadyKey string
+	// Version is told in the description of the API.
+	Version string
+	// Log gets what operators must know; nil: discard.
+	Log *slog.Logger
+}
+
+func (c Config) check() error {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("Listen: %w", err)
+	}
+	if c.Auth == nil && !c.Development {
+		return errors.New("Auth is missing: without it nobody could connect")
+	}
+	if c.Auth != nil && c.Development {
+		return errors.New("Development does not go with Auth: it would let everybody past it")
+	}
+	if c.Drain < 0 {
+		return errors.New("Drain must not be negative")
+	}
+	return checkKeys(c.APIKeys)
+}
+
+// Server is one node: a manager behind an HTTP server. Make one with [New] and call Run
+// once; URL and Ready may be called at any time.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	ready chan struct{} // closed once url is set
+	url   string        // set before ready is closed, immutable afterwards
+}
+
+// New checks cfg; the error names the field. It starts nothing.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	cfg.Drain = cmp.Or(cfg.Drain, 10*time.Second)
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, switchboard.HeartbeatFor("production"))
+	if cfg.Development {
+		cfg.Auth = auth.Development()
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{cfg: cfg, log: log, ready: make(chan struct{})}, nil
+}
+
+// Ready returns a channel that is closed once the server accepts connections. It stays
+// open if Run fails before.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// URL returns the base URL of the server, with its real port, and "" until it is ready.
+// A server that listens on all addresses is told by a loopback one.
+func (s *Server) URL() string {
+	select {
+	case <-s.ready:
+		return s.url
+	default:
+		return ""
+	}
+}
+
+// Run listens and serves until ctx ends, then moves the clients away and stops. It
+// returns when every goroutine it started has ended; nil means that ctx ended and
+// nothing went wrong. Call it once.
+func (s *Server) Run(ctx context.Context) error {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return err // it names the operation and the address
+	}
+	m, err := switchboard.New(switchboard.Options{
+		Auth: s.cfg.Auth, Broker: s.cfg.Broker, Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Log: s.log,
+	})
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	handler, err := newHandler(m, s.cfg, s.log)
+	if err != nil {
+		return errors.Join(err, ln.Close(), m.Shutdown(ctx))
+	}
+	return s.serve(ctx, ln, m, handler)
+}
+
+// serve owns ln, m and the goroutine that accepts.
+func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Manager, h http.Handler) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+
+	err := s.announce(ln.Addr())
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-served: // it cannot accept any more
+			served <- err
+		}
+	}
+	return errors.Join(err, s.stop(context.WithoutCancel(ctx), m, srv, served), s.retire())
+}
+
+// announce tells everybody concerned that the server accepts connections.
+func (s *Server) announce(addr net.Addr) error {
+	s.url = baseURL(addr)
+	if s.cfg.ReadyFile != "" {
+		if err := writeReady(s.cfg.ReadyFile, readiness{URL: s.url, Key: s.cfg.ReadyKey}); err != nil {
+			return err
+		}
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "server ready", slog.String("url", s.url))
+	close(s.ready)
+	return nil
+}
+
+func (s *Server) retire() error {
+	if s.cfg.ReadyFile == "" {
+		return nil
+	}
+	return removeReady(s.cfg.ReadyFile)
+}
+
+// stop ends the manager first: http.Server.Shutdown neither knows of sockets nor tells
+// clients where to go. Requests that come meanwhile are refused by the manager.
+func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Server, served <-chan error) error {
+	drain, cancel := context.WithTimeout(ctx, s.cfg.Drain)
+	defer cancel()
+	err := m.Shutdown(drain)
+	if err != nil {
+		err = fmt.Errorf("drain: %w", err)
+	}
+	quit, cancel := context.WithTimeout(ctx, hangUp)
+	defer cancel()
+	if late := srv.Shutdown(quit); late != nil {
+		err = errors.Join(err, fmt.Errorf("requests were cut off: %w", late), srv.Close())
+	}
+	<-served
+	return err
+}
+
+// baseURL is where clients on this machine reach addr.
+func baseURL(addr net.Addr) string {
+	host := addr.String()
+	if ap, err := netip.ParseAddrPort(host); err == nil && ap.Addr().IsUnspecified() {
+		host = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ap.Port()).String()
+	}
+	return (&url.URL{Scheme: "http", Host: host}).String()
+}

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// statsAnswer has the counters of one node since it started, under the names that
+// dashboards of the old system know. All of them count; what is not counted is not here.
+type statsAnswer struct {
+	ActiveConnections int                  `json:"active_connections"`
+	ActiveUsers       int                  `json:"active_users"`
+	TotalConnections  uint64               `json:"total_connections" doc:"Accepted"`
+	Refused           uint64               `json:"refused_connections"`
+	MessagesSent      uint64               `json:"messages_sent" doc:"Written to connections"`
+	MessagesReceived  uint64               `json:"messages_received" doc:"From connections"`
+	MessagesPublished uint64               `json:"messages_published" doc:"By the application and by users"`
+	Unhandled         uint64               `json:"messages_unhandled" doc:"That no handler took"`
+	Errors            uint64               `json:"errors_handled" doc:"Of message handlers"`
+	Gaps              uint64               `json:"gaps" doc:"Announced losses"`
+	Isolation         uint64               `json:"isolation_violations" doc:"Must be 0"`
+	Unreadable        uint64               `json:"records_unreadable" doc:"Records that this version could not read"`
+	CatchUps          uint64               `json:"catch_ups" doc:"Readings of logs for clients that were behind"`
+	Syncs             uint64               `json:"syncs" doc:"Readings of logs for records that were missed"`
+	Unwritten         uint64               `json:"writes_unfinished" doc:"Writes that a socket took only in part"`
+	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages in memory"`
+	ErrorsByCode      map[wire.Code]uint64 `json:"errors_by_code" doc:"Error messages sent to clients"`
+	RefusalsByReason  map[string]uint64    `json:"refusals_by_reason" doc:"Connections refused"`
+	Rooms             int                  `json:"rooms_active"`
+	Topics            int                  `json:"topics_active"`
+	UptimeSeconds     float64              `json:"uptime_seconds"`
+	Health            statsHealth          `json:"health_monitoring"`
+	Heartbeat         statsHeartbeat       `json:"heartbeat_config"`
+}
+
+type statsHealth struct {
+	Pings         uint64  `json:"pings_sent"`
+	Pongs         uint64  `json:"pongs_received"`
+	Timeouts      uint64  `json:"timeouts_detected"`
+	Dropped       uint64  `json:"connections_dropped"`
+	Resurrections uint64  `json:"resurrection_count" doc:"Connections that came back after a missed heartbeat"`
+	MeanRTT       float64 `json:"avg_ping_time" doc:"Seconds"`
+	MinRTT        float64 `json:"min_ping_time" doc:"Seconds"`
+	MaxRTT        float64 `json:"max_ping_time" doc:"Seconds"`
+}
+
+type statsHeartbeat struct {
+	Interval  float64 `json:"interval_seconds"`
+	Timeout   float64 `json:"timeout_seconds"`
+	MaxMissed int     `json:"max_missed_heartbeats"`
+}
+
+type statsOutput struct{ Body statsAnswer }
+
+func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
+	s := a.m.Stats()
+	return &statsOutput{Body: statsAnswer{
+		ActiveConnections: s.Connections, ActiveUsers: s.Users, TotalConnections: s.Accepted, Refused: s.Refused,
+		MessagesSent: s.Sent, MessagesReceived: s.Received, MessagesPublished: s.Published,
+		Unhandled: s.Unhandled, Errors: s.HandlerErrors, Gaps: s.Gaps, Isolation: s.Isolation,
+		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
+		WindowBytes: s.WindowBytes, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
+		Rooms: s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
+		Health: showHealth(s.Heartbeat),
+		Heartbeat: statsHeartbeat{
+			Interval: a.heartbeat.Interval.Seconds(), Timeout: a.heartbeat.Timeout.Seconds(), MaxMissed: a.heartbeat.MaxMissed,
+		},
+	}}, nil
+}
+
+func showHealth(h switchboard.HeartbeatStats) statsHealth {
+	return statsHealth{
+		Pings: h.Pings, Pongs: h.Pongs, Timeouts: h.Missed, Dropped: h.Dropped, Resurrections: h.Resurrected,
+		MeanRTT: h.MeanRTT.Seconds(), MinRTT: h.MinRTT.Seconds(), MaxRTT: h.MaxRTT.Seconds(),
+	}
+}
