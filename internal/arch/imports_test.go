@@ -16,7 +16,7 @@ type arrow struct {
 func arrows() []arrow {
 	const bare = "" // the root package
 	return []arrow{
-		{from: bare, imports: []string{"wire", "broker", "broker/membroker", "internal/hub", "internal/ws", "internal/session"}, tests: []string{"broker/brokertest", "client"}},
+		{from: bare, imports: []string{"wire", "broker", "broker/membroker", "internal/hub", "internal/ws", "internal/session"}, tests: []string{"auth", "broker/brokertest", "client"}},
 		{from: "wire"},
 		{from: "auth", imports: []string{bare, "wire"}},
 		{from: "broker", imports: []string{"wire"}},
