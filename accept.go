@@ -195,7 +195,7 @@ func (m *Manager) connected(ctx context.Context, c *Conn) (err error) {
 func (m *Manager) welcome(c *Conn, login login, held bool) {
 	now := time.Now()
 	w := wire.Welcome{
-		Event: wire.WelcomeEvent, ConnectionID: c.view.ID, UserID: c.view.User.ID, ServerTime: seconds(now),
+		Event: wire.WelcomeEvent, ConnectionID: c.view.ID, UserID: c.view.User.ID, ServerTime: wire.Seconds(now),
 		Config: wire.Config{
 			HeartbeatInterval: m.opts.Heartbeat.Interval.Seconds(), MaxMessageSize: m.opts.Limits.MessageBytes,
 		},

@@ -18,7 +18,7 @@ func answerFrame(typ wire.MessageType, id string, payload any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return encodeFrame(Envelope{Type: typ, ID: id, Timestamp: seconds(time.Now()), Payload: body})
+	return encodeFrame(Envelope{Type: typ, ID: id, Timestamp: wire.Seconds(time.Now()), Payload: body})
 }
 
 // answer sends a server's own message to one connection. One that has ended needs none.
@@ -34,7 +34,7 @@ func (m *Manager) answer(c hub.Handle, typ wire.MessageType, id string, payload 
 // ack confirms a message.
 func (m *Manager) ack(c hub.Handle, id string, ack wire.Ack, received wire.MessageType) {
 	frame, err := buildFrame(160+len(ack.Result), func(b []byte) ([]byte, error) {
-		return wire.AppendAck(b, id, seconds(time.Now()), ack, received)
+		return wire.AppendAck(b, id, wire.Seconds(time.Now()), ack, received)
 	})
 	if err != nil {
 		m.log.LogAttrs(m.life, slog.LevelError, "answer not encoded", slog.String("type", string(wire.AckType)), slog.Any("err", err))
@@ -76,7 +76,7 @@ func errorFrame(e *Error, id string) ([]byte, error) {
 	return buildFrame(256, func(b []byte) ([]byte, error) {
 		return wire.AppendError(b, wire.ErrorMessage{
 			Code: e.Code, Message: e.Message, Details: e.Details, Suggestions: e.Suggestions,
-			MessageID: id, Timestamp: seconds(time.Now()),
+			MessageID: id, Timestamp: wire.Seconds(time.Now()),
 		})
 	})
 }

@@ -162,7 +162,7 @@ func (m *Manager) checkCredential(c hub.Handle) {
 		if s.flags&flagWarned == 0 {
 			m.changeState(c, func(s *state) { s.flags |= flagWarned })
 			m.answer(c, wire.AuthExpiring, "", wire.AuthExpiringPayload{
-				ExpiresAt: seconds(s.expires), InSeconds: float64((left + time.Second/2) / time.Second),
+				ExpiresAt: wire.Seconds(s.expires), InSeconds: float64((left + time.Second/2) / time.Second),
 			})
 		}
 		m.deadlines.add(left, c, credential)

@@ -63,7 +63,7 @@ func (m *Manager) parseRecord(e broker.Entry) (wire.Record, bool) {
 func hubEntry(e broker.Entry, rec wire.Record) hub.Entry {
 	entry := hub.Entry{Topic: hub.Key(e.Topic), Address: rec.Topic, Pos: e.Pos, Prev: e.Prev}
 	if rec.Kind == wire.RecordMessage {
-		entry.Frame = placedFrame(rec.Topic, e.Pos.Offset, rec.Body)
+		entry.Frame = placedFrame(rec.Topic, e, rec.Body)
 	}
 	for _, text := range rec.Except {
 		if session, ok := hub.ParseSession(text); ok {

@@ -1,6 +1,7 @@
 package switchboard
 
 import (
+	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
 )
@@ -30,10 +31,10 @@ func encodeFrame(env wire.Envelope) ([]byte, error) {
 
 // placedFrame is the frame of a record's body at its place in a topic. It is built once on
 // each node and shared by all receivers.
-func placedFrame(topic wire.Topic, offset uint64, body []byte) []byte {
-	size := len(body) + len(topic.ID) + 64
+func placedFrame(topic wire.Topic, e broker.Entry, body []byte) []byte {
+	size := len(body) + len(topic.ID) + 96
 	frame, _ := buildFrame(size, func(b []byte) ([]byte, error) { // it cannot fail
-		return wire.AppendPlaced(b, topic, offset, body), nil
+		return wire.AppendPlaced(b, topic, e.Pos.Offset, e.At, body), nil
 	})
 	return frame
 }

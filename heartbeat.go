@@ -113,7 +113,7 @@ func (m *Manager) ping(c hub.Handle) {
 	if !ok || s.flags&flagAppPings == 0 {
 		return
 	}
-	frame, err := encodeFrame(Envelope{Type: wire.Ping, Timestamp: seconds(time.Now())})
+	frame, err := encodeFrame(Envelope{Type: wire.Ping, Timestamp: wire.Seconds(time.Now())})
 	if err == nil {
 		_ = m.hub.Send(c, frame, true)
 	}

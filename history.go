@@ -163,7 +163,7 @@ func (r *pageReader) take(e broker.Entry) bool {
 		r.m.count.unreadable.Add(1)
 		return true
 	}
-	env.Topic, env.Offset = rec.Topic.String(), e.Pos.Offset
+	env.Topic, env.Offset, env.Timestamp = rec.Topic.String(), e.Pos.Offset, wire.Seconds(e.At)
 	r.bytes += len(rec.Body)
 	r.page.Messages = append(r.page.Messages, env)
 	return true

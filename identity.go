@@ -122,18 +122,34 @@ func (m *Manager) authorize(ctx context.Context, id Identity, allowed *permissio
 }
 
 // mayRead asks whether id may follow room: by right, or because the application made the
-// user a member.
-func (m *Manager) mayRead(ctx context.Context, id Identity, allowed *permissions, room string) error {
-	err := m.authorize(ctx, id, allowed, ActJoin, room)
+// user a member. The latter is only lent: it can be taken back while somebody acts on it.
+func (m *Manager) mayRead(ctx context.Context, id Identity, allowed *permissions, room string) (lent bool, err error) {
+	err = m.authorize(ctx, id, allowed, ActJoin, room)
 	if err == nil || !errors.Is(err, ErrForbidden) {
-		return err
+		return false, err
 	}
 	state, getErr := m.memberState(ctx, wire.Topic{Tenant: id.Tenant, Kind: wire.KindRoom, ID: room}, id.User)
 	if getErr != nil {
-		return getErr
+		return false, getErr
 	}
 	if state.kind == memberAdded {
-		return nil
+		return true, nil
+	}
+	return false, err
+}
+
+// followAs is follow for a client whose right may be lent. Who takes it back ends it first and
+// then stops those who follow; so one who follows and then still has it has missed nothing.
+func (m *Manager) followAs(ctx context.Context, sender *Conn, a acquired, pos Position, move, lent bool) error {
+	if _, err := m.follow(sender.handle, a, pos, move); err != nil || !lent {
+		return err
+	}
+	_, err := m.mayRead(ctx, sender.identity, sender.allowed, a.address.ID)
+	if err != nil && m.hub.Unfollow(sender.handle, a.key) {
+		m.sendRoomLeft(sender.handle, a.address.ID, reasonRemoved, "")
+	}
+	if errors.Is(err, ErrForbidden) {
+		return nil // it has been told
 	}
 	return err
 }

@@ -143,7 +143,7 @@ func (m *Manager) sessionInfo(id hub.Session, who Identity, now time.Time) wire.
 		m.log.LogAttrs(m.life, slog.LevelDebug, "session token too long", slog.String("user", who.User), slog.Int("bytes", len(text)))
 		text = ""
 	}
-	return wire.SessionInfo{ID: id.String(), Token: text, ExpiresAt: seconds(t.Expires)}
+	return wire.SessionInfo{ID: id.String(), Token: text, ExpiresAt: wire.Seconds(t.Expires)}
 }
 
 // authVerb takes a new credential of the same user.
@@ -207,7 +207,7 @@ func (m *Manager) leaveForbidden(ctx context.Context, former *Conn, id Identity)
 		if f.Address.Kind != wire.KindRoom || m.authorize(ctx, former.identity, former.allowed, ActJoin, room) != nil {
 			continue
 		}
-		switch err := m.mayRead(ctx, id, allowed, room); {
+		switch _, err := m.mayRead(ctx, id, allowed, room); {
 		case err == nil:
 		case !errors.Is(err, ErrForbidden):
 			return err
@@ -222,5 +222,5 @@ func secondsOrZero(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
 	}
-	return seconds(t)
+	return wire.Seconds(t)
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/netra-systems/switchboard/broker"
@@ -98,7 +97,6 @@ func (m *Manager) envelope(ctx context.Context, msg Message) (Envelope, error) {
 	}
 	return Envelope{
 		Type: msg.Type, ID: msg.ID, Payload: payload, ThreadID: msg.Thread, RunID: msg.Run, AgentName: msg.Agent,
-		Timestamp: seconds(time.Now()),
 	}, nil
 }
 
@@ -218,6 +216,3 @@ func newMessageID(ctx context.Context) string {
 	id[8] = id[8]&0x3f | 0x80
 	return id.String()
 }
-
-// seconds is t as protocol times are: seconds since 1970, milliseconds as fraction.
-func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

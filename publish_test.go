@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/wire"
@@ -308,4 +310,38 @@ func TestAPageForAClientIsBounded(t *testing.T) {
 			t.Errorf("got %d messages in %d bytes, more: %v", len(got.Messages), len(env.Payload), got.HasMore)
 		}
 	})
+}
+
+// TestTimesOfATopicNeverFall holds the timestamps of concurrent publishers against the order
+// of the log, and those of history against what was delivered.
+func TestTimesOfATopicNeverFall(t *testing.T) {
+	s := newServer(t, switchboard.Options{})
+	a := s.as(t, "alice")
+	const publishers, each = 8, 25
+	var wg sync.WaitGroup
+	for range publishers {
+		wg.Go(func() {
+			for range each {
+				if _, err := s.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{Type: "note"}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	page, err := s.History(t.Context(), switchboard.User("alice"), switchboard.Query{Limit: publishers * each})
+	if err != nil || len(page.Messages) != publishers*each {
+		t.Fatalf("history: got %d messages, error %v", len(page.Messages), err)
+	}
+	last := 0.0
+	for i, stored := range page.Messages {
+		live := a.expect("note")
+		if live.Timestamp != stored.Timestamp || live.Offset != stored.Offset {
+			t.Fatalf("message %d: delivered as of %v, history says %v", i, live.Timestamp, stored.Timestamp)
+		}
+		if live.Timestamp < last || last == 0 && time.Since(time.UnixMilli(int64(live.Timestamp*1000))).Abs() > time.Minute {
+			t.Fatalf("message %d is of %v, the one before of %v", i, live.Timestamp, last)
+		}
+		last = live.Timestamp
+	}
 }

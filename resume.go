@@ -80,7 +80,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	for _, p := range plan {
 		switch {
 		case p.room.key != hub.Key{}:
-			if _, err := m.follow(in.c, p.room, p.from, true); err != nil {
+			if err := m.followAs(ctx, sender, p.room, p.from, true, p.lent); err != nil {
 				m.sendRoomLeft(in.c, p.room.address.ID, reasonRemoved, "") // handlers have filled it with others
 			}
 		case p.key != hub.Key{}:
@@ -103,6 +103,7 @@ type restored struct {
 	told wire.RestoredTopic
 	key  hub.Key  // of a topic that every connection follows
 	room acquired // with a reference
+	lent bool     // the right to follow it
 	from Position
 }
 
@@ -157,12 +158,14 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 	if topic.Kind != wire.KindRoom {
 		return forbidden, nil
 	}
-	if err := m.mayRead(ctx, sender.identity, sender.allowed, topic.ID); err != nil {
+	lent, err := m.mayRead(ctx, sender.identity, sender.allowed, topic.ID)
+	if err != nil {
 		if errors.Is(err, ErrForbidden) {
 			return forbidden, nil
 		}
 		return restored{}, err
 	}
+	p.lent = lent
 	history := m.authorize(ctx, sender.identity, sender.allowed, ActHistory, topic.ID)
 	if history != nil && !errors.Is(history, ErrForbidden) {
 		return restored{}, history

@@ -32,7 +32,8 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 	if err != nil {
 		return err
 	}
-	if err := m.mayRead(ctx, sender.identity, sender.allowed, room.ID); err != nil {
+	lent, err := m.mayRead(ctx, sender.identity, sender.allowed, room.ID)
+	if err != nil {
 		if errors.Is(err, ErrForbidden) {
 			return roomError("room", room.ID, "you may not join this room")
 		}
@@ -61,7 +62,7 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 		return err
 	}
 	_ = m.hub.Send(in.c, joined, false) // before the first message that it speaks for
-	if _, err := m.follow(in.c, a, pos, false); err != nil {
+	if err := m.followAs(ctx, sender, a, pos, false, lent); err != nil {
 		return err
 	}
 	if !changed {
@@ -146,8 +147,9 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 	if err := m.roomsLeft(in.c, keys...); err != nil {
 		return err
 	}
-	for _, topic := range topics {
-		if err := m.mayRead(ctx, sender.identity, sender.allowed, topic.ID); err != nil {
+	lent := make([]bool, len(topics))
+	for i, topic := range topics {
+		if lent[i], err = m.mayRead(ctx, sender.identity, sender.allowed, topic.ID); err != nil {
 			if errors.Is(err, ErrForbidden) {
 				return roomError("rooms", topic.ID, "you may not read this room")
 			}
@@ -161,12 +163,13 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 		}
 	}()
 	told := make(map[string]Position, len(topics))
-	for _, topic := range topics {
+	for i, topic := range topics {
 		pos, asked := req.Since[topic.String()]
 		w, err := m.wantRoom(ctx, sender, topic, pos, asked)
 		if err != nil {
 			return err
 		}
+		w.lent = lent[i]
 		wanted = append(wanted, w)
 		told[topic.String()] = w.from
 	}
@@ -174,7 +177,7 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 	for len(wanted) > 0 {
 		w := wanted[0]
 		wanted = wanted[1:]
-		if _, err := m.follow(in.c, w.acquired, w.from, w.move); err != nil {
+		if err := m.followAs(ctx, sender, w.acquired, w.from, w.move, w.lent); err != nil {
 			return err
 		}
 	}
@@ -186,6 +189,7 @@ type wantedRoom struct {
 	acquired
 	from Position
 	move bool // also if it is followed already
+	lent bool // the right to follow it
 }
 
 // wantRoom makes a room live and finds the place from which sender receives it: from pos,

@@ -37,11 +37,11 @@ func verbTable() map[wire.MessageType]verb {
 }
 
 func (in *inbound) pong() {
-	in.m.answer(in.c, wire.Pong, in.env.ID, wire.PongPayload{Timestamp: seconds(time.Now())})
+	in.m.answer(in.c, wire.Pong, in.env.ID, wire.PongPayload{Timestamp: wire.Seconds(time.Now())})
 }
 
 func (in *inbound) heartbeatAck() {
-	in.m.answer(in.c, wire.HeartbeatAck, in.env.ID, wire.PongPayload{Timestamp: seconds(time.Now())})
+	in.m.answer(in.c, wire.HeartbeatAck, in.env.ID, wire.PongPayload{Timestamp: wire.Seconds(time.Now())})
 }
 
 // hand puts a message into the lane of its connection, behind those that wait. What users
@@ -87,7 +87,7 @@ func (in *inbound) hand() error {
 
 // stamp replaces what is the server's to say in a message of user.
 func (in *inbound) stamp(user wire.Topic) {
-	in.env.UserID, in.env.Timestamp = user.ID, seconds(time.Now())
+	in.env.UserID, in.env.Timestamp = user.ID, wire.Seconds(time.Now())
 	in.env.Offset, in.env.StreamLengths = 0, nil
 }
 
@@ -144,7 +144,7 @@ func (in *inbound) mayPublish(ctx context.Context, sender *Conn, field, room str
 // spoken is what is stored of a client's message: what is the client's to say.
 func spoken(env Envelope) Envelope {
 	return Envelope{
-		Type: env.Type, ID: env.ID, Payload: env.Payload, Timestamp: env.Timestamp, UserID: env.UserID,
+		Type: env.Type, ID: env.ID, Payload: env.Payload, UserID: env.UserID,
 		ThreadID: env.ThreadID, RunID: env.RunID, Trace: env.Trace,
 	}
 }

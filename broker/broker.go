@@ -109,7 +109,7 @@ type Record struct {
 	Keep     Retention // Durable only
 
 	// Data is a format version, the address and the encoded envelope without
-	// topic and offset. It is opaque to drivers, and the caller's again when
+	// topic, offset and timestamp. It is opaque to drivers, and the caller's again when
 	// Publish returns.
 	Data []byte
 }
@@ -126,6 +126,11 @@ type Entry struct {
 	// head is another one has missed something. It is 0 if none is retained, and
 	// may be 0 in the first of the entries that a [Log] returns.
 	Prev uint64
+
+	// At is when the record was appended (a Volatile one: fanned out), to the
+	// millisecond, by the driver's clock. It is the same wherever and whenever
+	// the record is read, and never falls within a topic and epoch.
+	At time.Time
 
 	Data []byte
 }

@@ -8,7 +8,11 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 )
+
+// Seconds is t as the protocol writes times: seconds since 1970, milliseconds as fraction.
+func Seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // Append appends e as JSON, with its fields in a fixed order and empty ones left out.
 // What it writes [Parse] reads: it refuses a type or an id that is none, a payload or
@@ -150,12 +154,12 @@ func (w *writer) end(dst []byte) ([]byte, error) {
 	return append(w.b, '}'), nil
 }
 
-// AppendPlaced appends body, an encoded envelope without topic and offset, with both
-// spliced in front: {"topic":"user/alice","offset":42,"type":… . It copies and checks
-// nothing else, so that a record is encoded once for all receivers. An offset of 0 is left
-// out. A body that is no object with members comes back unchanged behind dst, because
+// AppendPlaced appends body, an encoded envelope without topic, offset and timestamp, with
+// these spliced in front: {"topic":"user/alice","offset":42,"timestamp":…,"type":… . It
+// copies and checks nothing else, so that a record is encoded once for all receivers. An
+// offset of 0 and a zero time are left out. A body that is no object with members comes back unchanged behind dst, because
 // there is nothing to splice into.
-func AppendPlaced(dst []byte, t Topic, offset uint64, body []byte) []byte {
+func AppendPlaced(dst []byte, t Topic, offset uint64, at time.Time, body []byte) []byte {
 	if len(body) < 3 || body[0] != '{' || body[1] != '"' {
 		return append(dst, body...)
 	}
@@ -163,6 +167,9 @@ func AppendPlaced(dst []byte, t Topic, offset uint64, body []byte) []byte {
 	dst, _ = appendQuoted(dst, t.String()) // an id that is not UTF-8 is made so
 	if offset != 0 {
 		dst = strconv.AppendUint(append(dst, `,"offset":`...), offset, 10)
+	}
+	if !at.IsZero() {
+		dst = strconv.AppendFloat(append(dst, `,"timestamp":`...), Seconds(at), 'f', -1, 64)
 	}
 	return append(append(dst, ','), body[1:]...)
 }

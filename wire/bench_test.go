@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/netra-systems/switchboard/wire"
 )
@@ -62,12 +63,12 @@ func BenchmarkAppendPlaced(b *testing.B) {
 	for _, size := range []int{256, 2048} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
 			_, body := benchFrame(b, size)
-			topic := wire.Topic{Kind: wire.KindUser, ID: "alice"}
-			frame := wire.AppendPlaced(nil, topic, 1<<40, body)
+			topic, at := wire.Topic{Kind: wire.KindUser, ID: "alice"}, time.UnixMilli(1764000000042)
+			frame := wire.AppendPlaced(nil, topic, 1<<40, at, body)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
-				frame = wire.AppendPlaced(frame[:0], topic, 1<<40, body)
+				frame = wire.AppendPlaced(frame[:0], topic, 1<<40, at, body)
 			}
 		})
 	}

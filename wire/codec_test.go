@@ -252,17 +252,18 @@ func TestAppendPlacedMakesTheFrameThatAppendWouldMake(t *testing.T) {
 	tests := []struct {
 		topic  wire.Topic
 		offset uint64
+		at     time.Time
 		want   string
 	}{
-		{wire.Topic{Tenant: "acme", Kind: wire.KindUser, ID: "alice"}, 42,
-			`{"topic":"user/alice","offset":42,"type":"note","message_id":"m-1","payload":{"n":1}}`},
-		{wire.Topic{Kind: wire.KindAll}, 0,
+		{wire.Topic{Tenant: "acme", Kind: wire.KindUser, ID: "alice"}, 42, time.UnixMilli(1764000000042),
+			`{"topic":"user/alice","offset":42,"timestamp":1764000000.042,"type":"note","message_id":"m-1","payload":{"n":1}}`},
+		{wire.Topic{Kind: wire.KindAll}, 0, time.Time{},
 			`{"topic":"all","type":"note","message_id":"m-1","payload":{"n":1}}`},
-		{wire.Topic{Kind: wire.KindRoom, ID: `a"b`}, 1<<64 - 1,
+		{wire.Topic{Kind: wire.KindRoom, ID: `a"b`}, 1<<64 - 1, time.Time{},
 			`{"topic":"room/a\"b","offset":18446744073709551615,"type":"note","message_id":"m-1","payload":{"n":1}}`},
 	}
 	for _, tt := range tests {
-		got := wire.AppendPlaced([]byte("#"), tt.topic, tt.offset, body)
+		got := wire.AppendPlaced([]byte("#"), tt.topic, tt.offset, tt.at, body)
 		if string(got) != "#"+tt.want {
 			t.Errorf("got %s, want #%s", got, tt.want)
 		}
@@ -272,7 +273,7 @@ func TestAppendPlacedMakesTheFrameThatAppendWouldMake(t *testing.T) {
 		}
 	}
 	for _, body := range []string{"", "{}", "{ }", "[]", "x"} {
-		if got := wire.AppendPlaced(nil, wire.Topic{Kind: wire.KindAll}, 1, []byte(body)); string(got) != body {
+		if got := wire.AppendPlaced(nil, wire.Topic{Kind: wire.KindAll}, 1, time.Now(), []byte(body)); string(got) != body {
 			t.Errorf("got %s for a body that is no envelope, want it unchanged", got)
 		}
 	}

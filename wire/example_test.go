@@ -3,6 +3,7 @@ package wire_test
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/netra-systems/switchboard/wire"
 )
@@ -36,8 +37,8 @@ func ExampleAppendPlaced() {
 		return
 	}
 	topic := wire.Topic{Tenant: "acme", Kind: wire.KindUser, ID: "alice"}
-	fmt.Printf("%s\n", wire.AppendPlaced(nil, topic, 42, body))
-	// Output: {"topic":"user/alice","offset":42,"type":"note","message_id":"note-1","payload":{"n":1}}
+	fmt.Printf("%s\n", wire.AppendPlaced(nil, topic, 42, time.UnixMilli(1764000000042), body))
+	// Output: {"topic":"user/alice","offset":42,"timestamp":1764000000.042,"type":"note","message_id":"note-1","payload":{"n":1}}
 }
 
 func ExampleParsePosition() {

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -81,7 +82,7 @@ func TestWhatAppendWritesParseReads(t *testing.T) {
 func TestASplicedRecordIsTheEnvelopeWithItsPlace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		env := drawEnvelope(t)
-		env.Topic, env.Offset = "", 0
+		env.Topic, env.Offset, env.Timestamp = "", 0, 0
 		body, err := wire.Append(nil, env)
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +104,9 @@ func TestASplicedRecordIsTheEnvelopeWithItsPlace(t *testing.T) {
 			t.Fatalf("record (-got +want):\n%s", diff)
 		}
 		env.Topic, env.Offset = topic.String(), rapid.Uint64Min(1).Draw(t, "offset")
-		got, err := wire.Parse(wire.AppendPlaced(nil, stored.Topic, env.Offset, stored.Body))
+		at := time.UnixMilli(rapid.Int64Range(1, 1<<42).Draw(t, "at"))
+		env.Timestamp = wire.Seconds(at)
+		got, err := wire.Parse(wire.AppendPlaced(nil, stored.Topic, env.Offset, at, stored.Body))
 		if err != nil {
 			t.Fatal(err)
 		}

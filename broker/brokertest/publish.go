@@ -51,6 +51,9 @@ func receivedIsLogged(e *env) {
 		if got.Pos != want.Pos || string(got.Data) != string(want.Data) || got.Topic != topic || got.Class != wire.Durable || got.Key != "" {
 			e.Fatalf("received %+v, the log has %+v", got, want)
 		}
+		if !got.At.Equal(want.At) || got.At.IsZero() {
+			e.Fatalf("record %d: received as of %v, the log says %v", i, got.At, want.At)
+		}
 		if i > 0 && got.Prev != live[i-1].Pos.Offset {
 			e.Fatalf("record %d: prev %d, want %d", i, got.Prev, live[i-1].Pos.Offset)
 		}
@@ -100,6 +103,11 @@ func oneOrder(e *env) {
 	for i, l := range taps {
 		if live := l.of(topic, "last"); !slices.EqualFunc(live, stored, samePos) {
 			e.Errorf("node %d received another order than the log has", i)
+		}
+	}
+	for i := 1; i < len(stored); i++ {
+		if stored[i].At.Before(stored[i-1].At) {
+			e.Fatalf("record %d is of %v, the one before of %v", i, stored[i].At, stored[i-1].At)
 		}
 	}
 }

@@ -62,8 +62,8 @@ func FuzzEntriesComeBack(f *testing.F) {
 }
 
 func FuzzLatestOfABlock(f *testing.F) {
-	b := appendNewest(nil, newest{1 << 40, []byte("key"), []byte("data")})
-	f.Add(appendNewest(b, newest{0, nil, nil}))
+	b := appendNewest(nil, newest{1 << 40, 1, []byte("key"), []byte("data")})
+	f.Add(appendNewest(b, newest{0, 0, nil, nil}))
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0xff}, 40))
 	f.Add([]byte{1, 2, 3, 4})

@@ -11,17 +11,18 @@ import (
 )
 
 // The Latest records of a topic are one block, rewritten by each of them: oldest
-// first, each the millisecond when it expires, the length of its key, that of its
-// data, all as uvarint, key and data.
+// first, each the millisecond when it expires, that when it was put, the length of
+// its key, that of its data, all as uvarint, key and data.
 
 // newest is a decoded Latest record; key and data alias the block.
 type newest struct {
-	expires   int64
-	key, data []byte
+	expires, at int64
+	key, data   []byte
 }
 
 func appendNewest(dst []byte, n newest) []byte {
 	dst = binary.AppendUvarint(dst, uint64(n.expires))
+	dst = binary.AppendUvarint(dst, uint64(n.at))
 	dst = binary.AppendUvarint(dst, uint64(len(n.key)))
 	dst = binary.AppendUvarint(dst, uint64(len(n.data)))
 	return append(append(dst, n.key...), n.data...)
@@ -30,7 +31,7 @@ func appendNewest(dst []byte, n newest) []byte {
 // cutNewest splits the first record off. It reports false for bytes that
 // appendNewest did not write.
 func cutNewest(mem []byte) (n newest, rest []byte, ok bool) {
-	var f [3]uint64
+	var f [4]uint64
 	for i := range f {
 		v, size := binary.Uvarint(mem)
 		if size <= 0 {
@@ -39,18 +40,18 @@ func cutNewest(mem []byte) (n newest, rest []byte, ok bool) {
 		f[i], mem = v, mem[size:]
 	}
 	room := uint64(len(mem))
-	if f[0] > math.MaxInt64 || f[1] > room || f[2] > room-f[1] {
+	if f[0] > math.MaxInt64 || f[1] > math.MaxInt64 || f[2] > room || f[3] > room-f[2] {
 		return newest{}, nil, false
 	}
-	end := f[1] + f[2]
-	return newest{int64(f[0]), mem[:f[1]:f[1]], mem[f[1]:end:end]}, mem[end:], true
+	end := f[2] + f[3]
+	return newest{int64(f[0]), int64(f[1]), mem[:f[2]:f[2]], mem[f[2]:end:end]}, mem[end:], true
 }
 
 // putLatest makes data the newest record of key in t. What has expired leaves,
 // and the oldest keys while there are too many.
 func (p *partition) putLatest(t *topic, key string, expires int64, data []byte, now int64) {
 	kept := p.keepLatest(t, key, now)
-	p.scratch = appendNewest(p.scratch, newest{expires, []byte(key), data})
+	p.scratch = appendNewest(p.scratch, newest{expires, now, []byte(key), data})
 	encoded := p.scratch
 	for ; kept >= broker.LatestKeys; kept-- {
 		_, encoded, _ = cutNewest(encoded)
@@ -127,7 +128,7 @@ func (p *partition) latest(key broker.Key, t *topic, now int64) (out []broker.En
 			break
 		}
 		if now < n.expires {
-			out = append(out, broker.Entry{Topic: key, Class: wire.Latest, Key: string(n.key), Data: bytes.Clone(n.data)})
+			out = append(out, broker.Entry{Topic: key, Class: wire.Latest, Key: string(n.key), At: p.shared.time(n.at), Data: bytes.Clone(n.data)})
 		}
 		rest = next
 	}

@@ -145,11 +145,11 @@ func (p *partition) read(key broker.Key, t *topic, lo, hi uint64, most int) []br
 		mem = bytes.Clone(mem[:len(mem)-len(skip(mem, hi-lo+1))]) // shared by the block's entries
 		most -= len(mem)
 		for lo <= hi && len(mem) > 0 {
-			_, data, rest, ok := cutEntry(mem)
+			at, data, rest, ok := cutEntry(mem)
 			if !ok {
 				return out
 			}
-			e := broker.Entry{Topic: key, Pos: wire.Position{Epoch: epoch, Offset: lo}, Data: data}
+			e := broker.Entry{Topic: key, Pos: wire.Position{Epoch: epoch, Offset: lo}, At: p.shared.time(at), Data: data}
 			if lo > t.first {
 				e.Prev = lo - 1
 			}

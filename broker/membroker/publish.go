@@ -23,8 +23,8 @@ func (b *Broker) Publish(ctx context.Context, r broker.Record) (broker.Published
 		id = b.shared.identify(r.Topic, r.DedupeID)
 	}
 	p := b.shared.of(r.Topic)
-	now := b.shared.now()
 	p.mu.Lock()
+	now := b.shared.now() // under the lock, so that it never falls within a topic
 	done, err := p.publish(&r, id, now)
 	batch := p.claim()
 	watchers := p.store.changed()
@@ -42,7 +42,7 @@ func (b *Broker) Publish(ctx context.Context, r broker.Record) (broker.Published
 // publish does all of Publish that is one step. p.mu is held.
 func (p *partition) publish(r *broker.Record, id recordID, now int64) (broker.Published, error) {
 	if r.Class == wire.Volatile {
-		p.fanOut(r, p.mask(r.Topic), broker.Entry{})
+		p.fanOut(r, p.mask(r.Topic), broker.Entry{At: p.shared.time(now)})
 		return broker.Published{}, nil
 	}
 	if id != (recordID{}) {
@@ -73,7 +73,7 @@ func (p *partition) publish(r *broker.Record, id recordID, now int64) (broker.Pu
 	if id != (recordID{}) {
 		p.dedupe.add(id, seen{offset: done.Pos.Offset, revision: done.Revision, at: now, slot: slot, gen: t.gen})
 	}
-	p.fanOut(r, t.follow, broker.Entry{Pos: done.Pos, Prev: prev})
+	p.fanOut(r, t.follow, broker.Entry{Pos: done.Pos, Prev: prev, At: p.shared.time(now)})
 	if p.chaos.hits(r.Topic, loseAck) {
 		return broker.Published{}, broker.ErrUnavailable
 	}

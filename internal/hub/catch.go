@@ -245,7 +245,7 @@ func gapFrame(topic string, from wire.Position, b *Batch) (frame []byte, to uint
 	if err != nil {
 		return nil, to
 	}
-	body, err := wire.Append(nil, wire.Envelope{Type: wire.GapType, Timestamp: float64(time.Now().UnixMilli()) / 1000, Payload: payload})
+	body, err := wire.Append(nil, wire.Envelope{Type: wire.GapType, Timestamp: wire.Seconds(time.Now()), Payload: payload})
 	if err != nil {
 		return nil, to
 	}
