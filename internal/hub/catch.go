@@ -1,10 +1,9 @@
 package hub
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/ws"
@@ -15,6 +14,7 @@ const (
 	catchWorkers = 4
 	catchLimit   = 256                    // entries read at once
 	catchRetry   = 250 * time.Millisecond // after a log could not be read
+	catchTell    = 10 * time.Second       // between two lines of the operator's log about that
 )
 
 // logFrom is a place in a log where somebody wants to read on.
@@ -32,7 +32,8 @@ type wanted struct {
 // catcher reads logs for cursors that are behind their window, and for topics
 // that missed entries. Cursors at the same place share one reading.
 type catcher struct {
-	wake chan struct{} // a token per job; closed at the end
+	wake chan struct{} // a token per job, as many as there are workers
+	told atomic.Uint32 // tick of the last line about a log that could not be read
 
 	mu      sync.Mutex // guards the fields below
 	waiting map[logFrom][]Handle
@@ -131,27 +132,30 @@ func (h *Hub) catchLoop() {
 	}
 }
 
-// read reads a log, again and again if it cannot be reached: whoever waits for
-// it has no other way on.
-func (h *Hub) read(from logFrom) (Batch, bool) {
-	for {
-		b, err := h.cfg.Source.Since(h.ctx, from.key, from.pos, catchLimit)
-		if err == nil {
-			return b, true
-		}
-		if h.ctx.Err() != nil || errors.Is(err, context.Canceled) {
-			return b, false
-		}
-		h.count.readErrors.Add(1)
-		h.log.LogAttrs(h.ctx, slog.LevelWarn, "log not read", slog.Any("err", err))
-		timer := time.NewTimer(catchRetry)
-		select {
-		case <-h.ctx.Done():
-			timer.Stop()
-			return b, false
-		case <-timer.C:
-		}
+// read reads a log once. After an error the worker rests, and the job goes to
+// the end of the queue: whoever waits for it has no other way on, but it must
+// not keep others from theirs.
+func (h *Hub) read(from logFrom, j job) (Batch, bool) {
+	b, err := h.cfg.Source.Since(h.ctx, from.key, from.pos, catchLimit)
+	if err == nil {
+		return b, true
 	}
+	if h.ctx.Err() != nil {
+		return b, false
+	}
+	n := h.count.readErrors.Add(1)
+	if last := h.catch.told.Load(); last == 0 || h.since(last) > catchTell {
+		h.catch.told.Store(max(1, h.tick()))
+		h.log.LogAttrs(h.ctx, slog.LevelWarn, "log not read", slog.Any("err", err), slog.Uint64("failures", n))
+	}
+	timer := time.NewTimer(catchRetry)
+	defer timer.Stop()
+	select {
+	case <-h.ctx.Done():
+	case <-timer.C:
+		h.catch.add(j)
+	}
+	return b, false
 }
 
 // syncTopic reads what a topic has missed.
@@ -163,7 +167,7 @@ func (h *Hub) syncTopic(t Topic) {
 		}
 		from := logFrom{rec.key, h.headOf(rec)}
 		rec.mu.Unlock()
-		b, ok := h.read(from)
+		b, ok := h.read(from, job{topic: t})
 		if !ok || h.synced(t, from.pos, &b) {
 			return
 		}
@@ -175,7 +179,7 @@ func (h *Hub) syncTopic(t Topic) {
 // of what was read asks again from where it stands.
 func (h *Hub) catchUp(s *scratch, from logFrom) {
 	h.count.catchUps.Add(1)
-	b, ok := h.read(from)
+	b, ok := h.read(from, job{from: from})
 	if !ok {
 		return
 	}

@@ -274,6 +274,33 @@ func TestALogThatCannotBeReadIsAskedAgain(t *testing.T) {
 	})
 }
 
+// More topics whose logs cannot be read than there are readers do not keep
+// others from theirs.
+func TestOneUnreadableLogDoesNotHoldUpAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.unreadable = map[Key]bool{}
+		back := func(id string) *client {
+			for range 3 {
+				r.publish(user(id))
+			}
+			c := r.open(user(id))
+			_ = r.hub.Seek(c.h, keyOf(user(id)), wire.Position{Epoch: "e1", Offset: 1})
+			return c
+		}
+		for i := range 2 * catchWorkers {
+			id := fmt.Sprint("bad ", i)
+			r.mu.Lock()
+			r.unreadable[keyOf(user(id))] = true
+			r.mu.Unlock()
+			back(id)
+		}
+		good := back("good")
+		time.Sleep(4 * catchRetry)
+		wantFrames(t, good.of(user("good")), numbers("e1", 2, 3))
+	})
+}
+
 func TestWindowsAreGivenBackWhenNobodyLags(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

@@ -208,12 +208,13 @@ type rig struct {
 	hub    *Hub
 	engine *fakeEngine
 
-	mu      sync.Mutex
-	logs    map[Key]*testLog
-	events  []string
-	ended   map[Handle]End
-	message func(c Handle, payload []byte)
-	failing error // what readings of logs return
+	mu         sync.Mutex
+	logs       map[Key]*testLog
+	events     []string
+	ended      map[Handle]End
+	message    func(c Handle, payload []byte)
+	failing    error        // what readings of logs return
+	unreadable map[Key]bool // logs that cannot be read
 }
 
 // testLog is the log of a topic, with the first entries cut off.
@@ -278,6 +279,9 @@ var errLogDown = errors.New("log is down")
 func (r *rig) Since(_ context.Context, key Key, pos wire.Position, limit int) (Batch, error) {
 	r.mu.Lock()
 	l, failing := r.logs[key], r.failing
+	if r.unreadable[key] {
+		failing = errLogDown
+	}
 	r.mu.Unlock()
 	if failing != nil {
 		return Batch{}, failing
