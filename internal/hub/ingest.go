@@ -46,14 +46,12 @@ func (h *Hub) accept(slot uint32, rec *topic, e *Entry) bool {
 		rec.want = max(rec.want, e.Pos.Offset)
 		return false
 	}
-	if e.Prev != head && !mutantPrev {
-		// Without a predecessor it may be that nothing older is kept, which is
-		// no loss as long as the head was known to be the log's.
-		confirmed := rec.link == h.link.Load()
-		if e.Prev != 0 || head > 0 && !confirmed {
-			h.syncTo(slot, rec, e.Pos.Offset)
-			return false
-		}
+	// Without a predecessor it may be that nothing older is kept, which is no
+	// loss as long as the head was known to be the log's.
+	confirmed := rec.link == h.link.Load()
+	if (e.Prev != 0 && e.Prev != head || e.Prev == 0 && !confirmed) && !mutantPrev {
+		h.syncTo(slot, rec, e.Pos.Offset)
+		return false
 	}
 	if e.Prev == head {
 		rec.link = h.link.Load()
@@ -167,8 +165,9 @@ func (h *Hub) synced(t Topic, from wire.Position, b *Batch) (done bool) {
 	}
 	done = rec.head.Load() >= rec.want
 	if done {
+		// The head stays unconfirmed if it was: the log may have been read while
+		// the link was down.
 		rec.flags &^= topicSyncing
-		rec.link = h.link.Load()
 	}
 	h.deliver(t.slot(), rec)
 	return done

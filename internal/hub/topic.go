@@ -157,10 +157,11 @@ func (h *Hub) Confirm(t Topic, head wire.Position) {
 		return
 	}
 	h.heard(t.slot(), rec, head)
+	h.confirm(rec, head)
 }
 
-// Announce tells the head of a topic as heard other than by an entry: the hub
-// reads the log if it is behind.
+// Announce tells the head of a topic as heard other than by an entry, asked
+// while the link was up: the hub reads the log if it is behind.
 func (h *Hub) Announce(key Key, head wire.Position) {
 	slot, rec := h.topicAt(key)
 	if rec == nil {
@@ -169,6 +170,15 @@ func (h *Hub) Announce(key Key, head wire.Position) {
 	defer rec.mu.Unlock()
 	if rec.flags&topicLive != 0 {
 		h.heard(slot, rec, head)
+		h.confirm(rec, head)
+	}
+}
+
+// confirm notes that the link was up when head was the log's. The caller holds
+// rec.mu.
+func (h *Hub) confirm(rec *topic, head wire.Position) {
+	if rec.head.Load() >= head.Offset {
+		rec.link = h.link.Load()
 	}
 }
 
@@ -179,10 +189,6 @@ func (h *Hub) heard(slot uint32, rec *topic, head wire.Position) {
 	}
 	if head.Offset > rec.head.Load() {
 		h.syncTo(slot, rec, head.Offset)
-		return
-	}
-	if rec.flags&topicSyncing == 0 {
-		rec.link = h.link.Load()
 	}
 }
 
