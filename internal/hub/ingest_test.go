@@ -73,6 +73,50 @@ func TestAnEntryWithoutPredecessorContinuesOnlyAConfirmedHead(t *testing.T) {
 	}
 }
 
+// What was published to an empty topic while the link was down, and is not kept
+// any more, is missing like anything else.
+func TestNothingIsTakenForTheFirstEntryAfterALostLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		r.hub.LinkLost()
+		r.log(user("a")).lost = 1
+		r.publish(user("a"))
+		r.keep(user("a"), 0)
+		r.publish(user("a"))
+		synctest.Wait()
+		if got := a.got.frames(); len(got) != 2 || got[1] != ":user/a e1 2" {
+			t.Errorf("got %q, want a gap and the second", got)
+		}
+	})
+}
+
+// A log that is read while the link is down says nothing about what comes
+// before the link is back.
+func TestReadingTheLogDoesNotConfirmAHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		r.publish(user("a"))
+		r.hub.LinkLost()
+		l := r.log(user("a"))
+		l.lost = 1
+		r.publish(user("a")) // 2: missed, and read with 3
+		r.publish(user("a"))
+		synctest.Wait()
+		r.hub.LinkLost()
+		l.lost = 1
+		r.publish(user("a")) // 4: missed, and gone before anybody reads
+		r.keep(user("a"), 0)
+		r.publish(user("a"))
+		synctest.Wait()
+		wantFrames(t, a.of(user("a")), []string{"e1 1", "e1 2", "e1 3", "e1 5"})
+		if n := r.hub.Stats().Gaps; n != 1 {
+			t.Errorf("got %d gaps, want 1", n)
+		}
+	})
+}
+
 func TestAnnouncedHeadIsReadFromTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
