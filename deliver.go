@@ -181,12 +181,13 @@ func (m *Manager) announceHeads(ctx context.Context) error {
 			keys = append(keys, broker.Key(t.Key))
 		}
 		if len(keys) > 0 {
+			link := m.hub.Link()
 			heads, err := m.driver.Heads(ctx, true, keys...)
 			if err != nil {
 				return err
 			}
 			for i, head := range heads {
-				m.hub.Announce(topics[i].Key, head)
+				m.hub.Announce(topics[i].Key, head, link)
 			}
 		}
 		if cursor == 0 {

@@ -98,6 +98,7 @@ func (m *Manager) enliven(ctx context.Context, a acquired) error {
 	if _, live := m.hub.Head(a.topic); live {
 		return nil
 	}
+	link := m.hub.Link()
 	if err = m.driver.Follow(ctx, broker.Key(a.key)); err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (m *Manager) enliven(ctx context.Context, a acquired) error {
 	if err != nil {
 		return err
 	}
-	m.hub.Confirm(a.topic, heads[0])
+	m.hub.Confirm(a.topic, heads[0], link)
 	return nil
 }
 

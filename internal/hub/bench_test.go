@@ -50,7 +50,7 @@ func (r *rig) connect(u wire.Topic) Handle {
 	acquire := func(a wire.Topic) Topic {
 		t, live := r.hub.Acquire(keyOf(a), a)
 		if !live {
-			r.hub.Confirm(t, wire.Position{Epoch: "e1"})
+			r.hub.Confirm(t, wire.Position{Epoch: "e1"}, r.hub.Link())
 		}
 		return t
 	}
@@ -142,7 +142,7 @@ func BenchmarkIngest(b *testing.B) {
 				h := r.connect(user(fmt.Sprint(i)))
 				t, live := r.hub.Acquire(keyOf(room("r")), room("r"))
 				if !live {
-					r.hub.Confirm(t, wire.Position{Epoch: "e1"})
+					r.hub.Confirm(t, wire.Position{Epoch: "e1"}, r.hub.Link())
 				}
 				if err := r.hub.Follow(h, t, wire.Position{Epoch: "e1"}); err != nil {
 					b.Fatal(err)

@@ -367,7 +367,7 @@ func (r *rig) follow(a wire.Topic) Topic {
 		l.mu.Lock()
 		head := wire.Position{Epoch: l.epoch, Offset: l.head}
 		l.mu.Unlock()
-		r.hub.Confirm(t, head)
+		r.hub.Confirm(t, head, r.hub.Link())
 	}
 	return t
 }

@@ -127,7 +127,7 @@ func TestAnnouncedHeadIsReadFromTheLog(t *testing.T) {
 		r.publish(user("a"))
 		synctest.Wait()
 		wantFrames(t, a.of(user("a")), nil)
-		r.hub.Announce(keyOf(user("a")), wire.Position{Epoch: "e1", Offset: 2})
+		r.hub.Announce(keyOf(user("a")), wire.Position{Epoch: "e1", Offset: 2}, r.hub.Link())
 		synctest.Wait()
 		wantFrames(t, a.of(user("a")), numbers("e1", 1, 2))
 	})
@@ -144,7 +144,7 @@ func TestEntriesBeforeTheHeadIsKnownAreNotLost(t *testing.T) {
 		r.publish(user("a")) // 1: before the head was read
 		head := wire.Position{Epoch: "e1", Offset: 1}
 		r.publish(user("a")) // 2: between reading and confirming
-		r.hub.Confirm(ref, head)
+		r.hub.Confirm(ref, head, r.hub.Link())
 		a, err := r.openHeld(user("a"))
 		if err != nil {
 			t.Fatal(err)

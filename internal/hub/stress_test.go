@@ -165,7 +165,7 @@ func (s *stress) settle() {
 	// Lost entries are noticed by the next one; a head announced does the same.
 	for _, topic := range s.topics() {
 		l := s.log(topic)
-		s.hub.Announce(keyOf(topic), wire.Position{Epoch: "e1", Offset: l.head})
+		s.hub.Announce(keyOf(topic), wire.Position{Epoch: "e1", Offset: l.head}, s.hub.Link())
 	}
 	for {
 		synctest.Wait()

@@ -137,9 +137,14 @@ func (h *Hub) Release(t Topic) {
 	}
 }
 
+// Link numbers the lives of the driver's link; see [Hub.Confirm].
+func (h *Hub) Link() uint32 { return h.link.Load() }
+
 // Confirm says that everything published to t from now on will be ingested,
-// and that its log's head was head or later when the caller asked.
-func (h *Hub) Confirm(t Topic, head wire.Position) {
+// and that its log's head was head or later when the caller asked. link is what
+// Link returned before that: if the link was lost meanwhile, the head is good
+// and still not confirmed.
+func (h *Hub) Confirm(t Topic, head wire.Position, link uint32) {
 	rec := h.topicOf(t)
 	if rec == nil {
 		return
@@ -150,19 +155,19 @@ func (h *Hub) Confirm(t Topic, head wire.Position) {
 		rec.epoch.Store(h.epochs.number(head.Epoch))
 		rec.head.Store(head.Offset)
 		rec.base = head.Offset
-		rec.link = h.link.Load()
+		rec.link = link
 		if rec.want > head.Offset { // ingested before its head was known
 			h.syncTo(t.slot(), rec, rec.want)
 		}
 		return
 	}
 	h.heard(t.slot(), rec, head)
-	h.confirm(rec, head)
+	h.confirm(rec, head, link)
 }
 
-// Announce tells the head of a topic as heard other than by an entry, asked
-// while the link was up: the hub reads the log if it is behind.
-func (h *Hub) Announce(key Key, head wire.Position) {
+// Announce tells the head of a topic as heard other than by an entry: the hub
+// reads the log if it is behind. link is as in [Hub.Confirm].
+func (h *Hub) Announce(key Key, head wire.Position, link uint32) {
 	slot, rec := h.topicAt(key)
 	if rec == nil {
 		return
@@ -170,15 +175,15 @@ func (h *Hub) Announce(key Key, head wire.Position) {
 	defer rec.mu.Unlock()
 	if rec.flags&topicLive != 0 {
 		h.heard(slot, rec, head)
-		h.confirm(rec, head)
+		h.confirm(rec, head, link)
 	}
 }
 
 // confirm notes that the link was up when head was the log's. The caller holds
 // rec.mu.
-func (h *Hub) confirm(rec *topic, head wire.Position) {
+func (h *Hub) confirm(rec *topic, head wire.Position, link uint32) {
 	if rec.head.Load() >= head.Offset {
-		rec.link = h.link.Load()
+		rec.link = link
 	}
 }
 
