@@ -52,6 +52,11 @@ func (c *callContext) Value(key any) any {
 // errOvertime ends a handler that takes longer than Limits.Handler.
 var errOvertime error = &Error{Code: wire.CodeTimeout, Message: "the handler took too long"}
 
+// errUnderWay refuses a message while a handler that was too late for it is still at work.
+var errUnderWay error = &Error{
+	Code: wire.CodeBusy, Message: "the message is being handled", Details: map[string]any{"retry_after_ms": 1000},
+}
+
 // work handles messages until none is ready.
 func (m *Manager) work() {
 	for {
@@ -59,7 +64,16 @@ func (m *Manager) work() {
 		if c == nil {
 			return
 		}
-		m.run(found, c)
+		switch m.recent.begin(found, c) {
+		case seenNever:
+			m.run(found, c)
+		case seenRunning:
+			continue // finish or overtime resumes the lane
+		case seenOverdue:
+			m.refuse(c.c, c.env.ID, errUnderWay)
+		case seenDone:
+			m.ack(c.c, c.env.ID, wire.Ack{Status: wire.StatusDuplicate, Position: c.position}, "")
+		}
 		if !m.lanes.done(found, c) {
 			return
 		}
@@ -70,7 +84,7 @@ func (m *Manager) work() {
 func (m *Manager) run(found *lane, c *call) {
 	conn, ok := m.conn(c.c)
 	if !ok {
-		m.recent.forget(c.seen) // it comes again on another connection
+		m.finish(c, false) // it comes again on another connection
 		return
 	}
 	ctx, end := m.lanes.begin(found)
@@ -81,8 +95,8 @@ func (m *Manager) run(found *lane, c *call) {
 	if !timer.Stop() {
 		c.late.Wait()
 	}
+	m.finish(c, err == nil) // after a failure the client may try again with the same id
 	if err != nil {
-		m.recent.forget(c.seen) // the client may try again with the same id
 		m.count.handlerErrors.Add(1)
 	}
 	if c.answered.Swap(true) {
@@ -93,6 +107,14 @@ func (m *Manager) run(found *lane, c *call) {
 		return
 	}
 	m.ack(c.c, c.env.ID, wire.Ack{Status: c.status, Position: c.position}, "")
+}
+
+// finish records how a message that was begun has ended, and lets the lanes go on in which
+// the same message waits: it is a duplicate now, or one of them handles it.
+func (m *Manager) finish(c *call, ok bool) {
+	for _, w := range m.recent.finish(c.seen, ok, time.Now()) {
+		m.lanes.resume(w.lane, w.call)
+	}
 }
 
 // protect calls the handler. A panic in it is an error.
@@ -106,7 +128,7 @@ func (m *Manager) protect(ctx context.Context, conn *Conn, c *call) (err error) 
 }
 
 // overtime answers for a handler whose time is over. The handler may go on: the messages
-// behind it wait for it.
+// behind it wait for it, but the same message on other connections does not.
 func (m *Manager) overtime(c *call, end context.CancelCauseFunc) {
 	defer c.late.Done()
 	if c.answered.Swap(true) {
@@ -115,4 +137,7 @@ func (m *Manager) overtime(c *call, end context.CancelCauseFunc) {
 	end(errOvertime)
 	m.refuse(c.c, c.env.ID, errOvertime)
 	m.lanes.giveUp(c)
+	for _, w := range m.recent.overdue(c.seen) {
+		m.lanes.resume(w.lane, w.call)
+	}
 }

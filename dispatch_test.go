@@ -411,3 +411,112 @@ func TestAHandlersContextEndsWithItsConnection(t *testing.T) {
 		}
 	})
 }
+
+func TestAMessageThatWasDroppedWithItsConnectionIsHandledWhenSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		handled := 0
+		s.Handle("wait", func(ctx context.Context, _ *switchboard.Conn, _ switchboard.Envelope) error {
+			<-ctx.Done()
+			return nil
+		})
+		s.Handle("work", func(context.Context, *switchboard.Conn, switchboard.Envelope) error {
+			handled++
+			return nil
+		})
+		a := s.as(t, "alice")
+		a.send(`{"type":"wait","message_id":"first"}`)
+		a.send(`{"type":"work","message_id":"behind"}`)
+		synctest.Wait()
+		_ = a.conn.Close()
+		synctest.Wait()
+		b := s.as(t, "alice")
+		b.send(`{"type":"work","message_id":"behind"}`)
+		if got := b.ack("behind").Status; got != wire.StatusOK || handled != 1 {
+			t.Errorf("got status %q, handled %d times, want ok, once", got, handled)
+		}
+	})
+}
+
+// TestAMessageSentAgainWhileItIsHandledHasTheOutcomeOfItsHandler: it is a duplicate only of
+// one that has succeeded, and those behind it stay behind it.
+func TestAMessageSentAgainWhileItIsHandledHasTheOutcomeOfItsHandler(t *testing.T) {
+	const rollback = 200 * time.Millisecond
+	for name, rule := range map[string]struct {
+		outcome func(context.Context) error
+		status  string
+		calls   string
+	}{
+		"success": {func(context.Context) error { return nil }, wire.StatusDuplicate, "m next"},
+		"failure": {context.Cause, wire.StatusOK, "m m next"},
+		"panic":   {func(context.Context) error { panic("rolled back") }, wire.StatusOK, "m m next"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, switchboard.Options{})
+				calls := make(chan string, 8)
+				s.Handle("work", func(ctx context.Context, _ *switchboard.Conn, msg switchboard.Envelope) error {
+					calls <- msg.ID
+					if len(calls) > 1 {
+						return nil
+					}
+					<-ctx.Done()
+					time.Sleep(rollback)
+					return rule.outcome(ctx)
+				})
+				a := s.as(t, "alice")
+				a.send(`{"type":"work","message_id":"m"}`)
+				synctest.Wait()
+				_ = a.conn.Close()
+				gone, b := s.as(t, "alice"), s.as(t, "alice")
+				for _, c := range []*device{gone, b} {
+					c.send(`{"type":"work","message_id":"m"}`)
+					c.send(`{"type":"work","message_id":"next"}`)
+					synctest.Wait()
+				}
+				_ = gone.conn.Close() // it waits for nobody any more
+				synctest.Wait()
+				if got := len(calls); got != 1 {
+					t.Fatalf("got %d calls while the first is at work, want 1", got)
+				}
+				if got := b.ack("m").Status; got != rule.status {
+					t.Errorf("got status %q, want %q", got, rule.status)
+				}
+				b.ack("next")
+				close(calls)
+				var got []string
+				for id := range calls {
+					got = append(got, id)
+				}
+				wantEqual(t, "calls", strings.Join(got, " "), rule.calls)
+			})
+		})
+	}
+}
+
+func TestAMessageWhoseHandlerIsLateIsBusyOnOtherConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		gate := make(chan struct{})
+		s.Handle("hang", func(context.Context, *switchboard.Conn, switchboard.Envelope) error {
+			<-gate
+			return nil
+		})
+		s.Handle("quick", func(context.Context, *switchboard.Conn, switchboard.Envelope) error { return nil })
+		a, b := s.as(t, "alice"), s.as(t, "alice")
+		a.send(`{"type":"hang","message_id":"e-14"}`)
+		synctest.Wait()
+		b.send(`{"type":"hang","message_id":"e-14"}`)
+		b.send(`{"type":"quick","message_id":"q"}`)
+		time.Sleep(30 * time.Second)
+		a.refused(wire.CodeTimeout, "e-14")
+		b.refused(wire.CodeBusy, "e-14")
+		b.ack("q") // which the handler that hangs does not hold up
+		close(gate)
+		synctest.Wait()
+		b.send(`{"type":"hang","message_id":"e-14"}`)
+		if got := b.ack("e-14").Status; got != wire.StatusDuplicate {
+			t.Errorf("got status %q, want duplicate", got)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package switchboard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -98,7 +99,8 @@ func CodeOf(err error) Code {
 		return wire.CodeConflict
 	case errors.Is(err, ErrBusy):
 		return wire.CodeBusy
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrClosed), errors.Is(err, broker.ErrClosed):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrClosed), errors.Is(err, broker.ErrClosed),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded): // something else took too long
 		return wire.CodeUnavailable
 	case errors.Is(err, ErrRunContract):
 		return wire.CodeRunContract

@@ -2,6 +2,7 @@ package switchboard
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -41,7 +42,7 @@ type lane struct {
 	tenant string
 	calls  []*call
 	bytes  int                     // of calls
-	busy   bool                    // a message is being handled
+	busy   bool                    // a message is being handled, or waits for the same of another lane
 	end    context.CancelCauseFunc // ends the context of that one; nil: it has none yet
 	gone   error                   // how the connection has ended; nil: it has not
 }
@@ -210,6 +211,25 @@ func (l *lanes) done(found *lane, c *call) (slot bool) {
 	return !c.overtimed
 }
 
+// resume gives a lane whose message has waited for the same of another lane its turn
+// again, with that message first.
+func (l *lanes) resume(found *lane, c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found.busy = false
+	if found.gone != nil {
+		return
+	}
+	if l.closed {
+		l.settle(found)
+		return
+	}
+	found.calls = slices.Insert(found.calls, 0, c)
+	found.bytes += c.size
+	l.ready(found)
+	l.employ()
+}
+
 // giveUp takes the slot from a call whose handler has not returned in time, so that
 // handlers that hang hold up nobody but their own connections.
 func (l *lanes) giveUp(c *call) {
@@ -224,7 +244,7 @@ func (l *lanes) giveUp(c *call) {
 }
 
 // close drops what waits for a connection that has ended and ends the context of what is
-// being handled.
+// being handled. What is dropped was never begun, so it is new when it comes again.
 func (l *lanes) close(c hub.Handle, why error) {
 	l.mu.Lock()
 	found := l.of[c]

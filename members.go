@@ -79,17 +79,20 @@ func (m *Manager) carryOutHints(ctx context.Context) {
 func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topic) {
 	ctx, cancel := context.WithTimeout(ctx, verbTimeout)
 	defer cancel()
-	if now, err := m.memberState(ctx, room, hint.user.ID); err == nil && now.kind == memberNone {
+	now, err := m.memberState(ctx, room, hint.user.ID)
+	if err == nil && now.kind == memberNone {
 		return // has left again since
 	}
 	by, _ := m.hub.Find(hint.By)
 	var joined []byte
 	for _, c := range m.hub.Followers(hubKey(hint.user)) {
-		if _, follows := m.cursor(c, hubKey(room)); follows || c == by {
+		if _, follows := m.hub.Cursor(c, hubKey(room)); follows || c == by {
 			continue
 		}
+		if now.kind != memberAdded && !m.mayFollow(ctx, c, room) {
+			continue // one device's credential speaks for that device only
+		}
 		if joined == nil {
-			var err error
 			if joined, err = m.roomJoined(ctx, room, hint.Position, ""); err != nil {
 				m.log.LogAttrs(ctx, slog.LevelWarn, "devices of a new member do not follow", slog.Any("err", err))
 				return
@@ -110,12 +113,32 @@ func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topi
 	}
 }
 
+// mayFollow asks whether the credential of c itself allows it to follow room.
+func (m *Manager) mayFollow(ctx context.Context, c hub.Handle, room wire.Topic) bool {
+	conn, ok := m.conn(c)
+	if !ok {
+		return false
+	}
+	err := func() (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = newPanicError(r)
+			}
+		}()
+		return m.authorize(WithTenant(ctx, room.Tenant), conn.identity, conn.allowed, ActJoin, room.ID)
+	}()
+	if err != nil && !errors.Is(err, ErrForbidden) {
+		m.log.LogAttrs(ctx, slog.LevelWarn, "device of a new member does not follow", slog.Any("err", err))
+	}
+	return err == nil
+}
+
 // unfollowAll makes all connections of a former member stop, unless they began to follow
 // the room after the membership had ended at pos.
 func (m *Manager) unfollowAll(user, room wire.Topic, pos Position, reason string) {
 	key := hubKey(room)
 	for _, c := range m.hub.Followers(hubKey(user)) {
-		at, follows := m.cursor(c, key)
+		at, follows := m.hub.Cursor(c, key)
 		if !follows || at.Epoch == pos.Epoch && at.Offset >= pos.Offset {
 			continue
 		}
@@ -165,23 +188,13 @@ func (m *Manager) sendRoomLeft(c hub.Handle, room, reason, id string) {
 	m.answer(c, wire.RoomLeft, id, wire.RoomLeftPayload{Room: room, Reason: reason})
 }
 
-// cursor returns how far c has got in a topic, and whether it follows it.
-func (m *Manager) cursor(c hub.Handle, key hub.Key) (Position, bool) {
-	for _, f := range m.hub.Following(c) {
-		if f.Key == key {
-			return f.Pos, true
-		}
-	}
-	return Position{}, false
-}
-
 // follow makes c receive a room from pos on and takes over the reference in a. Without move
 // a room that c follows already stays as it is. followed is true if it is new to c.
 func (m *Manager) follow(c hub.Handle, a acquired, pos Position, move bool) (followed bool, err error) {
 	mu := &m.following[uint64(c)%uint64(len(m.following))]
 	mu.Lock()
 	defer mu.Unlock()
-	_, follows := m.cursor(c, a.key)
+	_, follows := m.hub.Cursor(c, a.key)
 	if follows && !move {
 		m.hub.Release(a.topic)
 		return false, nil

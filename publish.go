@@ -105,6 +105,9 @@ func encodePayload(v any) (json.RawMessage, error) {
 	case nil:
 		return nil, nil
 	case json.RawMessage:
+		if len(p) == 0 {
+			return nil, nil
+		}
 		return p, nil
 	}
 	b, err := wire.Marshal(v)

@@ -170,8 +170,8 @@ func TestAHandlerThatRunsAgainPublishesNothingTwice(t *testing.T) {
 				t.Errorf("got ids %q and %q, want the same UUID", ids[i], ids[i+3])
 			}
 		}
-		a.send(`{"type":"work","message_id":"other"}`)
 		attempt = 0
+		a.send(`{"type":"work","message_id":"other"}`)
 		a.refused(wire.CodeUnavailable, "other")
 		wantEqual(t, "notes of another message", watch.notes(3), []int{0, 1, 2})
 	})

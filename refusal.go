@@ -57,16 +57,21 @@ func (r *refusal) status() int {
 	return http.StatusBadRequest
 }
 
+// retryLater says in the body what Retry-After says in the head, which browsers cannot read.
+func retryLater(code Code, text string) *Error {
+	return &Error{Code: code, Message: text, Details: map[string]any{"retry_after_ms": 1000 * retryAfter}}
+}
+
 func errDraining() *refusal {
-	return &refusal{cause: &Error{Code: wire.CodeUnavailable, Message: "this node is draining"}, why: "draining"}
+	return &refusal{cause: retryLater(wire.CodeUnavailable, "this node is draining"), why: "draining"}
 }
 
 func errFull() *refusal {
-	return &refusal{cause: &Error{Code: wire.CodeUnavailable, Message: "this node has no place left"}, why: "total_limit"}
+	return &refusal{cause: retryLater(wire.CodeUnavailable, "this node has no place left"), why: "total_limit"}
 }
 
 func errUserFull() *refusal {
-	return &refusal{cause: &Error{Code: wire.CodeRateLimited, Message: "too many connections"}, why: "user_limit"}
+	return &refusal{cause: retryLater(wire.CodeRateLimited, "too many connections"), why: "user_limit"}
 }
 
 // refused counts and logs a refusal: the one place where that is done.
@@ -84,13 +89,13 @@ func (m *Manager) refused(r *http.Request, ref *refusal) {
 // refuse answers a request that becomes no connection.
 func (h *handshake) refuse(err error) {
 	if bad, ok := errors.AsType[*ws.HandshakeError](err); ok {
-		h.m.refused(h.r, &refusal{cause: err, why: "handshake"})
-		maps.Copy(h.w.Header(), bad.Header)
-		code := wire.CodeUnsupported
+		told := &Error{Code: wire.CodeUnsupported, Message: bad.Reason}
 		if bad.Status == http.StatusBadRequest {
-			code = wire.CodeInvalidMessage
+			told.Code = wire.CodeInvalidMessage
 		}
-		writeProblem(h.w, bad.Status, &Error{Code: code, Message: bad.Reason})
+		h.m.refused(h.r, &refusal{cause: told, why: "handshake"})
+		maps.Copy(h.w.Header(), bad.Header)
+		writeProblem(h.w, bad.Status, told)
 		return
 	}
 	ref, ok := errors.AsType[*refusal](err)
@@ -106,6 +111,9 @@ func (h *handshake) refuse(err error) {
 	}
 	if status := ref.status(); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		h.w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if ref.status() == http.StatusUnauthorized {
+		h.w.Header().Set("WWW-Authenticate", "Bearer")
 	}
 	writeProblem(h.w, ref.status(), ref.told())
 }

@@ -80,6 +80,9 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	for _, p := range plan {
 		switch {
 		case p.room.key != hub.Key{}:
+			if p.gap != nil {
+				m.answer(in.c, wire.GapType, "", *p.gap)
+			}
 			if err := m.followAs(ctx, sender, p.room, p.from, true, p.lent); err != nil {
 				m.sendRoomLeft(in.c, p.room.address.ID, reasonRemoved, "") // handlers have filled it with others
 			}
@@ -105,6 +108,7 @@ type restored struct {
 	room acquired // with a reference
 	lent bool     // the right to follow it
 	from Position
+	gap  *wire.Gap // what comes before from and is not the user's to read
 }
 
 // planRestore finds out what becomes of each topic, without changing anything for the
@@ -173,19 +177,48 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 	if p.room, err = m.acquire(ctx, topic); err != nil {
 		return restored{}, err
 	}
-	if history != nil && pos != p.room.head {
-		// The room is followed from now on; what was said before is not the user's to read.
-		p.from = p.room.head
-		p.told = wire.RestoredTopic{Reason: wire.ReasonForbidden, Head: p.room.head}
-		return p, nil
+	start := pos
+	if history != nil {
+		if start, err = m.clampToJoin(ctx, sender, p.room, pos); err != nil {
+			m.hub.Release(p.room.topic)
+			return restored{}, err
+		}
 	}
-	r, err := m.reach(ctx, p.room.key, pos)
+	r, err := m.reach(ctx, p.room.key, start)
 	if err != nil {
 		m.hub.Release(p.room.topic)
 		return restored{}, err
 	}
+	if start != pos {
+		r.reason = wire.ReasonExpired
+		p.gap = &wire.Gap{Topic: topic.String(), From: pos, To: start, Reason: r.reason}
+		if pos.Epoch != start.Epoch && !pos.IsZero() {
+			r.reason = wire.ReasonEpochChanged
+			p.gap.Reason, p.gap.Epoch, p.gap.NewEpoch = r.reason, pos.Epoch, start.Epoch
+		}
+	}
 	p.from, p.told = r.from, r.told()
 	return p, nil
+}
+
+// clampToJoin returns the place from which a user without the right to read history goes on
+// in a room: pos, but not before the join of a member, and not before now for others.
+func (m *Manager) clampToJoin(ctx context.Context, sender *Conn, room acquired, pos Position) (Position, error) {
+	state, err := m.memberState(ctx, room.address, sender.view.User.ID)
+	if err != nil {
+		return Position{}, err
+	}
+	start := room.head
+	if state.kind != memberNone && !state.since.IsZero() {
+		start = state.since
+	}
+	switch {
+	case start.Epoch != room.head.Epoch: // the log has begun anew since the join
+		return pos, nil
+	case pos.Epoch == start.Epoch && pos.Offset >= start.Offset:
+		return pos, nil
+	}
+	return start, nil
 }
 
 // reached says how much of what comes after a position is there.

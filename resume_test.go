@@ -237,8 +237,10 @@ func TestWithoutTheHistoryRightARoomGoesOnFromNow(t *testing.T) {
 		a := s.as(t, "alice room:team:join")
 		s.note(t, switchboard.Room("team"), 1)
 		d := s.note(t, switchboard.Room("team"), 2)
-		_, got := a.restored(map[string]wire.Position{"room/team": at(d.Position, d.Position.Offset-1)}, "")
-		wantEqual(t, "answer", got.Topics["room/team"], wire.RestoredTopic{Reason: "forbidden", Head: d.Position})
+		from := at(d.Position, d.Position.Offset-1)
+		_, got := a.restored(map[string]wire.Position{"room/team": from}, "")
+		wantEqual(t, "answer", got.Topics["room/team"], wire.RestoredTopic{Reason: "expired", Head: d.Position})
+		wantEqual(t, "gap", payload[wire.Gap](t, a.expect(wire.GapType)), wire.Gap{Topic: "room/team", From: from, To: d.Position, Reason: "expired"})
 		s.note(t, switchboard.Room("team"), 3)
 		wantEqual(t, "notes", a.notes(1), []int{3})
 
@@ -323,4 +325,67 @@ func TestASessionGoesOnAtAnotherNode(t *testing.T) {
 		}
 		wantEqual(t, "notes", b.notes(1), []int{2})
 	})
+}
+
+// TestAMemberWithoutTheHistoryRightGetsWhatWasSaidSinceTheJoin and nothing before.
+func TestAMemberWithoutTheHistoryRightGetsWhatWasSaidSinceTheJoin(t *testing.T) {
+	join := map[string]func(t *testing.T, s *server, a *device) wire.Position{
+		"added": func(t *testing.T, s *server, a *device) wire.Position {
+			if err := s.Rooms().Add(t.Context(), "team", "alice"); err != nil {
+				t.Fatal(err)
+			}
+			return payload[wire.RoomJoinedPayload](t, a.expect(wire.RoomJoined)).Position
+		},
+		"joined": func(_ *testing.T, _ *server, a *device) wire.Position { return a.join("team").Position },
+		"joined, then added": func(t *testing.T, s *server, a *device) wire.Position {
+			pos := a.join("team").Position
+			s.note(t, switchboard.Room("team"), 1)
+			if err := s.Rooms().Add(t.Context(), "team", "alice"); err != nil {
+				t.Fatal(err)
+			}
+			a.notes(1)
+			return pos
+		},
+	}
+	for name, join := range join {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, switchboard.Options{})
+				token := "alice"
+				if name != "added" {
+					token = "alice room:team:join"
+				}
+				before := s.note(t, switchboard.Room("team"), 0).Position
+				a := s.as(t, token)
+				joined := join(t, s, a)
+				seen := s.note(t, switchboard.Room("team"), 1).Position
+				_ = a.conn.Close()
+				synctest.Wait()
+				head := s.note(t, switchboard.Room("team"), 2).Position
+
+				b := s.as(t, token)
+				_, got := b.restored(map[string]wire.Position{"room/team": seen}, "")
+				wantEqual(t, "answer", got.Topics["room/team"], wire.RestoredTopic{Recovered: true, From: seen, Head: head})
+				wantEqual(t, "while away", b.notes(1), []int{2})
+				b.silent()
+
+				for _, early := range []struct {
+					pos    wire.Position
+					reason string
+					gap    wire.Gap
+				}{
+					{at(before, before.Offset-1), "expired", wire.Gap{Reason: "expired"}},
+					{wire.Position{}, "expired", wire.Gap{Reason: "expired"}},
+					{wire.Position{Epoch: "old", Offset: 9}, "epoch_changed", wire.Gap{Reason: "epoch_changed", Epoch: "old", NewEpoch: joined.Epoch}},
+				} {
+					c := s.as(t, token)
+					_, got = c.restored(map[string]wire.Position{"room/team": early.pos}, "")
+					wantEqual(t, "answer to "+early.pos.String(), got.Topics["room/team"], wire.RestoredTopic{Reason: early.reason, Head: head})
+					early.gap.Topic, early.gap.From, early.gap.To = "room/team", early.pos, joined
+					wantEqual(t, "gap", payload[wire.Gap](t, c.expect(wire.GapType)), early.gap)
+					wantEqual(t, "first note since the join", c.notes(1), []int{1})
+				}
+			})
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -85,7 +86,7 @@ func (m *Manager) roomTopic(ctx context.Context, room, user string) (wire.Topic,
 }
 
 // memberKind is how somebody became a member. It is the first byte of the stored item,
-// before the user's id.
+// before the user's id and, after memberSince, the place in the room's log of the join.
 type memberKind byte
 
 const (
@@ -94,6 +95,9 @@ const (
 	memberAdded  memberKind = 'a' // by the application, which gives the right
 	memberGone   memberKind = 'x' // no member: about to be deleted
 )
+
+// memberSince is in no id and no position.
+const memberSince = "\x00"
 
 // Why a member is none any more, as clients hear it.
 const (
@@ -104,7 +108,8 @@ const (
 // memberItem is a membership as it is stored.
 type memberItem struct {
 	kind     memberKind
-	revision uint64 // 0: there is no item
+	revision uint64   // 0: there is no item
+	since    Position // of the record of the join; zero: not known
 }
 
 // memberTries bounds the attempts to change a membership that others change too.
@@ -139,6 +144,11 @@ func (m *Manager) memberState(ctx context.Context, room wire.Topic, user string)
 	state := memberItem{revision: item.Revision}
 	if len(item.Value) > 0 && memberKind(item.Value[0]) != memberGone {
 		state.kind = memberKind(item.Value[0])
+		if _, since, ok := strings.Cut(string(item.Value), memberSince); ok {
+			if state.since, err = wire.ParsePosition(since); err != nil {
+				return memberItem{}, fmt.Errorf("membership: %w", err)
+			}
+		}
 	}
 	return state, nil
 }
@@ -158,7 +168,7 @@ func (m *Manager) setMember(ctx context.Context, room wire.Topic, user string, k
 			return Position{}, false, nil
 		}
 		if state.kind != memberNone && kind != memberNone { // has joined, and is now added
-			_, err = m.driver.Put(ctx, memberKey(room, user), memberValue(kind, user), state.revision, 0)
+			_, err = m.driver.Put(ctx, memberKey(room, user), memberValue(kind, user, state.since), state.revision, 0)
 			if errors.Is(err, broker.ErrConflict) {
 				continue
 			}
@@ -180,9 +190,9 @@ func (m *Manager) publishMember(ctx context.Context, room wire.Topic, user strin
 	if err != nil {
 		return Position{}, fmt.Errorf("membership: %w", err)
 	}
-	value := memberValue(kind, user)
+	value := memberValue(kind, user, Position{})
 	if kind == memberNone {
-		value = memberValue(memberGone, user)
+		value = memberValue(memberGone, user, Position{})
 	}
 	key := memberKey(room, user)
 	published, err := m.publishRecord(ctx, wire.Record{Kind: wire.RecordMember, Topic: room, Body: body}, broker.Record{
@@ -192,7 +202,13 @@ func (m *Manager) publishMember(ctx context.Context, room wire.Topic, user strin
 	if err != nil {
 		return Position{}, err
 	}
-	if kind == memberNone {
+	if kind != memberNone {
+		// The place is known only now. Without it the member is told of a gap when coming back.
+		_, err := m.driver.Put(ctx, key, memberValue(kind, user, published.Pos), published.Revision, 0)
+		if err != nil && !errors.Is(err, broker.ErrConflict) {
+			m.log.LogAttrs(ctx, slog.LevelWarn, "place of a join not stored", slog.Any("err", err))
+		}
+	} else {
 		// What is left says that there is no member; without it that is said as well.
 		if err := m.driver.Delete(ctx, key, published.Revision); err != nil && !errors.Is(err, broker.ErrConflict) {
 			m.log.LogAttrs(ctx, slog.LevelDebug, "ended membership not deleted", slog.Any("err", err))
@@ -201,7 +217,13 @@ func (m *Manager) publishMember(ctx context.Context, room wire.Topic, user strin
 	return published.Pos, nil
 }
 
-func memberValue(kind memberKind, user string) []byte { return append([]byte{byte(kind)}, user...) }
+func memberValue(kind memberKind, user string, since Position) []byte {
+	value := append([]byte{byte(kind)}, user...)
+	if !since.IsZero() {
+		value = append(value, memberSince+since.String()...)
+	}
+	return value
+}
 
 // endMembership removes user and tells all devices.
 func (m *Manager) endMembership(ctx context.Context, room wire.Topic, user, reason string) error {
@@ -236,8 +258,11 @@ func (m *Manager) memberNames(ctx context.Context, room wire.Topic) iter.Seq2[st
 			case change.Synced:
 				return
 			case change.Deleted || len(change.Value) < 2 || memberKind(change.Value[0]) == memberGone:
-			case !yield(string(change.Value[1:]), nil):
-				return
+			default:
+				user, _, _ := strings.Cut(string(change.Value[1:]), memberSince)
+				if !yield(user, nil) {
+					return
+				}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package switchboard_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -447,5 +448,53 @@ func TestAMissedRemovalIsCarriedOutWhenTheLogIsRead(t *testing.T) {
 		time.Sleep(11 * time.Second) // heads are compared every 10 s
 		wantEqual(t, "left", payload[wire.RoomLeftPayload](t, a.expect(wire.RoomLeft)), wire.RoomLeftPayload{Room: "team", Reason: "removed"})
 		a.silent()
+	})
+}
+
+// TestADeviceFollowsWithItsOwnRight: the credential of another one does not help, and an
+// Authorizer that panics ends nothing.
+func TestADeviceFollowsWithItsOwnRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{Authorize: func(_ context.Context, id switchboard.Identity, _ switchboard.Action, _ string) error {
+			switch {
+			case slices.Contains(id.Permissions, "panic"):
+				panic("authorizer")
+			case slices.Contains(id.Permissions, "all"):
+				return nil
+			}
+			return switchboard.ErrForbidden
+		}})
+		widget, broken, laptop, phone := s.as(t, "alice"), s.as(t, "alice panic"), s.as(t, "alice all"), s.as(t, "alice all")
+		laptop.join("team")
+		phone.expect(wire.RoomJoined)
+		widget.silent()
+		broken.silent()
+		if err := s.Rooms().Add(t.Context(), "team", "alice"); err != nil { // gives the right to all
+			t.Fatal(err)
+		}
+		widget.expect(wire.RoomJoined)
+		broken.expect(wire.RoomJoined)
+	})
+}
+
+func TestAJoinThatRacesTheRemovalIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{Broker: &countingDriver{Driver: openDriver(t), slowFollow: time.Second}})
+		if err := s.Rooms().Add(t.Context(), "team", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		a, other := s.as(t, "alice"), s.as(t, "alice")
+		a.send(`{"type":"join_room","message_id":"j","payload":{"room":"team"}}`)
+		synctest.Wait() // the right is there, and the room not yet
+		if err := s.Rooms().Remove(t.Context(), "team", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		a.refused(wire.CodeForbidden, "j")
+		for user, err := range s.Rooms().Members(t.Context(), "team") {
+			t.Errorf("%s has become a member, error %v", user, err)
+		}
+		s.note(t, switchboard.Room("team"), 1)
+		a.silent()
+		other.silent()
 	})
 }

@@ -46,12 +46,23 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 	if err != nil {
 		return err
 	}
-	pos, changed, err := m.setMember(ctx, room, user.ID, memberJoined, "")
+	var pos Position
+	var changed bool
+	if lent {
+		// Who may join only as a member has nothing to write, and no right to do so if the
+		// membership has ended meanwhile.
+		var now memberItem
+		if now, err = m.memberState(ctx, room, user.ID); err == nil && now.kind != memberAdded {
+			err = roomError("room", room.ID, "you may not join this room")
+		}
+	} else {
+		pos, changed, err = m.setMember(ctx, room, user.ID, memberJoined, "")
+	}
 	var joined []byte
 	if err == nil {
 		if !changed {
 			pos = a.head
-			if at, follows := m.cursor(in.c, a.key); follows {
+			if at, follows := m.hub.Cursor(in.c, a.key); follows {
 				pos = at
 			}
 		}
@@ -85,7 +96,7 @@ func leaveRoomVerb(ctx context.Context, in *inbound) error {
 	}
 	// This connection stops first, so that it hears of it once, by the answer.
 	key := hubKey(room)
-	at, _ := m.cursor(in.c, key)
+	at, _ := m.hub.Cursor(in.c, key)
 	followed := m.hub.Unfollow(in.c, key)
 	if err := m.endMembership(ctx, room, sender.view.User.ID, reasonLeft); err != nil {
 		if followed {
@@ -201,7 +212,7 @@ func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, 
 		return wantedRoom{}, err
 	}
 	w := wantedRoom{acquired: a, from: a.head}
-	if at, follows := m.cursor(sender.handle, a.key); follows {
+	if at, follows := m.hub.Cursor(sender.handle, a.key); follows {
 		w.from = at
 	}
 	if !asked {
@@ -231,7 +242,7 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 	told := make(map[string]Position, len(topics))
 	for _, topic := range topics {
 		key := hubKey(topic)
-		if at, follows := in.m.cursor(in.c, key); follows && in.m.hub.Unfollow(in.c, key) {
+		if at, follows := in.m.hub.Cursor(in.c, key); follows && in.m.hub.Unfollow(in.c, key) {
 			told[topic.String()] = at
 		}
 	}

@@ -74,15 +74,11 @@ func (in *inbound) hand() error {
 		return nil
 	}
 	call.seen = seenKey(user, in.env.ID)
-	if !in.m.recent.add(call.seen, time.Now()) {
+	if in.m.recent.has(call.seen) {
 		in.m.ack(in.c, in.env.ID, wire.Ack{Status: wire.StatusDuplicate, Position: call.position}, "")
 		return nil
 	}
-	if err := in.m.lanes.enqueue(call); err != nil {
-		in.m.recent.forget(call.seen)
-		return err
-	}
-	return nil
+	return in.m.lanes.enqueue(call)
 }
 
 // stamp replaces what is the server's to say in a message of user.

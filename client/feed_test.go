@@ -16,9 +16,11 @@ func TestASlowReaderStopsTheSocketAndCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const total = 2000
 		var written atomic.Int64
+		joined := make(chan struct{}) // both read: what came before would be the first one's alone
 		text := raw(map[string]string{"text": strings.Repeat("x", 1000)})
 		c := dial(t, serve(t, func(p *peer) {
 			p.welcome("c1", "user/alice", "e1:0")
+			<-joined
 			for i := range total {
 				p.send(wire.Envelope{Type: "note", ID: "n", Topic: "user/alice", Offset: uint64(i + 1), Payload: text})
 				written.Add(1)
@@ -26,6 +28,7 @@ func TestASlowReaderStopsTheSocketAndCatchesUp(t *testing.T) {
 			p.untilClosed()
 		}))
 		in, other := messages(t, c), messages(t, c)
+		close(joined)
 		for range 10 {
 			other.expect("n")
 		}

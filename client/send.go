@@ -89,7 +89,9 @@ func encode(env wire.Envelope, payload any) (wire.Envelope, []byte, error) {
 	switch p := payload.(type) {
 	case nil:
 	case json.RawMessage:
-		env.Payload = p
+		if len(p) > 0 {
+			env.Payload = p
+		}
 	default:
 		raw, err := wire.Marshal(p)
 		if err != nil {

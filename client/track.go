@@ -51,12 +51,12 @@ func (t *track) restore(replace string) wire.Restore {
 }
 
 // restored takes the answer to a restore. Rooms that may not be read any more are not
-// followed any more.
+// followed any more: those that are have a head.
 func (t *track) restored(r wire.Restored) {
 	t.restoring = nil
 	for topic, state := range r.Topics {
 		switch {
-		case state.Reason == wire.ReasonForbidden:
+		case state.Reason == wire.ReasonForbidden && state.Head.IsZero():
 			delete(t.positions, topic)
 		case t.positions[topic].IsZero(): // from the beginning: now its epoch is known
 			t.positions[topic] = wire.Position{Epoch: state.Head.Epoch, Offset: state.From.Offset}

@@ -67,7 +67,11 @@ func (c *sendCmd) Run(ctx context.Context, term terminal) error {
 }
 
 func (c *sendCmd) payload(in io.Reader) (json.RawMessage, error) {
-	if c.Payload != "-" {
+	switch c.Payload {
+	case "":
+		return nil, nil
+	case "-":
+	default:
 		return json.RawMessage(c.Payload), nil
 	}
 	text, err := io.ReadAll(in)

@@ -185,6 +185,22 @@ func (h *Hub) cursorOf(rec *conn, topicSlot uint32) *cursor {
 	return nil
 }
 
+// Cursor returns up to where c has been written a topic, and whether it follows
+// it at all.
+func (h *Hub) Cursor(c Handle, key Key) (wire.Position, bool) {
+	rec := h.lock(c)
+	if rec == nil {
+		return wire.Position{}, false
+	}
+	defer h.unlock(rec, c.slot())
+	slot := h.index.find(key)
+	at := h.cursorOf(rec, slot)
+	if slot == 0 || at == nil {
+		return wire.Position{}, false
+	}
+	return wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}, true
+}
+
 // Following returns the topics that c follows and how far they are written.
 func (h *Hub) Following(c Handle) []Cursor {
 	rec := h.lock(c)

@@ -94,6 +94,7 @@ func New(cfg Config) (*Server, error) {
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, switchboard.HeartbeatFor("production"))
 	if cfg.Development {
 		cfg.Auth = auth.Development()
+		cfg.Origins = []string{"*"} // it looks at the origin itself: pages of this machine, on any port
 	}
 	log := cfg.Log
 	if log == nil {
@@ -143,6 +144,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Mana
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       callTimeout, // a body that never ends would keep its connection for good
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
