@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestAKilledTailGoesOnWhereItWas(t *testing.T) {
@@ -133,11 +134,20 @@ func TestABrokenPipeEndsTailQuietly(t *testing.T) {
 	}
 	w.Close()
 	r.Close()
-	n.awaitDevices(t, "alice", 1) // what this publishes cannot be printed
-	n.publish(t, "alice", "hello", 1)
-	if err := cmd.Wait(); err != nil || errs.String() != "" {
-		t.Errorf("got %v and stderr %q, want a quiet end", err, errs.String())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		select {
+		case err := <-ended:
+			if err != nil || errs.String() != "" {
+				t.Errorf("got %v and stderr %q, want a quiet end", err, errs.String())
+			}
+			return
+		default:
+			n.publish(t, "alice", "hello", 1) // what cannot be printed, once tail is connected
+		}
 	}
+	t.Errorf("tail has not ended after %v", patience)
 }
 
 func TestTailSurvivesARestartOfItsNetwork(t *testing.T) {
