@@ -67,9 +67,12 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		size := len(r.Topic.Tenant) + len(r.Topic.ID) + len(r.Thread) + len(r.Except) + len(r.Body)
+		size := len(r.Topic.Tenant) + len(r.Topic.ID) + len(r.Thread) + len(r.Except) + len(r.Run) + len(r.Streams) + len(r.Body)
 		for _, session := range r.Except {
 			size += len(session)
+		}
+		for _, stream := range r.Streams {
+			size += len(stream.Name)
 		}
 		if size > len(data) {
 			t.Fatalf("got %d bytes out of %d", size, len(data))

@@ -222,17 +222,19 @@ type recordCase struct {
 		TopicKind                  string `json:"topic_kind"`
 		TopicID                    string `json:"topic_id"`
 		Except                     []string
+		Run                        string
+		Streams                    []wire.RecordStream
 	}
 }
 
 func (c recordCase) record() wire.Record {
-	kinds := map[string]wire.RecordKind{"message": wire.RecordMessage, "member": wire.RecordMember}
+	kinds := map[string]wire.RecordKind{"message": wire.RecordMessage, "member": wire.RecordMember, "run": wire.RecordRun}
 	topics := map[string]wire.Kind{"user": wire.KindUser, "room": wire.KindRoom, "all": wire.KindAll}
 	r := c.Record
 	return wire.Record{
 		Kind:   kinds[r.Kind],
 		Topic:  wire.Topic{Tenant: r.Tenant, Kind: topics[r.TopicKind], ID: r.TopicID},
-		Thread: r.Thread, Except: r.Except, Body: []byte(r.Body),
+		Thread: r.Thread, Except: r.Except, Run: r.Run, Streams: r.Streams, Body: []byte(r.Body),
 	}
 }
 

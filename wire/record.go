@@ -15,6 +15,8 @@ const (
 	RecordMessage RecordKind = 1
 	// RecordMember has the JSON of a [Member] as its body; its topic is a room.
 	RecordMember RecordKind = 2
+	// RecordRun is a message that is an event of a run: Run and Streams are in its header.
+	RecordRun RecordKind = 3
 )
 
 // Record is what drivers store and carry: a message with its full address, which drivers
@@ -27,8 +29,19 @@ type Record struct {
 	Thread string
 	// Except are the sessions that do not get the message.
 	Except []string
+	// Run is the run's id, and Streams are its text streams as they were at the event, so
+	// that a node can keep text and events in order without decoding Body. RecordRun only.
+	Run     string
+	Streams []RecordStream
 	// Body is JSON; see the kinds.
 	Body []byte
+}
+
+// RecordStream is a text stream of a run, at the moment of an event.
+type RecordStream struct {
+	Name   string // within the run
+	Length int    // in Unicode code points
+	Ended  bool   // it does not grow any more
 }
 
 // Member is a change of a room's membership, as a record of the room's log.
@@ -43,11 +56,15 @@ const recordVersion = 1
 
 var errRecord = errors.New("not a record")
 
-// AppendRecord appends r: the version, the kind, then tenant, topic kind, topic id,
-// thread and the excepted sessions, each with its length, and the body to the end. It
-// fails, with dst as it was, for a kind or a topic that is none.
+func (k RecordKind) known() bool { return k >= RecordMessage && k <= RecordRun }
+
+// AppendRecord appends r: the version, the kind, then topic kind, tenant, topic id, thread
+// and the excepted sessions, each with its length; of a run the id, the number of streams
+// and each one's name and twice its length, plus one if it has ended; and the body to the
+// end. It fails, with dst as it was, for a kind or a topic that is none and for a length
+// that is negative.
 func AppendRecord(dst []byte, r Record) ([]byte, error) {
-	if r.Kind != RecordMessage && r.Kind != RecordMember {
+	if !r.Kind.known() {
 		return dst, fmt.Errorf("record kind %d is unknown", r.Kind)
 	}
 	if err := r.Topic.Check(); err != nil {
@@ -60,6 +77,19 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 	b = binary.AppendUvarint(b, uint64(len(r.Except)))
 	for _, session := range r.Except {
 		b = appendText(b, session)
+	}
+	if r.Kind == RecordRun {
+		b = binary.AppendUvarint(appendText(b, r.Run), uint64(len(r.Streams)))
+		for _, stream := range r.Streams {
+			if stream.Length < 0 {
+				return dst, fmt.Errorf("stream length %d is negative", stream.Length)
+			}
+			n := uint64(stream.Length) << 1
+			if stream.Ended {
+				n |= 1
+			}
+			b = binary.AppendUvarint(appendText(b, stream.Name), n)
+		}
 	}
 	return append(b, r.Body...), nil
 }
@@ -79,36 +109,63 @@ func ParseRecord(data []byte) (Record, error) {
 		return Record{}, fmt.Errorf("record version %d is unknown", data[0])
 	}
 	r := Record{Kind: RecordKind(data[1]), Topic: Topic{Kind: Kind(data[2])}}
-	if r.Kind != RecordMessage && r.Kind != RecordMember {
+	if !r.Kind.known() {
 		return Record{}, fmt.Errorf("record kind %d is unknown", r.Kind)
 	}
-	rest := data[3:]
-	ok := true
-	text := func() string {
-		n, size := binary.Uvarint(rest)
-		if size <= 0 || n > uint64(len(rest)-size) {
-			ok, rest = false, nil
-			return ""
+	in := recordReader{rest: data[3:]}
+	r.Topic.Tenant, r.Topic.ID, r.Thread = in.text(), in.text(), in.text()
+	for range in.count() { // ends with the bytes, whatever the count says
+		r.Except = append(r.Except, in.text())
+		if in.bad {
+			break
 		}
-		s := string(rest[size : size+int(n)])
-		rest = rest[size+int(n):]
-		return s
 	}
-	r.Topic.Tenant, r.Topic.ID, r.Thread = text(), text(), text()
-	count, size := binary.Uvarint(rest)
-	if !ok || size <= 0 {
+	if r.Kind == RecordRun {
+		r.Run = in.text()
+		for range in.count() {
+			stream := RecordStream{Name: in.text()}
+			n := in.count()
+			stream.Length, stream.Ended = int(n>>1), n&1 != 0
+			if in.bad {
+				break
+			}
+			r.Streams = append(r.Streams, stream)
+		}
+	}
+	if in.bad {
 		return Record{}, errRecord
-	}
-	rest = rest[size:]
-	for range count { // ends with the bytes, whatever count says
-		r.Except = append(r.Except, text())
-		if !ok {
-			return Record{}, errRecord
-		}
 	}
 	if err := r.Topic.Check(); err != nil {
 		return Record{}, fmt.Errorf("record topic %w", err)
 	}
-	r.Body = rest
+	r.Body = in.rest
 	return r, nil
+}
+
+// recordReader reads the header of a record. Once something is wrong all that it returns
+// is empty.
+type recordReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *recordReader) count() uint64 {
+	n, size := binary.Uvarint(r.rest)
+	if r.bad || size <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *recordReader) text() string {
+	n := r.count()
+	if r.bad || n > uint64(len(r.rest)) {
+		r.bad = true
+		return ""
+	}
+	s := string(r.rest[:n])
+	r.rest = r.rest[n:]
+	return s
 }

@@ -17,39 +17,41 @@ const (
 	catchTell    = 10 * time.Second       // between two lines of the operator's log about that
 )
 
-// logFrom is a place in a log where somebody wants to read on.
-type logFrom struct {
-	key Key
-	pos wire.Position
+// place is where somebody wants to read on: in the log of a topic, or in one of its streams,
+// where the offset is a length.
+type place struct {
+	key    Key
+	stream Key // zero: the log
+	pos    wire.Position
 }
 
 // wanted is a connection that wants to read on.
 type wanted struct {
 	conn Handle
-	from logFrom
+	from place
 }
 
-// catcher reads logs for cursors that are behind their window, and for topics
+// catcher reads logs and streams for cursors that are behind their window, and for topics
 // that missed entries. Cursors at the same place share one reading.
 type catcher struct {
 	wake chan struct{} // a token per job, as many as there are workers
 	told atomic.Uint32 // tick of the last line about a log that could not be read
 
 	mu      sync.Mutex // guards the fields below
-	waiting map[logFrom][]Handle
+	waiting map[place][]Handle
 	jobs    []job // first in first out
 	closed  bool
 }
 
 // job is one reading: for cursors at from, or for a topic.
 type job struct {
-	from  logFrom
+	from  place
 	topic Topic // not 0: sync it
 }
 
 func (c *catcher) init() {
 	c.wake = make(chan struct{}, catchWorkers)
-	c.waiting = make(map[logFrom][]Handle)
+	c.waiting = make(map[place][]Handle)
 }
 
 func (c *catcher) close() {
@@ -103,8 +105,15 @@ func (c *catcher) next() (j job, ok bool) {
 	return j, true
 }
 
+// wait makes c wait for a reading that the caller will ask for again.
+func (c *catcher) wait(from place, conn Handle) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting[from] = append(c.waiting[from], conn)
+}
+
 // take returns who waits for a reading; who comes later needs another.
-func (c *catcher) take(from logFrom) []Handle {
+func (c *catcher) take(from place) []Handle {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list := c.waiting[from]
@@ -124,24 +133,33 @@ func (h *Hub) catchLoop() {
 			}
 			continue
 		}
-		if j.topic != 0 {
+		switch {
+		case j.topic != 0:
 			h.syncTopic(j.topic)
-		} else {
+		case j.from.stream != Key{}:
+			h.readStream(s, j.from)
+		default:
 			h.catchUp(s, j.from)
 		}
 	}
 }
 
-// read reads a log once. After an error the worker rests, and the job goes to
-// the end of the queue: whoever waits for it has no other way on, but it must
-// not keep others from theirs.
-func (h *Hub) read(from logFrom, j job) (Batch, bool) {
+// read reads a log once.
+func (h *Hub) read(from place, j job) (Batch, bool) {
 	b, err := h.cfg.Source.Since(h.ctx, from.key, from.pos, catchLimit)
-	if err == nil {
-		return b, true
-	}
-	if h.ctx.Err() != nil {
+	if err != nil {
+		h.failed(err, j)
 		return b, false
+	}
+	return b, true
+}
+
+// failed is called when a log could not be read. The worker rests, and the job goes to the
+// end of the queue: whoever waits for it has no other way on, but it must not keep others
+// from theirs.
+func (h *Hub) failed(err error, j job) {
+	if h.ctx.Err() != nil {
+		return
 	}
 	n := h.count.readErrors.Add(1)
 	if last := h.catch.told.Load(); last == 0 || h.since(last) > catchTell {
@@ -155,7 +173,6 @@ func (h *Hub) read(from logFrom, j job) (Batch, bool) {
 	case <-timer.C:
 		h.catch.add(j)
 	}
-	return b, false
 }
 
 // syncTopic reads what a topic has missed.
@@ -165,7 +182,7 @@ func (h *Hub) syncTopic(t Topic) {
 		if rec == nil {
 			return
 		}
-		from := logFrom{rec.key, h.headOf(rec)}
+		from := place{key: rec.key, pos: h.headOf(rec)}
 		rec.mu.Unlock()
 		b, ok := h.read(from, job{topic: t})
 		if !ok || h.synced(t, from.pos, &b) {
@@ -177,7 +194,7 @@ func (h *Hub) syncTopic(t Topic) {
 // catchUp reads the log once for all cursors at the same place and writes it
 // to each as far as its socket takes it. A cursor that does not get to the end
 // of what was read asks again from where it stands.
-func (h *Hub) catchUp(s *scratch, from logFrom) {
+func (h *Hub) catchUp(s *scratch, from place) {
 	h.count.catchUps.Add(1)
 	b, ok := h.read(from, job{from: from})
 	if !ok {
@@ -190,7 +207,7 @@ func (h *Hub) catchUp(s *scratch, from logFrom) {
 	}
 	for i := range b.Entries {
 		e := &b.Entries[i]
-		list.kept = append(list.kept, kept{e.Pos.Offset, e.Frame, e.Except})
+		list.kept = append(list.kept, kept{e.Pos.Offset, e.Frame, e.Except, e.Marks})
 	}
 	for _, c := range h.catch.take(from) {
 		h.hand(s, c, &list)
@@ -199,7 +216,7 @@ func (h *Hub) catchUp(s *scratch, from logFrom) {
 
 // moveOn tells a topic that its log is in another epoch than a cursor that
 // read it, unless the topic knows more than that.
-func (h *Hub) moveOn(from logFrom, head wire.Position) {
+func (h *Hub) moveOn(from place, head wire.Position) {
 	if from.pos.Epoch == head.Epoch {
 		return
 	}
@@ -224,12 +241,13 @@ func (h *Hub) topicName(key Key) string {
 
 // caught is what was read at a place.
 type caught struct {
-	from  logFrom
+	from  place
 	batch *Batch
 	epoch uint32
 	gap   []byte // frame to write first, nil: nothing is missing
 	after uint64 // offset of a cursor that was told the gap
 	kept  []kept
+	texts []readText // of streams, as far as connections needed it
 }
 
 // gapFrame tells a client what is gone: all in (from, to]. Delivery goes on
@@ -256,28 +274,57 @@ func gapFrame(topic string, from wire.Position, b *Batch) (frame []byte, to uint
 	return ws.AppendFrame(nil, ws.OpText, body), to
 }
 
-// hand writes what was read to one connection, if its cursor still stands
-// where the reading began.
+// hand writes what was read to one connection, if its cursor still stands where the reading
+// began. Text that belongs before an entry is read where it is missing, and kept for the
+// next connection.
 func (h *Hub) hand(s *scratch, c Handle, list *caught) {
+	gap, stands := list.gap, list.from.pos
+	for {
+		var missing *need
+		if missing, stands = h.handOn(s, c, list, gap, stands); missing == nil {
+			return
+		}
+		gap = nil
+		p, err := h.readText(place{key: list.from.key, stream: missing.key, pos: wire.Position{Offset: missing.at}})
+		if err != nil {
+			from := place{key: list.from.key, pos: stands}
+			h.catch.wait(from, c)
+			h.failed(err, job{from: from})
+			return
+		}
+		list.texts = append(list.texts, readText{key: missing.key, span: p})
+	}
+}
+
+// handOn writes to a connection whose cursor stands at a place, until it has all, its socket
+// takes no more, or text is missing. In the last case the cursor waits where it stands now.
+func (h *Hub) handOn(s *scratch, c Handle, list *caught, gap []byte, stands wire.Position) (missing *need, _ wire.Position) {
 	rec := h.lock(c)
 	if rec == nil {
-		return
+		return nil, stands
 	}
 	slot := c.slot()
 	topicSlot := h.index.find(list.from.key)
 	at := h.cursorOf(rec, topicSlot)
 	if topicSlot == 0 || at == nil || at.flags&cursorCatching == 0 ||
-		at.offset != list.from.pos.Offset || h.epochs.name(at.epoch) != list.from.pos.Epoch {
+		at.offset != stands.Offset || h.epochs.name(at.epoch) != stands.Epoch {
 		h.unlock(rec, slot)
-		return
+		return nil, stands
 	}
-	at.flags &^= cursorCatching
 	if rec.flags&(connBlocked|connClosing|connHeld|connReading) == connReading {
-		h.write(s, rec, slot, h.number(rec, topicSlot), at, list)
+		s.texts = append(s.texts[:0], list.texts...)
+		missing = h.write(s, rec, slot, topicSlot, at, list, gap)
+		clear(s.texts)
+		s.texts = s.texts[:0]
 	}
+	if missing == nil {
+		at.flags &^= cursorCatching
+	}
+	stands = wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}
 	rec.wake.Store(1)
 	h.unlock(rec, slot)
 	h.settle(s)
+	return missing, stands
 }
 
 // number is what gatherTopics calls the cursor of a topic.
@@ -298,13 +345,14 @@ func (h *Hub) number(rec *conn, topicSlot uint32) int {
 	return -1
 }
 
-// write moves a cursor through what was read, turn by turn, until the socket
-// takes no more. The caller holds rec.mu.
-func (h *Hub) write(s *scratch, rec *conn, slot uint32, which int, at *cursor, list *caught) {
-	todo := list.kept
-	gap := list.gap
+// write moves a cursor through what was read, turn by turn, until the socket takes no more or
+// text is missing, which it returns. The caller holds rec.mu.
+func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, list *caught, gap []byte) (missing *need) {
+	todo, which := list.kept, h.number(rec, topicSlot)
+	src := textSource{slot: topicSlot}
 	for {
 		s.reset()
+		h.beginTexts(rec)
 		h.gatherExtra(s, rec)
 		if gap != nil {
 			s.add(gap, which, list.after)
@@ -314,14 +362,15 @@ func (h *Hub) write(s *scratch, rec *conn, slot uint32, which int, at *cursor, l
 		for len(todo) > 0 && todo[0].offset <= at.offset && gap == nil {
 			todo = todo[1:]
 		}
-		s.take(rec.session, which, at, todo)
+		h.take(s, rec, &src, which, at, todo)
 		if len(s.bufs) == 0 {
+			missing = s.need
 			break
 		}
 		n, blocked, err := h.engine.Write(rec.sock, s.bufs)
 		if err != nil {
 			s.dead = append(s.dead, h.kill(rec, slot, lost(err)))
-			return
+			return nil
 		}
 		begun := s.begun(n)
 		if gap != nil && begun > s.first(which) {
@@ -335,7 +384,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot uint32, which int, at *cursor, l
 			rec.blocked = h.tick()
 			h.count.blocked.Add(1)
 			s.reset()
-			return
+			return nil
 		}
 		if gap != nil {
 			break
@@ -345,6 +394,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot uint32, which int, at *cursor, l
 	if len(list.kept) == 0 && list.batch.Head.Offset > at.offset && at.epoch == list.epoch {
 		at.offset = list.batch.Head.Offset // nothing is kept up to the head
 	}
+	return missing
 }
 
 // begun counts the buffers of the turn that were written at least in part.

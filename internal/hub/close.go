@@ -98,6 +98,7 @@ func (h *Hub) kill(rec *conn, slot uint32, end End) grave {
 	rec.gen++
 	rec.flags = connDead
 	h.dropExtra(rec)
+	h.dropReading(rec)
 	h.arena.drop(rec.info)
 	rec.info = 0
 	if rec.room.topic != 0 {
@@ -228,6 +229,7 @@ func (h *Hub) reapLoop() {
 		case <-timer.C:
 		case <-windows.C:
 			h.freeIdleWindows()
+			h.freeIdleStreams()
 		}
 	}
 }

@@ -24,11 +24,15 @@ type scratch struct {
 	dead  []grave    // connections that ended in this flush
 	slots []uint32   // for callers that collect connections first
 	list  []follower // for walkers
+
+	slot  uint32     // of the connection whose turn it is
+	texts []readText // what a worker has read for it
+	need  *need      // text that has to be read before the turn can go on
 }
 
 // mark says what it means that a buffer is written.
 type mark struct {
-	which int    // a cursor's number, or markRest, markControl, markClose
+	which int    // a cursor's number, markText and a text cursor's, or markRest, markControl, markClose
 	after uint64 // the cursor's offset from then on
 }
 
@@ -36,11 +40,13 @@ const (
 	markRest = -1 - iota
 	markControl
 	markClose
+
+	markText = 1 << 30
 )
 
 func (s *scratch) reset() {
 	clear(s.bufs)
-	s.bufs, s.marks, s.bytes = s.bufs[:0], s.marks[:0], 0
+	s.bufs, s.marks, s.bytes, s.need = s.bufs[:0], s.marks[:0], 0, nil
 }
 
 func (s *scratch) full() bool {
@@ -173,6 +179,8 @@ func (h *Hub) gatherExtra(s *scratch, rec *conn) {
 
 // gatherTopics takes what lies between the connection's cursors and the heads.
 func (h *Hub) gatherTopics(s *scratch, rec *conn, slot uint32) (more bool) {
+	s.slot = slot
+	h.beginTexts(rec)
 	more = h.gather(s, rec, slot, 0, rec.user, &rec.userAt)
 	more = h.gather(s, rec, slot, 1, rec.all, &rec.allAt) || more
 	if rec.room.topic != 0 {
@@ -200,56 +208,61 @@ func (h *Hub) cursor(rec *conn, which int) *cursor {
 	return &h.more.at(rec.more).list[which-3].at
 }
 
-// gather takes what follows one cursor, from the topic's window, or asks for a
-// reading of the log if the window does not reach back that far. It reports
-// whether there is more than the turn could take.
+// gather takes what follows one cursor, from the topic's window and its streams, or asks for
+// a reading of the log if the window does not reach back that far. It reports whether there
+// is more than the turn could take.
 func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot uint32, at *cursor) (more bool) {
 	t := h.topics.at(topicSlot)
-	head, epoch := t.head.Load(), t.epoch.Load()
-	if at.epoch == epoch && at.offset >= head || at.flags&cursorCatching != 0 {
+	current := at.epoch == t.epoch.Load() && at.offset >= t.head.Load()
+	if current && t.streams.Load() == 0 || at.flags&cursorCatching != 0 {
 		return false
 	}
 	if s.full() {
 		return true
 	}
-	if m := &s.memo; m.frame != nil && m.topic == topicSlot && m.gen == t.gen.Load() && m.epoch == at.epoch && m.from == at.offset {
+	if m := &s.memo; !current && m.frame != nil && m.topic == topicSlot && m.gen == t.gen.Load() &&
+		m.epoch == at.epoch && m.from == at.offset && t.streams.Load() == 0 {
 		s.add(m.frame, which, m.to)
-		return head > m.to
+		return t.head.Load() > m.to
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.flags&topicLive == 0 {
-		t.mu.Unlock()
 		return false
 	}
-	epoch = t.epoch.Load()
+	src := textSource{slot: topicSlot, rec: t}
+	epoch := t.epoch.Load()
 	if at.epoch != epoch || at.offset < t.base {
-		key := t.key
-		t.mu.Unlock()
 		at.flags |= cursorCatching
 		s.catch = append(s.catch, wanted{
 			conn: handle(slot, rec.gen),
-			from: logFrom{key, wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}},
+			from: place{key: t.key, pos: wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}},
 		})
 		return false
 	}
-	defer t.mu.Unlock()
-	if t.window == 0 {
-		return false
+	if t.window != 0 {
+		list := h.windows.at(t.window).after(at.offset)
+		s.memo.frame = nil
+		if len(list) == 1 && list[0].frame != nil && len(list[0].except) == 0 && len(list[0].marks) == 0 {
+			s.memo = memo{topicSlot, t.gen.Load(), epoch, at.offset, list[0].offset, list[0].frame}
+		}
+		if done := h.take(s, rec, &src, which, at, list); !done {
+			more = s.need == nil
+			h.ask(s, rec, &src)
+			return more
+		}
 	}
-	list := h.windows.at(t.window).after(at.offset)
-	s.memo.frame = nil
-	if len(list) == 1 && list[0].frame != nil && len(list[0].except) == 0 {
-		s.memo = memo{topicSlot, t.gen.Load(), epoch, at.offset, list[0].offset, list[0].frame}
-	}
-	return s.take(rec.session, which, at, list)
+	return h.gatherText(s, rec, &src)
 }
 
-// take adds kept entries to the turn. Entries that this session does not get
-// move the cursor together with the frame before them, or at once.
-func (s *scratch) take(session Session, which int, at *cursor, list []kept) (more bool) {
+// take adds kept entries to the turn, each behind the text that belongs before it, and
+// reports whether that was all of them: else the turn is full, or s.need says what has to be
+// read. Entries that this session does not get move the cursor together with the frame before
+// them, or at once.
+func (h *Hub) take(s *scratch, rec *conn, src *textSource, which int, at *cursor, list []kept) (done bool) {
 	for i := range list {
 		e := &list[i]
-		if e.frame == nil || e.excepts(session) {
+		if e.frame == nil || e.excepts(rec.session) {
 			if n := len(s.marks); n > 0 && s.marks[n-1].which == which {
 				s.marks[n-1].after = e.offset
 			} else {
@@ -257,12 +270,12 @@ func (s *scratch) take(session Session, which int, at *cursor, list []kept) (mor
 			}
 			continue
 		}
-		if s.full() {
-			return true
+		if s.full() || !h.gatherMarks(s, rec, src, e.marks, e.offset) {
+			return false
 		}
 		s.add(e.frame, which, e.offset)
 	}
-	return false
+	return true
 }
 
 func (e *kept) excepts(session Session) bool {
@@ -291,7 +304,11 @@ func (h *Hub) advance(s *scratch, rec *conn, n int) {
 			rec.flags |= connCloseSent
 			h.extraOf(rec).close = nil
 		default:
-			h.cursor(rec, which).offset = s.marks[i].after
+			if which >= markText {
+				h.readings.at(rec.reading).at[which-markText].at = s.marks[i].after
+			} else {
+				h.cursor(rec, which).offset = s.marks[i].after
+			}
 			rec.sent++
 			h.count.sent.Add(1)
 		}

@@ -215,6 +215,16 @@ type rig struct {
 	message    func(c Handle, payload []byte)
 	failing    error        // what readings of logs return
 	unreadable map[Key]bool // logs that cannot be read
+	texts      map[Key]*testText
+	textFails  int // readings of streams that fail
+}
+
+// testText is a stream that grows.
+type testText struct {
+	Stream
+	topic wire.Topic
+	text  []rune
+	ended bool
 }
 
 // testLog is the log of a topic, with the first entries cut off.
@@ -229,7 +239,7 @@ type testLog struct {
 }
 
 func newRig(t testing.TB, change func(*Config, *fakeEngine)) *rig {
-	r := &rig{t: t, logs: map[Key]*testLog{}, ended: map[Handle]End{}}
+	r := &rig{t: t, logs: map[Key]*testLog{}, ended: map[Handle]End{}, texts: map[Key]*testText{}}
 	r.engine = &fakeEngine{bad: func(f string, a ...any) { t.Errorf(f, a...) }}
 	r.engine.sockets = append(r.engine.sockets, &fakeSocket{released: true, got: new(transcript)})
 	cfg := Config{Events: r, Source: r, Workers: 2, Engine: func(s ws.Sink) ws.Engine {
@@ -304,6 +314,20 @@ func (r *rig) Since(_ context.Context, key Key, pos wire.Position, limit int) (B
 	return b, nil
 }
 
+func (r *rig) Text(_ context.Context, topic, stream Key, from uint64) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.textFails > 0 {
+		r.textFails--
+		return "", errLogDown
+	}
+	s := r.texts[stream]
+	if s == nil || keyOf(s.topic) != topic || from >= uint64(len(s.text)) {
+		return "", nil
+	}
+	return string(s.text[from:]), nil
+}
+
 func keyOf(a wire.Topic) Key {
 	sum := sha256.Sum256(fmt.Append(nil, a.Tenant, "\x00", a.Kind, a.ID))
 	return Key(sum[:16])
@@ -332,11 +356,16 @@ func (r *rig) publish(a wire.Topic, except ...Session) uint64 {
 
 // ingestNext is publish for a caller who sees to the order.
 func (r *rig) ingestNext(a wire.Topic, except ...Session) uint64 {
+	return r.ingestMarked(a, nil, except...)
+}
+
+// ingestMarked is ingestNext of an event that says how long streams are.
+func (r *rig) ingestMarked(a wire.Topic, marks []Mark, except ...Session) uint64 {
 	l := r.log(a)
 	l.mu.Lock()
 	l.head++
 	e := Entry{
-		Topic: keyOf(a), Address: a, Pos: wire.Position{Epoch: l.epoch, Offset: l.head},
+		Topic: keyOf(a), Address: a, Pos: wire.Position{Epoch: l.epoch, Offset: l.head}, Marks: marks,
 		Frame: text(fmt.Sprintf("%s %s %d", a.Tenant+":"+a.String(), l.epoch, l.head)), Except: except,
 	}
 	if len(l.entries) > 0 {

@@ -29,6 +29,7 @@ package hub
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -89,31 +90,35 @@ type Hub struct {
 	log    *slog.Logger
 	start  time.Time // base of all ticks; never changes
 
-	conns   slab[conn]
-	topics  slab[topic]
-	windows slab[window]
-	fans    slab[fan]
-	extras  slab[extra]
-	more    slab[moreRooms]
-	arena   arena
-	tenants names
-	epochs  names
-	index   index
-	idle    idleList
+	conns    slab[conn]
+	topics   slab[topic]
+	windows  slab[window]
+	fans     slab[fan]
+	extras   slab[extra]
+	streams  slab[stream]
+	readings slab[reading]
+	more     slab[moreRooms]
+	arena    arena
+	tenants  names
+	epochs   names
+	index    index
+	idle     idleList
 
 	live    atomic.Int64  // connections
 	tags    atomic.Uint32 // follow tags given out
 	link    atomic.Uint32 // raised when the driver's link is lost
 	scratch sync.Pool     // *scratch, for flushes outside workers
+	seed    maphash.Seed  // of thread tags; never changes
 	count   counters
 
 	shards []shard // one walker each
 	catch  catcher
+	texts  texts
 	reaper reaper
 
 	ctx  context.Context // ends with the hub, for readings of logs
 	stop context.CancelFunc
-	wg   sync.WaitGroup // walkers, catchers, reaper
+	wg   sync.WaitGroup // walkers, catchers, reaper, flushes of text
 	once sync.Once      // guards Shutdown
 }
 
@@ -125,6 +130,7 @@ func New(cfg Config) *Hub {
 	h.scratch.New = func() any { return new(scratch) }
 	h.index.init()
 	h.catch.init()
+	h.seed, h.texts.wake = maphash.MakeSeed(), make(chan struct{}, 1)
 	h.reaper.init()
 	h.shards = make([]shard, cfg.Workers)
 	for i := range h.shards {
@@ -138,6 +144,7 @@ func New(cfg Config) *Hub {
 		h.wg.Go(h.catchLoop)
 	}
 	h.wg.Go(h.reapLoop)
+	h.wg.Go(h.textLoop)
 	return h
 }
 

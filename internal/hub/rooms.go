@@ -149,6 +149,7 @@ func (h *Hub) Unfollow(c Handle, key Key) bool {
 			rec.more = 0
 		}
 	}
+	h.leaveTexts(rec, topicSlot)
 	h.unlock(rec, c.slot())
 	h.unfollowed(c.slot(), topicSlot)
 	return true

@@ -13,10 +13,11 @@ import (
 type topic struct {
 	mu sync.Mutex // guards all fields; the atomic ones are written under it and may be read without
 
-	key   Key
-	head  atomic.Uint64 // offset of the last entry ingested
-	epoch atomic.Uint32 // number of the epoch that head is of
-	gen   atomic.Uint32 // written under mu
+	key     Key
+	head    atomic.Uint64 // offset of the last entry ingested
+	epoch   atomic.Uint32 // number of the epoch that head is of
+	gen     atomic.Uint32 // written under mu
+	streams atomic.Uint32 // first of its text streams, linked by stream.next; written under mu
 
 	base uint64 // everything after it, up to head, is in the window
 	want uint64 // an offset that the log is known to have, while live or syncing is missing
@@ -343,6 +344,7 @@ func (h *Hub) forget(slot uint32) bool {
 		return false
 	}
 	h.dropWindow(rec)
+	h.dropStreams(rec)
 	h.arena.drop(rec.addr)
 	if rec.fan != 0 {
 		h.fans.at(rec.fan).reset()

@@ -22,6 +22,8 @@ var (
 	ErrRoomLimit = errors.New("too many rooms on the connection")
 	ErrClosed    = errors.New("hub is closed")
 	ErrInfo      = errors.New("the owner's blob is too long")
+	// ErrThreadLimit: a connection watches few threads, or all.
+	ErrThreadLimit = errors.New("too many threads on the connection")
 )
 
 // Key is a topic's fixed-length name, the one that drivers use.
@@ -97,6 +99,9 @@ type Source interface {
 	// Since returns at most limit entries after pos, oldest first. That some
 	// after pos are gone is said by Batch.Gap, not by an error.
 	Since(ctx context.Context, topic Key, pos wire.Position, limit int) (Batch, error)
+	// Text returns the text of a stream of topic from a length on. What is not kept any
+	// more is no error: then there is none.
+	Text(ctx context.Context, topic, stream Key, from uint64) (string, error)
 }
 
 // Batch is a part of a log.
@@ -115,6 +120,7 @@ type Entry struct {
 	Prev    uint64    // offset before it in the log, 0: none is kept
 	Frame   []byte    // a whole WebSocket frame, shared by all receivers and never changed; nil: it takes an offset and is not sent
 	Except  []Session // sessions that do not get it
+	Marks   []Mark    // of an event of a run: the run's streams at that moment
 }
 
 // Opening is a connection about to be registered.
@@ -186,6 +192,7 @@ type Stats struct {
 	Isolation                         uint64 // entries that carried another address than their topic's; must be 0
 	Refused                           uint64 // control frames refused with ErrFull
 	ReadErrors                        uint64 // times a log could not be read and was asked again
+	TextReads                         uint64 // readings of a stream for who is behind what is kept here
 	Pings, Pongs, Missed              uint64
 	MeanRTT, MinRTT, MaxRTT           time.Duration
 	WindowBytes                       int64

@@ -21,12 +21,14 @@ type kept struct {
 	offset uint64
 	frame  []byte
 	except []Session
+	marks  []Mark
 }
 
 // append adds e, which the caller has checked, to the topic's window and moves
 // its head. The caller holds rec.mu.
 func (h *Hub) append(slot uint32, rec *topic, e *Entry) {
 	defer rec.head.Store(e.Pos.Offset)
+	h.heed(slot, rec, e.Marks)
 	if rec.count == 0 {
 		h.dropWindow(rec)
 		rec.base = e.Pos.Offset
@@ -39,7 +41,7 @@ func (h *Hub) append(slot uint32, rec *topic, e *Entry) {
 	}
 	w := h.windows.at(rec.window)
 	w.touched = h.tick()
-	w.entries = append(w.entries, kept{e.Pos.Offset, e.Frame, e.Except})
+	w.entries = append(w.entries, kept{e.Pos.Offset, e.Frame, e.Except, e.Marks})
 	w.bytes += len(e.Frame)
 	total := h.count.windowBytes.Add(int64(len(e.Frame)))
 	for n := len(w.entries) - w.from; n > h.cfg.WindowMessages || n > 1 && (w.bytes > h.cfg.WindowBytes || total > h.cfg.MemoryBytes); n-- {

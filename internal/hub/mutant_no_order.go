@@ -1,0 +1,5 @@
+//go:build !mutant_order
+
+package hub
+
+const mutantOrder = false

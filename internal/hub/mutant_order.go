@@ -1,0 +1,6 @@
+//go:build mutant_order
+
+// caught by: ./internal/hub
+package hub
+
+const mutantOrder = true

@@ -1,0 +1,316 @@
+package hub
+
+import (
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+const (
+	// textWindow is how long text waits for more, so that many small appends become few
+	// frames. Text that follows two windows of silence does not wait.
+	textWindow = 25 * time.Millisecond
+	// textKeep is how much text, in bytes, a node keeps of a stream beyond what has not been
+	// flushed. Who is further behind reads the log of the stream.
+	textKeep = 4 << 10
+	// chunkBytes is how much text, in bytes, a chunk holds at most.
+	chunkBytes = 256 << 10
+	// longAgo is when a stream was flushed that never was.
+	longAgo = -time.Hour
+)
+
+// Stream names a growing text of a topic. Key is the name that drivers know; the rest is
+// what receivers are told.
+type Stream struct {
+	Key         Key
+	ID          string // "<run>/<name>"
+	Run, Thread string
+}
+
+// Mark says how long a stream was at an entry: its text up to there comes before the entry,
+// for all who watch its thread.
+type Mark struct {
+	Stream
+	Length uint64 // Unicode code points
+	Ended  bool   // nothing comes after Length
+}
+
+// stream is a text that grows, as far as this node has heard of it. The lock of its topic
+// guards it. Lengths are in code points.
+type stream struct {
+	owner atomic.Uint32 // topic, 0: unused; a hint to the reaper, as in window
+
+	Stream
+	next    uint32 // of the topic's streams, 0: none
+	thread  uint64 // tag of Thread
+	head    uint64 // all that was heard
+	ready   uint64 // up to here it may be written now
+	text    span   // the newest part, up to head
+	flushed time.Duration
+	pending bool // ready moves when the window is over
+	ended   bool
+	touched uint32 // tick of the last change
+
+	from, to uint64 // what frame holds
+	frame    []byte // the last chunk, for who wants the same; nil: none
+}
+
+// span is a piece of a text.
+type span struct {
+	from, to uint64 // code points
+	text     []byte
+	// A place in text that is known, so that reading on does not count from the beginning.
+	at     uint64
+	offset int
+}
+
+// grow appends text of n code points.
+func (p *span) grow(text string, n uint64) {
+	p.text = append(p.text, text...)
+	p.to += n
+}
+
+// restart forgets the text: what follows begins at a length.
+func (p *span) restart(at uint64) { *p = span{from: at, to: at, at: at} }
+
+// seek returns where in text a length is, which must lie within p.
+func (p *span) seek(length uint64) int {
+	switch {
+	case p.to-p.from == uint64(len(p.text)): // one byte each
+		return int(length - p.from)
+	case length < p.at:
+		p.at, p.offset = p.from, 0
+	}
+	for ; p.at < length; p.at++ {
+		_, size := utf8.DecodeRune(p.text[p.offset:])
+		p.offset += size
+	}
+	return p.offset
+}
+
+// cut returns the text between two lengths, or less where it would be more than limit bytes,
+// and its end.
+func (p *span) cut(from, to uint64, limit int) (text []byte, end uint64) {
+	start := p.seek(from)
+	if stop := p.seek(to); stop-start <= limit {
+		return p.text[start:stop], to
+	}
+	stop := start + limit
+	for !utf8.RuneStart(p.text[stop]) {
+		stop--
+	}
+	text = p.text[start:stop]
+	return text, from + uint64(utf8.RuneCount(text))
+}
+
+// trim drops text from the front until at most keep bytes before a length are left.
+func (p *span) trim(length uint64, keep int) {
+	excess := p.seek(length) - keep
+	if excess < keep {
+		return // not worth the copying yet
+	}
+	for excess < len(p.text) && !utf8.RuneStart(p.text[excess]) {
+		excess++
+	}
+	gone := uint64(utf8.RuneCount(p.text[:excess]))
+	p.text = append([]byte(nil), p.text[excess:]...)
+	p.from += gone
+	p.at, p.offset = p.from, 0
+}
+
+// streamAt returns a stream of a topic, or nil. The caller holds rec.mu.
+func (h *Hub) streamAt(rec *topic, key Key) *stream {
+	for i := rec.streams.Load(); i != 0; {
+		st := h.streams.at(i)
+		if st.Key == key {
+			return st
+		}
+		i = st.next
+	}
+	return nil
+}
+
+// addStream makes a stream known that was length long. The caller holds rec.mu.
+func (h *Hub) addStream(slot uint32, rec *topic, s Stream, length uint64) {
+	i := h.streams.get()
+	st := h.streams.at(i)
+	st.Stream, st.next, st.thread = s, rec.streams.Load(), h.threadTag(s.Thread)
+	st.head, st.ready, st.flushed, st.touched = length, length, longAgo, h.tick()
+	st.text.restart(length)
+	st.owner.Store(slot)
+	rec.streams.Store(i)
+}
+
+// dropStream makes a stream known no more. The caller holds rec.mu.
+func (h *Hub) dropStream(rec *topic, i uint32) {
+	st := h.streams.at(i)
+	if first := rec.streams.Load(); first == i {
+		rec.streams.Store(st.next)
+	} else {
+		before := h.streams.at(first)
+		for before.next != i {
+			before = h.streams.at(before.next)
+		}
+		before.next = st.next
+	}
+	st.owner.Store(0)
+	st.Stream, st.next, st.text, st.frame = Stream{}, 0, span{}, nil
+	st.pending, st.ended = false, false
+	h.streams.put(i)
+}
+
+// dropStreams does that for all of a topic. The caller holds rec.mu.
+func (h *Hub) dropStreams(rec *topic) {
+	for i := rec.streams.Load(); i != 0; i = rec.streams.Load() {
+		h.dropStream(rec, i)
+	}
+}
+
+// AddStream makes a stream known that grows and has length code points at least, for those
+// who follow the topic. It does nothing for a topic that is not known here.
+func (h *Hub) AddStream(key Key, s Stream, length uint64) {
+	slot, rec := h.topicAt(key)
+	if rec == nil {
+		return
+	}
+	st := h.streamAt(rec, s.Key)
+	switch {
+	case st == nil:
+		h.addStream(slot, rec, s, length)
+	case st.head < length:
+		st.skip(length)
+	default:
+		rec.mu.Unlock()
+		return
+	}
+	h.deliver(slot, rec)
+}
+
+// skip notes that text was missed: who has less than length reads it from the log.
+func (st *stream) skip(length uint64) {
+	st.head, st.ready = length, length
+	st.text.restart(length)
+}
+
+// Text takes text of a stream from the driver, in the order of the stream. It is false for
+// a stream that is not known, of a topic that is: the caller then finds out and calls
+// [Hub.AddStream]. It never waits.
+func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
+	slot, rec := h.topicAt(key)
+	if rec == nil {
+		return true
+	}
+	st := h.streamAt(rec, name)
+	if st == nil || st.ended {
+		rec.mu.Unlock()
+		return st != nil
+	}
+	n := uint64(utf8.RuneCountInString(text))
+	if start+n <= st.head { // came before
+		rec.mu.Unlock()
+		return true
+	}
+	if start > st.head { // something was missed, and is in the log
+		st.skip(start)
+	}
+	for ; start < st.head; start++ {
+		_, size := utf8.DecodeRuneInString(text)
+		text, n = text[size:], n-1
+	}
+	st.head += n
+	st.touched = h.tick()
+	if rec.count == 0 {
+		st.skip(st.head)
+		rec.mu.Unlock()
+		return true
+	}
+	st.text.grow(text, n)
+	if st.pending {
+		rec.mu.Unlock()
+		return true
+	}
+	now := time.Since(h.start)
+	if now-st.flushed < 2*textWindow {
+		st.pending = true
+		rec.mu.Unlock()
+		h.texts.later(dueText{topic: Topic(handle(slot, rec.gen.Load())), stream: name, at: now + textWindow})
+		return true
+	}
+	h.ripen(st, now)
+	h.deliver(slot, rec)
+	return true
+}
+
+// ripen lets all text be written that is there. The caller holds the topic's lock, and
+// delivers.
+func (h *Hub) ripen(st *stream, now time.Duration) {
+	st.pending, st.ready, st.flushed = false, st.head, now
+	st.text.trim(st.ready, textKeep)
+}
+
+// heed notes what an entry says of streams, before it is appended. The caller holds rec.mu.
+func (h *Hub) heed(slot uint32, rec *topic, marks []Mark) {
+	for i := range marks {
+		m := &marks[i]
+		st := h.streamAt(rec, m.Key)
+		if st == nil {
+			if !m.Ended && rec.count > 0 {
+				h.addStream(slot, rec, m.Stream, m.Length)
+			}
+			continue
+		}
+		if m.Length > st.head {
+			st.skip(m.Length)
+		}
+		st.ready = max(st.ready, m.Length)
+		st.ended = st.ended || m.Ended
+		st.touched = h.tick()
+	}
+}
+
+// freeIdleStreams is called by the reaper, as freeIdleWindows is.
+func (h *Hub) freeIdleStreams() {
+	for i := range h.streams.limit() {
+		if i != 0 {
+			h.freeIdleStream(i)
+		}
+	}
+}
+
+func (h *Hub) freeIdleStream(i uint32) {
+	st := h.streams.at(i)
+	owner := st.owner.Load()
+	if owner == 0 {
+		return
+	}
+	rec := h.topics.at(owner)
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if st.owner.Load() != owner || int32(h.tick()-st.touched) <= windowIdle {
+		return
+	}
+	if st.frame = nil; st.ended {
+		h.dropStream(rec, i)
+	} else if !st.pending {
+		st.text.restart(st.head)
+	}
+}
+
+// chunkFrame is the frame of a piece of a stream's text.
+func (h *Hub) chunkFrame(address string, s *Stream, start uint64, text []byte) []byte {
+	payload, err := wire.Marshal(wire.StreamChunkPayload{StreamID: s.ID, Start: int(start), Text: string(text)})
+	if err != nil {
+		return nil
+	}
+	body, err := wire.Append(nil, wire.Envelope{
+		Type: wire.StreamChunk, Timestamp: wire.Seconds(time.Now()), Topic: address,
+		ThreadID: s.Thread, RunID: s.Run, Payload: payload,
+	})
+	if err != nil {
+		return nil
+	}
+	return ws.AppendFrame(nil, ws.OpText, body)
+}
