@@ -38,10 +38,10 @@ func (m *Machine) Snapshot() wire.Run {
 }
 
 // Apply takes an event that is in the log; its timestamp is the one that it has there. It
-// never fails: what breaks the contract, belongs to another run or follows the end changes
-// nothing. If the log begins in the middle of the run, what came before stays unknown;
-// streams that only stream_lengths tell of count as open. Types of applications change
-// nothing, since anybody may have labelled them with the run.
+// never fails: what cannot be, belongs to another run or follows the end changes nothing,
+// and an end is one whatever was in progress. If the log begins in the middle of the run,
+// what came before stays unknown; streams that only stream_lengths tell of count as open.
+// Types of applications change nothing, since anybody may have labelled them with the run.
 func (m *Machine) Apply(e wire.Envelope) {
 	if !e.Type.RunEvent() || m.run.State.Ended() || m.run.State != "" && e.RunID != m.run.ID {
 		return
