@@ -65,6 +65,7 @@ type Approval struct {
 	Prompt string `json:"prompt"`
 	// Parameters are those of the tool call, redacted.
 	Parameters json.RawMessage `json:"parameters,omitempty"`
+	Truncated  []Truncation    `json:"truncated,omitempty"`
 	// Schema is the JSON Schema of the values to answer with, if any are asked for.
 	Schema    json.RawMessage `json:"schema,omitempty"`
 	ExpiresAt float64         `json:"expires_at"` // seconds since 1970; then the answer is no
@@ -134,6 +135,16 @@ type ToolExecutingPayload struct {
 	Parameters json.RawMessage `json:"parameters,omitempty"`
 	Status     string          `json:"status"` // "executing"
 	Message    string          `json:"message,omitzero"`
+	Truncated  []Truncation    `json:"truncated,omitempty"`
+}
+
+// Truncation tells of a string or a list that was cut before it was shown to viewers.
+type Truncation struct {
+	// Path is where it is in the payload, joined by dots, with list items by number from
+	// 0, such as "parameters.items.2.text". A path of more than 200 characters ends in "…".
+	Path string `json:"path"`
+	// OriginalLength is what it had: Unicode code points of a string, items of a list.
+	OriginalLength int `json:"original_length"`
 }
 
 // ToolCompletedPayload is the payload of tool_completed.
@@ -145,6 +156,7 @@ type ToolCompletedPayload struct {
 	ExecutionTimeMS float64         `json:"execution_time_ms"`
 	Status          string          `json:"status"` // "completed" or "failed"
 	Message         string          `json:"message,omitzero"`
+	Truncated       []Truncation    `json:"truncated,omitempty"`
 }
 
 // AgentCompletedPayload is the payload of agent_completed.
@@ -159,9 +171,10 @@ type AgentCompletedPayload struct {
 type AgentErrorPayload struct {
 	Status string `json:"status"` // "error"
 	// Error may be read by users; the text of internal errors stays in the log.
-	Error   string       `json:"error_message"`
-	Context ErrorContext `json:"error_context"`
-	Message string       `json:"message,omitzero"`
+	Error     string       `json:"error_message"`
+	Context   ErrorContext `json:"error_context"`
+	Message   string       `json:"message,omitzero"`
+	Truncated []Truncation `json:"truncated,omitempty"`
 }
 
 // ErrorContext classifies the error of an agent.
@@ -188,6 +201,14 @@ type AgentDeathPayload struct {
 	Message  string          `json:"message"`
 	Recovery string          `json:"recovery_action"` // such as refresh_required
 }
+
+// Why the server lets a run die.
+const (
+	DeathTimeout     = "timeout"      // it took longer than it may in total
+	DeathNoHeartbeat = "no_heartbeat" // its producer gave no sign of life
+	DeathNodeLost    = "node_lost"    // the node that owned it is gone, and its producer too
+	DeathShutdown    = "shutdown"     // the process that ran it has ended
+)
 
 // AgentStalledPayload is the payload of agent_stalled.
 type AgentStalledPayload struct {
