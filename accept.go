@@ -39,6 +39,7 @@ type handshake struct {
 type connectQuery struct {
 	resume, appPings bool
 	device           string
+	threads          []string // whose text streams it wants; none: all
 }
 
 // ServeHTTP accepts a WebSocket, on whatever path it is mounted. It returns before the
@@ -165,6 +166,9 @@ func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Op
 		_ = m.hub.Start(c, true) // or nothing would be written
 		return
 	}
+	if len(h.query.threads) > 0 {
+		_ = m.hub.Watch(c, h.query.threads...) // bounded by parseConnect
+	}
 	held := login.resumed || h.query.resume
 	m.welcome(conn, login, held)
 	m.count.accepted.Add(1)
@@ -263,10 +267,14 @@ func parseConnect(q url.Values) (connectQuery, error) {
 	default:
 		return c, fieldError(wire.CodeInvalidMessage, "heartbeat", `heartbeat must be "app" or "protocol"`)
 	}
+	if len(q["thread"]) > hub.MaxThreads {
+		return c, fieldError(wire.CodeInvalidMessage, "thread", fmt.Sprintf("thread may be there %d times at most", hub.MaxThreads))
+	}
 	for _, thread := range q["thread"] {
 		if err := wire.CheckID(thread); err != nil {
 			return c, fieldError(wire.CodeInvalidMessage, "thread", "thread "+err.Error())
 		}
+		c.threads = append(c.threads, thread)
 	}
 	return c, nil
 }

@@ -167,6 +167,8 @@ func hubError(err error) error {
 		return fmt.Errorf("the connection has ended: %w", ErrNotFound)
 	case errors.Is(err, hub.ErrRoomLimit):
 		return &Error{Code: wire.CodeConflict, Message: "too many rooms on this connection"}
+	case errors.Is(err, hub.ErrThreadLimit):
+		return &Error{Code: wire.CodeConflict, Message: "too many threads on this connection", Details: map[string]any{"limit": hub.MaxThreads}}
 	}
 	return err
 }

@@ -42,8 +42,13 @@ func (r *receiver) Record(e broker.Entry) {
 	}
 }
 
-// Text takes text of streams, of which there are none.
-func (r *receiver) Text(broker.Key, broker.Key, int, string) {}
+// Text takes what was added to a stream, here or on another node.
+func (r *receiver) Text(topic, stream broker.Key, start int, text string) {
+	m := (*Manager)(r)
+	if !m.hub.Text(hub.Key(topic), hub.Key(stream), uint64(max(start, 0)), text) {
+		m.strays.hear(topic)
+	}
+}
 
 // parseRecord reads a record. One of a later version is told to the operator: this node
 // cannot deliver it.
@@ -62,8 +67,13 @@ func (m *Manager) parseRecord(e broker.Entry) (wire.Record, bool) {
 // not sent.
 func hubEntry(e broker.Entry, rec wire.Record) hub.Entry {
 	entry := hub.Entry{Topic: hub.Key(e.Topic), Address: rec.Topic, Pos: e.Pos, Prev: e.Prev}
-	if rec.Kind == wire.RecordMessage {
+	if rec.Kind != wire.RecordMember {
 		entry.Frame = placedFrame(rec.Topic, e, rec.Body)
+	}
+	for _, s := range rec.Streams {
+		entry.Marks = append(entry.Marks, hub.Mark{
+			Stream: hubStream(rec.Run, rec.Thread, s.Name), Length: uint64(s.Length), Ended: s.Ended,
+		})
 	}
 	for _, text := range rec.Except {
 		if session, ok := hub.ParseSession(text); ok {
@@ -97,6 +107,15 @@ func (s *source) Since(ctx context.Context, topic hub.Key, pos Position, limit i
 		batch.Entries = append(batch.Entries, hubEntry(e, rec))
 	}
 	return batch, nil
+}
+
+// Text implements [hub.Source].
+func (s *source) Text(ctx context.Context, topic, stream hub.Key, from uint64) (string, error) {
+	text, _, err := (*Manager)(s).driver.Read(ctx, broker.Key(topic), broker.Key(stream), int(from))
+	if errors.Is(err, broker.ErrNotFound) {
+		return "", nil
+	}
+	return text, err
 }
 
 // gapOf reports whether err says that records are gone, and how many (0: not known).

@@ -2,6 +2,7 @@ package switchboard
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +19,10 @@ type call struct {
 	env       Envelope
 	size      int
 	handler   Handler
-	position  Position      // where it was appended, if it was
-	status    string        // of the ack
+	position  Position // where it was appended, if it was
+	status    string   // of the ack
+	result    json.RawMessage
+	agent     bool          // the handler starts a run, which itself happens once
 	seen      [16]byte      // for the recent messages
 	published atomic.Uint64 // messages that the handler published without an id
 
@@ -64,7 +67,11 @@ func (m *Manager) work() {
 		if c == nil {
 			return
 		}
-		switch m.recent.begin(found, c) {
+		seen := seenNever
+		if !c.agent {
+			seen = m.recent.begin(found, c)
+		}
+		switch seen {
 		case seenNever:
 			m.run(found, c)
 		case seenRunning:
@@ -106,12 +113,15 @@ func (m *Manager) run(found *lane, c *call) {
 		m.refuse(c.c, c.env.ID, err)
 		return
 	}
-	m.ack(c.c, c.env.ID, wire.Ack{Status: c.status, Position: c.position}, "")
+	m.ack(c.c, c.env.ID, wire.Ack{Status: c.status, Position: c.position, Result: c.result}, "")
 }
 
 // finish records how a message that was begun has ended, and lets the lanes go on in which
 // the same message waits: it is a duplicate now, or one of them handles it.
 func (m *Manager) finish(c *call, ok bool) {
+	if c.agent {
+		return
+	}
 	for _, w := range m.recent.finish(c.seen, ok, time.Now()) {
 		m.lanes.resume(w.lane, w.call)
 	}
@@ -137,6 +147,9 @@ func (m *Manager) overtime(c *call, end context.CancelCauseFunc) {
 	end(errOvertime)
 	m.refuse(c.c, c.env.ID, errOvertime)
 	m.lanes.giveUp(c)
+	if c.agent {
+		return
+	}
 	for _, w := range m.recent.overdue(c.seen) {
 		m.lanes.resume(w.lane, w.call)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/runs"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -67,11 +68,13 @@ func (m *Manager) shutDown(ctx context.Context) {
 		m.gate.inside.Wait()
 		m.moveAway(ctx)
 		m.lanes.stop()
+		m.runs.wait(ctx)
 	}()
 	select {
 	case <-idle:
 	case <-ctx.Done():
 	}
+	m.endRuns()
 	m.end()
 	<-idle
 	m.hub.Shutdown()
@@ -79,6 +82,24 @@ func (m *Manager) shutDown(ctx context.Context) {
 	if err := m.closeDriver(); err != nil {
 		m.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelWarn, "broker not closed", slog.Any("err", err))
 	}
+}
+
+// endRuns ends the runs of this node that have not ended by themselves, and waits for their
+// agents.
+func (m *Manager) endRuns() {
+	timer := time.AfterFunc(stopGrace, m.cease)
+	defer timer.Stop()
+	left := m.runs.close()
+	var ends sync.WaitGroup
+	for _, r := range left {
+		ends.Go(func() { r.persist(ending{typ: wire.AgentDeath, payload: runs.Death(r.spec.Agent, wire.DeathShutdown)}) })
+	}
+	ends.Wait()
+	for _, r := range left {
+		r.end(ErrClosed) // of which nobody could be told
+	}
+	m.runs.wg.Wait()
+	m.cease()
 }
 
 // moveAway tells every connection to come back elsewhere and closes it.

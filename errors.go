@@ -31,8 +31,14 @@ var (
 	// ErrUnavailable means that the broker cannot be reached, and nothing is known about
 	// what became of the call. It is that of package broker.
 	ErrUnavailable = broker.ErrUnavailable
-	// ErrRunContract means an event of a run from somebody who is not the run.
+	// ErrRunContract means an event of a run from somebody who is not the run, or out of order.
 	ErrRunContract = errors.New("run events come from their run")
+	// ErrRunEnded means that the run has ended otherwise than by being stopped.
+	ErrRunEnded = errors.New("the run has ended")
+	// ErrRunCancelled means that the run was stopped.
+	ErrRunCancelled = errors.New("the run was cancelled")
+	// ErrStreamOffset means a start beyond the end of a text stream.
+	ErrStreamOffset = errors.New("start is beyond the end")
 )
 
 // Error is an error that a client may see: its text and details are sent as they are.
@@ -69,6 +75,12 @@ func sentinelOf(code Code) error {
 		return ErrUnavailable
 	case wire.CodeRunContract:
 		return ErrRunContract
+	case wire.CodeRunEnded:
+		return ErrRunEnded
+	case wire.CodeRunCancelled:
+		return ErrRunCancelled
+	case wire.CodeStreamOffset:
+		return ErrStreamOffset
 	}
 	return nil
 }
@@ -104,6 +116,12 @@ func CodeOf(err error) Code {
 		return wire.CodeUnavailable
 	case errors.Is(err, ErrRunContract):
 		return wire.CodeRunContract
+	case errors.Is(err, ErrRunEnded):
+		return wire.CodeRunEnded
+	case errors.Is(err, ErrRunCancelled):
+		return wire.CodeRunCancelled
+	case errors.Is(err, ErrStreamOffset):
+		return wire.CodeStreamOffset
 	}
 	return wire.CodeInternal
 }
@@ -148,6 +166,12 @@ func sentence(code Code) string {
 		return "try again"
 	case wire.CodeRunContract:
 		return "run events come from their run"
+	case wire.CodeRunEnded:
+		return "the run has ended"
+	case wire.CodeRunCancelled:
+		return "the run was cancelled"
+	case wire.CodeStreamOffset:
+		return "start is beyond the end"
 	}
 	return "internal error"
 }

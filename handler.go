@@ -40,9 +40,15 @@ type router struct{ table atomic.Pointer[routes] }
 
 // routes is immutable.
 type routes struct {
-	handlers   map[wire.MessageType]Handler
+	handlers   map[wire.MessageType]route
 	middleware []Middleware
-	wrapped    map[wire.MessageType]Handler // the handlers in their middleware
+	wrapped    map[wire.MessageType]route // the handlers in their middleware
+}
+
+// route is what a type of message goes to.
+type route struct {
+	handler Handler // nil: there is none
+	agent   bool    // it starts runs
 }
 
 // Use adds middleware around all handlers, those of before too; the first one added is the
@@ -59,7 +65,10 @@ func (m *Manager) Use(mw ...Middleware) {
 // Handle registers the handler of one type. Like http.ServeMux it panics on a duplicate, on
 // nil, on a type that is none, and on one that the core answers itself: verbs and events of
 // runs. Messages of types without a handler are answered as unhandled.
-func (m *Manager) Handle(typ wire.MessageType, h Handler) {
+func (m *Manager) Handle(typ wire.MessageType, h Handler) { m.handle(typ, h, false) }
+
+// handle registers a handler, of which agent says that it starts runs.
+func (m *Manager) handle(typ wire.MessageType, h Handler, agent bool) {
 	switch err := wire.CheckID(string(typ)); {
 	case err != nil:
 		panic(fmt.Sprintf("switchboard: Handle of type %q: %v", typ, err))
@@ -72,7 +81,7 @@ func (m *Manager) Handle(typ wire.MessageType, h Handler) {
 		if _, taken := r.handlers[typ]; taken {
 			panic(fmt.Sprintf("switchboard: %s has a handler already", typ))
 		}
-		r.handlers[typ] = h
+		r.handlers[typ] = route{handler: h, agent: agent}
 	})
 }
 
@@ -81,7 +90,7 @@ func (m *Manager) Handle(typ wire.MessageType, h Handler) {
 func (r *router) change(fn func(*routes)) {
 	for {
 		old := r.table.Load()
-		next := routes{handlers: make(map[wire.MessageType]Handler), wrapped: make(map[wire.MessageType]Handler)}
+		next := routes{handlers: make(map[wire.MessageType]route), wrapped: make(map[wire.MessageType]route)}
 		if old != nil {
 			maps.Copy(next.handlers, old.handlers)
 			next.middleware = slices.Clip(old.middleware)
@@ -89,7 +98,7 @@ func (r *router) change(fn func(*routes)) {
 		fn(&next)
 		for typ, h := range next.handlers {
 			for _, wrap := range slices.Backward(next.middleware) {
-				h = wrap(h)
+				h.handler = wrap(h.handler)
 			}
 			next.wrapped[typ] = h
 		}
@@ -99,10 +108,10 @@ func (r *router) change(fn func(*routes)) {
 	}
 }
 
-// find returns the handler of a type, in its middleware, or nil.
-func (r *router) find(typ wire.MessageType) Handler {
+// find returns the handler of a type, in its middleware.
+func (r *router) find(typ wire.MessageType) route {
 	if t := r.table.Load(); t != nil {
 		return t.wrapped[typ]
 	}
-	return nil
+	return route{}
 }

@@ -55,19 +55,33 @@ func (m *Manager) History(ctx context.Context, to Target, q Query) (Page, error)
 // page reads what q selects. With maxBytes it ends where the next message would make it
 // longer.
 func (m *Manager) page(ctx context.Context, topic wire.Topic, q Query, maxBytes int) (Page, error) {
-	switch {
-	case q.Limit < 0 || q.Limit > maxPage:
-		return Page{}, fieldError(wire.CodeInvalidMessage, "limit", fmt.Sprintf("limit must be 1 to %d", maxPage))
-	case !q.Since.IsZero() && !q.Before.IsZero():
-		return Page{}, fieldError(wire.CodeInvalidMessage, "before", "before does not go with since")
-	case q.Limit == 0:
-		q.Limit = defaultPage
+	q, err := q.checked()
+	if err != nil {
+		return Page{}, err
 	}
 	r := pageReader{m: m, topic: topic, key: broker.KeyOf(topic), q: q, maxBytes: maxBytes}
-	if q.Since.IsZero() {
+	return r.read(ctx)
+}
+
+// read collects the page.
+func (r *pageReader) read(ctx context.Context) (Page, error) {
+	if r.q.Since.IsZero() {
 		return r.backward(ctx)
 	}
 	return r.forward(ctx)
+}
+
+// checked returns q with its default.
+func (q Query) checked() (Query, error) {
+	switch {
+	case q.Limit < 0 || q.Limit > maxPage:
+		return q, fieldError(wire.CodeInvalidMessage, "limit", fmt.Sprintf("limit must be 1 to %d", maxPage))
+	case !q.Since.IsZero() && !q.Before.IsZero():
+		return q, fieldError(wire.CodeInvalidMessage, "before", "before does not go with since")
+	case q.Limit == 0:
+		q.Limit = defaultPage
+	}
+	return q, nil
 }
 
 // pageReader collects one page.
@@ -76,7 +90,8 @@ type pageReader struct {
 	topic    wire.Topic
 	key      broker.Key
 	q        Query
-	maxBytes int // 0: no bound
+	exact    bool // q.Thread "" is the default thread, and not all of them
+	maxBytes int  // 0: no bound
 	bytes    int
 	page     Page
 }
@@ -143,14 +158,14 @@ func (r *pageReader) backward(ctx context.Context) (Page, error) {
 // take adds a record to the page if q selects it, and reports whether there was room.
 func (r *pageReader) take(e broker.Entry) bool {
 	rec, ok := r.m.parseRecord(e)
-	if !ok || rec.Kind != wire.RecordMessage {
+	if !ok || rec.Kind == wire.RecordMember {
 		return true
 	}
 	if rec.Topic != r.topic {
 		r.m.count.isolation.Add(1)
 		return true
 	}
-	if r.q.Thread != "" && rec.Thread != r.q.Thread {
+	if (r.exact || r.q.Thread != "") && rec.Thread != r.q.Thread {
 		return true
 	}
 	full := len(r.page.Messages) == r.q.Limit ||

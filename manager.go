@@ -31,6 +31,8 @@ type Manager struct {
 	verbs     map[wire.MessageType]verb
 	life      context.Context // of verbs, handlers and workers
 	end       context.CancelFunc
+	last      context.Context // of the ends of runs; longer than life
+	cease     context.CancelFunc
 
 	// Each guards itself.
 	gate        gate
@@ -46,6 +48,9 @@ type Manager struct {
 	permissions permissionTable
 	count       counters
 	drain       drain
+	runs        ownedRuns
+	keeper      keeper
+	strays      strays
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
@@ -67,11 +72,12 @@ func New(opts Options) (*Manager, error) {
 		return nil, errors.Join(fmt.Errorf("switchboard: %w", err), m.closeDriver())
 	}
 	m.life, m.end = context.WithCancel(context.Background())
+	m.last, m.cease = context.WithCancel(context.Background())
 	m.lanes.init(m.life, m.work)
 	m.lives.base = m.life
 	m.deadlines.start = m.started
 	m.drain.done = make(chan struct{})
-	m.deadlines.wake, m.members.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.deadlines.wake, m.members.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{
 		Engine: func(sink ws.Sink) ws.Engine {
 			return ws.NewGoroutineEngine(sink, ws.Config{Message: opts.Limits.MessageBytes, FrameTimeout: opts.Limits.Frame})
@@ -80,7 +86,7 @@ func New(opts Options) (*Manager, error) {
 		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,
 		MemoryBytes: opts.Limits.MemoryBytes,
 	})
-	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics} {
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.findStrays} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil

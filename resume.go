@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,6 +63,12 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 		}
 	}
 	plan, err := m.planRestore(ctx, sender, req)
+	var told []wire.RestoredRun
+	if err == nil {
+		if told, err = m.restoredRuns(ctx, plan); err != nil {
+			releasePlan(m, plan)
+		}
+	}
 	if err != nil {
 		if held {
 			m.hold(in.c)
@@ -72,7 +79,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 		m.changeState(in.c, func(s *state) { s.flags |= flagRestored })
 	}
 	m.replace(sender, req.Replace)
-	answer := wire.Restored{Topics: make(map[string]wire.RestoredTopic, len(plan)), Runs: []wire.RestoredRun{}, Rewind: !held}
+	answer := wire.Restored{Topics: make(map[string]wire.RestoredTopic, len(plan)), Runs: told, Rewind: !held}
 	for _, p := range plan {
 		answer.Topics[p.name] = p.told
 	}
@@ -90,7 +97,65 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 			_ = m.hub.Seek(in.c, p.key, p.from) // a connection that has ended needs none
 		}
 	}
+	err = m.seekTexts(ctx, sender, req.Streams)
 	m.hub.Unhold(in.c)
+	return err
+}
+
+// restoredRuns are the live runs of the topics that a client comes back to.
+func (m *Manager) restoredRuns(ctx context.Context, plan []restored) ([]wire.RestoredRun, error) {
+	told := []wire.RestoredRun{}
+	for _, p := range plan {
+		topic, known := m.hub.Address(p.key)
+		if p.room.key != (hub.Key{}) {
+			topic, known = p.room.address, true
+		}
+		if !known || topic.Kind == wire.KindAll {
+			continue
+		}
+		live, err := m.liveNow(ctx, topic, Position{})
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range live {
+			run := wire.RestoredRun{
+				RunID: f.run.ID, ThreadID: f.run.ThreadID, AgentName: f.run.AgentName, State: f.run.State,
+				StreamLengths: lengthsOf(f.run),
+			}
+			for _, s := range f.run.Streams {
+				if s.State != wire.StreamStateOpen {
+					continue
+				}
+				length, err := m.lengthOf(ctx, topic, s.ID)
+				if err != nil {
+					return nil, err
+				}
+				run.StreamLengths[s.ID] = max(length, s.Length)
+				m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length))
+			}
+			told = append(told, run)
+		}
+	}
+	return told, nil
+}
+
+// seekTexts moves the text cursors of a connection to the lengths that its client has. Streams
+// of topics that it does not follow, and of runs that are not known, are nothing to it.
+func (m *Manager) seekTexts(ctx context.Context, sender *Conn, lengths map[string]int) error {
+	for id, length := range lengths {
+		run, _, ok := strings.Cut(id, "/")
+		if !ok || length <= 0 {
+			continue
+		}
+		spec, err := m.findRun(ctx, sender.view.User.Tenant, run)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_ = m.hub.SeekText(sender.handle, hubKey(spec.topic()), hub.Key(broker.NameKey(id)), uint64(length)) // one that does not follow the topic
+	}
 	return nil
 }
 
@@ -118,12 +183,13 @@ func (m *Manager) planRestore(ctx context.Context, sender *Conn, req wire.Restor
 		if err == nil {
 			return
 		}
-		for _, p := range plan {
-			if p.room.key != (hub.Key{}) {
-				m.hub.Release(p.room.topic)
-			}
-		}
+		releasePlan(m, plan)
 	}()
+	if n := len(req.Streams); n > maxPositions {
+		return nil, &Error{
+			Code: wire.CodeInvalidMessage, Message: "too many streams", Details: map[string]any{"field": "streams", "limit": maxPositions},
+		}
+	}
 	if n := len(req.Positions); n > maxPositions {
 		return nil, &Error{
 			Code: wire.CodeInvalidMessage, Message: "too many positions", Details: map[string]any{"field": "positions", "limit": maxPositions},
@@ -149,6 +215,15 @@ func (m *Manager) planRestore(ctx context.Context, sender *Conn, req wire.Restor
 		}
 	}
 	return plan, nil
+}
+
+// releasePlan gives back the references of a plan that is not carried out.
+func releasePlan(m *Manager, plan []restored) {
+	for _, p := range plan {
+		if p.room.key != (hub.Key{}) {
+			m.hub.Release(p.room.topic)
+		}
+	}
 }
 
 func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic, pos Position) (p restored, err error) {

@@ -167,6 +167,11 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 			return err
 		}
 	}
+	if len(req.Threads) > 0 {
+		if err := m.hub.Watch(in.c, req.Threads...); err != nil {
+			return hubError(err)
+		}
+	}
 	var wanted []wantedRoom
 	defer func() {
 		for _, w := range wanted {
@@ -235,9 +240,14 @@ func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, 
 }
 
 func unsubscribeVerb(_ context.Context, in *inbound) error {
-	_, _, topics, err := in.subscription()
+	_, req, topics, err := in.subscription()
 	if err != nil {
 		return err
+	}
+	if len(req.Threads) > 0 {
+		if err := in.m.hub.Unwatch(in.c, req.Threads...); err != nil {
+			return hubError(err)
+		}
 	}
 	told := make(map[string]Position, len(topics))
 	for _, topic := range topics {
@@ -250,8 +260,8 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 	return nil
 }
 
-// subscription decodes a subscribe or unsubscribe. Threads are checked and have no effect:
-// they select streams and volatile messages, and durable ones always come.
+// subscription decodes a subscribe or unsubscribe. Threads select streams; messages always
+// come.
 func (in *inbound) subscription() (*Conn, wire.SubscribeRequest, []wire.Topic, error) {
 	var req wire.SubscribeRequest
 	sender, err := in.conn()

@@ -5,22 +5,29 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/netra-systems/switchboard/wire"
 )
 
 // Stats is a snapshot of one node since it started. Every counter counts.
 type Stats struct {
 	Uptime                     time.Duration
-	Connections, Users         int    // now
-	Rooms                      int    // with followers, now
-	Topics                     int    // known here, now
-	Accepted, Refused          uint64 // attempts to connect
-	Received                   uint64 // messages from clients
-	Sent                       uint64 // messages to clients
-	Published                  uint64 // messages appended or sent to a connection, by whomever; no duplicates
-	Unhandled, HandlerErrors   uint64 // messages without a handler; errors of handlers
-	Gaps                       uint64 // gap messages sent
-	Isolation                  uint64 // records under another address than their own; must be 0
-	Unreadable                 uint64 // records that this version could not read
+	Connections, Users         int                      // now
+	Rooms                      int                      // with followers, now
+	Topics                     int                      // known here, now
+	Accepted, Refused          uint64                   // attempts to connect
+	Received                   uint64                   // messages from clients
+	Sent                       uint64                   // messages to clients
+	Published                  uint64                   // messages appended or sent to a connection, by whomever; no duplicates
+	Unhandled, HandlerErrors   uint64                   // messages without a handler; errors of handlers
+	Gaps                       uint64                   // gap messages sent
+	RunsLive                   int                      // owned by this node, now
+	RunsStarted                uint64                   // by this node
+	RunsEnded                  map[wire.RunState]uint64 // by this node, by state
+	RunRetries                 uint64                   // times a run waited for the broker
+	TextReads                  uint64                   // readings of streams for slow and returning clients
+	Isolation                  uint64                   // records under another address than their own; must be 0
+	Unreadable                 uint64                   // records that this version could not read
 	Heartbeat                  HeartbeatStats
 	Errors                     map[Code]uint64   // error messages sent, by code
 	Refusals                   map[string]uint64 // attempts to connect refused, by reason; see below
@@ -41,6 +48,8 @@ type counters struct {
 	accepted, refused, published atomic.Uint64
 	unhandled, handlerErrors     atomic.Uint64
 	isolation, unreadable        atomic.Uint64
+	runsStarted, runRetries      atomic.Uint64
+	runsEnded                    tally[wire.RunState]
 	appPings                     atomic.Int64 // connections that asked for ping messages
 	errors                       tally[Code]
 	refusals                     tally[string]
@@ -79,6 +88,8 @@ func (m *Manager) Stats() Stats {
 		Accepted: m.count.accepted.Load(), Refused: m.count.refused.Load(),
 		Received: h.Received, Sent: h.Sent, Published: m.count.published.Load(),
 		Unhandled: m.count.unhandled.Load(), HandlerErrors: m.count.handlerErrors.Load(),
+		RunsLive: m.runs.live(), RunsStarted: m.count.runsStarted.Load(), RunsEnded: m.count.runsEnded.all(),
+		RunRetries: m.count.runRetries.Load(), TextReads: h.TextReads,
 		Gaps: h.Gaps, Isolation: h.Isolation + m.count.isolation.Load(), Unreadable: m.count.unreadable.Load(),
 		Heartbeat: HeartbeatStats{
 			Pings: h.Pings, Pongs: h.Pongs, Missed: h.Missed,

@@ -33,6 +33,9 @@ func verbTable() map[wire.MessageType]verb {
 		wire.LeaveRoom:      {do: leaveRoomVerb},
 		wire.RoomMessage:    {do: roomMessageVerb},
 		wire.History:        {do: historyVerb},
+		wire.ThreadOpen:     {do: threadOpenVerb},
+		wire.SwitchThread:   {do: switchThreadVerb},
+		wire.StopAgent:      {do: stopAgentVerb},
 	}
 }
 
@@ -53,13 +56,13 @@ func (in *inbound) hand() error {
 	}
 	user := view.User
 	in.stamp(user)
-	handler := in.m.router.find(in.env.Type)
-	if handler != nil {
+	to := in.m.router.find(in.env.Type)
+	if to.handler != nil {
 		if err := in.m.lanes.room(in.c, in.size); err != nil {
 			return err
 		}
 	}
-	call := &call{c: in.c, user: user, env: in.env, size: in.size, handler: handler, status: wire.StatusOK}
+	call := &call{c: in.c, user: user, env: in.env, size: in.size, handler: to.handler, agent: to.agent, status: wire.StatusOK}
 	if in.env.Type == wire.UserMessage || in.env.Type == wire.Chat {
 		ctx, cancel := context.WithTimeout(in.m.life, verbTimeout)
 		defer cancel()
@@ -67,14 +70,14 @@ func (in *inbound) hand() error {
 			return err
 		}
 	}
-	if handler == nil {
+	if to.handler == nil {
 		in.m.count.unhandled.Add(1)
 		ack := wire.Ack{Status: wire.StatusUnhandled, Position: call.position}
 		in.m.ack(in.c, in.env.ID, ack, in.env.Type)
 		return nil
 	}
 	call.seen = seenKey(user, in.env.ID)
-	if in.m.recent.has(call.seen) {
+	if !call.agent && in.m.recent.has(call.seen) {
 		in.m.ack(in.c, in.env.ID, wire.Ack{Status: wire.StatusDuplicate, Position: call.position}, "")
 		return nil
 	}

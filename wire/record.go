@@ -29,8 +29,9 @@ type Record struct {
 	Thread string
 	// Except are the sessions that do not get the message.
 	Except []string
-	// Run is the run's id, and Streams are its text streams as they were at the event, so
-	// that a node can keep text and events in order without decoding Body. RecordRun only.
+	// Run is the run's id, and Streams are those of its text streams that grow, as they were
+	// at the event, and one that the event ends, so that a node can keep text and events in
+	// order without decoding Body. RecordRun only.
 	Run     string
 	Streams []RecordStream
 	// Body is JSON; see the kinds.

@@ -254,6 +254,20 @@ func (h *Hub) Start(c Handle, held bool) error {
 	return nil
 }
 
+// Hold lets no topic be delivered to c until [Hub.Unhold], and reports whether that is new.
+// What was begun before Hold returns has been noted in the cursors.
+func (h *Hub) Hold(c Handle) bool {
+	rec := h.lock(c)
+	if rec == nil {
+		return false
+	}
+	defer h.unlock(rec, c.slot())
+	held := rec.flags&connHeld != 0
+	rec.flags |= connHeld
+	rec.heldAt = h.tick()
+	return !held
+}
+
 // Unhold ends the hold and reports whether there was one.
 func (h *Hub) Unhold(c Handle) bool {
 	rec := h.lock(c)

@@ -31,7 +31,7 @@ type Stream struct {
 }
 
 // Mark says how long a stream was at an entry: its text up to there comes before the entry,
-// for all who watch its thread.
+// for all who watch its thread. Entries behind the one that ended a stream do not mark it.
 type Mark struct {
 	Stream
 	Length uint64 // Unicode code points

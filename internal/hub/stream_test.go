@@ -247,7 +247,7 @@ func TestATextOfMegabytesComesInChunksThatEndAtCodePoints(t *testing.T) {
 func TestTooManyThreadsAreRefused(t *testing.T) {
 	r := newRig(t, nil)
 	c := r.open(user("alice"))
-	for i := range maxThreads {
+	for i := range MaxThreads {
 		if err := r.hub.Watch(c.h, fmt.Sprint(i), fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}

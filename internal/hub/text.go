@@ -10,8 +10,8 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// maxThreads is how many threads one connection watches.
-const maxThreads = 128
+// MaxThreads is how many threads one connection watches.
+const MaxThreads = 128
 
 // reading is what a connection has of text streams. It exists while some are written to it,
 // or when it watches certain threads only. The connection's lock guards it.
@@ -100,7 +100,7 @@ func (h *Hub) choose(c Handle, change func(*reading)) error {
 	before, chosen := slices.Clone(r.threads), r.chosen
 	r.chosen = true
 	change(r)
-	if len(r.threads) > maxThreads {
+	if len(r.threads) > MaxThreads {
 		r.threads, r.chosen = before, chosen
 		return ErrThreadLimit
 	}

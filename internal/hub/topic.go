@@ -236,6 +236,16 @@ func (h *Hub) Lookup(key Key) (head wire.Position, followers int, live bool) {
 	return h.headOf(rec), int(rec.count), rec.flags&topicLive != 0
 }
 
+// Address returns the address of a topic that is known here.
+func (h *Hub) Address(key Key) (wire.Topic, bool) {
+	_, rec := h.topicAt(key)
+	if rec == nil {
+		return wire.Topic{}, false
+	}
+	defer rec.mu.Unlock()
+	return h.addressOf(rec), true
+}
+
 // Known reports whether entries of key are wanted here. It is cheap, for
 // callers who would otherwise decode in vain.
 func (h *Hub) Known(key Key) bool { return h.index.find(key) != 0 }

@@ -10,8 +10,8 @@ import (
 
 // What the server itself writes into the log of a run, in the one schema of run events.
 
-// maxFinalText is how long a text may be, in bytes, to travel with its stream_complete.
-const maxFinalText = 64 << 10
+// MaxFinalText is how long a text may be, in bytes, to travel with its stream_complete.
+const MaxFinalText = 64 << 10
 
 // recovery is what clients are told to do about the death of an agent.
 const recovery = "refresh_required"
@@ -110,7 +110,7 @@ func StreamOpen(run, name string) wire.StreamOpenPayload {
 // StreamComplete is the payload of stream_complete. state is one of the final ones of
 // [wire.Stream], length is in code points; the text goes along if it has at most 64 KiB.
 func StreamComplete(run, name, state, text string, length int) wire.StreamCompletePayload {
-	if len(text) > maxFinalText {
+	if len(text) > MaxFinalText {
 		text = ""
 	}
 	return wire.StreamCompletePayload{StreamID: StreamID(run, name), Length: length, State: state, Text: text}

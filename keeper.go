@@ -1,0 +1,186 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// keepEvery is how often leases and limits of runs are looked at.
+const keepEvery = 250 * time.Millisecond
+
+// keeper cleans up behind runs that have ended. Each list is in the order of its times, since
+// all of its items wait equally long.
+type keeper struct {
+	mu    sync.Mutex // guards the fields below
+	runs  []endedRun
+	texts []endedText
+}
+
+// endedRun is a run that is remembered for who asks, and for devices in the middle of its text.
+type endedRun struct {
+	at  time.Time
+	run *ownedRun
+}
+
+// endedText is a text that is too long to be in the log, and goes with that.
+type endedText struct {
+	at            time.Time
+	topic, stream broker.Key
+}
+
+func (k *keeper) add(r *ownedRun) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.runs = append(k.runs, endedRun{at: time.Now().Add(textDelay), run: r})
+}
+
+// due takes what is to be cleaned up now.
+func (k *keeper) due(now time.Time) (runs []*ownedRun, texts []endedText) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for len(k.runs) > 0 && !now.Before(k.runs[0].at) {
+		runs = append(runs, k.runs[0].run)
+		k.runs = k.runs[1:]
+	}
+	for len(k.texts) > 0 && !now.Before(k.texts[0].at) {
+		texts = append(texts, k.texts[0])
+		k.texts = k.texts[1:]
+	}
+	return runs, texts
+}
+
+// keepRuns ends runs that are due and cleans up behind them, until ctx ends.
+func (m *Manager) keepRuns(ctx context.Context) {
+	for sleep(ctx, keepEvery) {
+		now := time.Now()
+		m.endSome(now)
+		ended, texts := m.keeper.due(now)
+		for _, r := range ended {
+			texts = append(texts, m.foldTexts(r, now)...)
+			r.drop()
+		}
+		for _, t := range texts {
+			if err := m.driver.Remove(ctx, t.topic, t.stream); err != nil && ctx.Err() == nil {
+				m.keeper.again(t, now)
+			}
+		}
+	}
+}
+
+// again tries to remove a text later.
+func (k *keeper) again(t endedText, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t.at = now
+	k.texts = append([]endedText{t}, k.texts...)
+}
+
+// foldTexts returns the texts of a run that are in the log as well; the others are to go with
+// the log.
+func (m *Manager) foldTexts(r *ownedRun, now time.Time) (folded []endedText) {
+	r.mu.Lock()
+	streams := r.streams
+	r.mu.Unlock()
+	age := m.opts.Retention.Age
+	m.keeper.mu.Lock()
+	defer m.keeper.mu.Unlock()
+	for _, s := range streams {
+		t := endedText{at: now.Add(age), topic: r.key(), stream: s.key}
+		switch _, opened, _ := s.now(); {
+		case !opened:
+		case s.folded:
+			folded = append(folded, t)
+		case age > 0:
+			m.keeper.texts = append(m.keeper.texts, t)
+		}
+	}
+	return folded
+}
+
+// strays are topics of which text came of a stream that this node does not know: of a run that
+// began before the topic was followed here.
+type strays struct {
+	wake chan struct{} // capacity 1
+
+	mu sync.Mutex // guards of
+	of map[broker.Key]struct{}
+}
+
+func (s *strays) hear(topic broker.Key) {
+	s.mu.Lock()
+	if s.of == nil {
+		s.of = make(map[broker.Key]struct{})
+	}
+	s.of[topic] = struct{}{}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// findStrays tells the hub of the streams that it does not know, until ctx ends.
+func (m *Manager) findStrays(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.strays.wake:
+		}
+		for key := range m.strays.take() {
+			topic, known := m.hub.Address(hub.Key(key))
+			if !known {
+				continue
+			}
+			if err := m.addStreams(ctx, topic); err != nil && ctx.Err() == nil {
+				m.log.LogAttrs(ctx, slog.LevelWarn, "streams not found", slog.String("topic", topic.String()), slog.Any("err", err))
+			}
+		}
+	}
+}
+
+// addStreams tells the hub of all streams of a topic that are written.
+func (m *Manager) addStreams(ctx context.Context, topic wire.Topic) error {
+	live, err := m.liveNow(ctx, topic, Position{})
+	if err != nil {
+		return err
+	}
+	for _, f := range live {
+		for _, s := range f.run.Streams {
+			if s.State != wire.StreamStateOpen {
+				continue
+			}
+			length, err := m.lengthOf(ctx, topic, s.ID)
+			if err != nil {
+				return err
+			}
+			m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length))
+		}
+	}
+	return nil
+}
+
+// lengthOf is how long a stream is now.
+func (m *Manager) lengthOf(ctx context.Context, topic wire.Topic, stream string) (int, error) {
+	_, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(stream), math.MaxInt32)
+	if errors.Is(err, broker.ErrNotFound) {
+		return 0, nil
+	}
+	return length, err
+}
+
+func (s *strays) take() map[broker.Key]struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := s.of
+	s.of = nil
+	return of
+}

@@ -1,0 +1,400 @@
+package switchboard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/runs"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+const (
+	// runPatience is how long a producer's call tries while the broker is unavailable.
+	runPatience = 10 * time.Second
+	// retryFirst and retryLast are the first and the longest pause between tries.
+	retryFirst = 20 * time.Millisecond
+	retryLast  = time.Second
+	// seenEvents is how many message ids of a producer a run remembers.
+	seenEvents = 1024
+)
+
+// ownedRun is a run whose owner is this node: it alone appends to it, guarded by the revision
+// of the run's record. It stays for a while after it has ended, for who asks.
+type ownedRun struct {
+	m     *Manager
+	spec  runSpec // this and what follows is immutable once the run is known, as is Started
+	began time.Time
+	term  uint64    // what texts are sealed by
+	topic hub.Topic // one reference, given back by drop
+	ctx   context.Context
+	end   context.CancelCauseFunc
+
+	turn     turn         // the right to append; whoever has it may use the fields below
+	machine  runs.Machine // up to the last event
+	record   runRecord
+	revision uint64              // of the record
+	seen     map[string]Position // message ids that the producer gave
+
+	mu        sync.Mutex // guards the fields below; never held while waiting
+	streams   []*ownedStream
+	leased    time.Time // when the lease ends, of a run that has one, unless busy
+	busy      int       // calls under way
+	over      error     // how it has ended, or whose it is now; nil: neither
+	ended     Position
+	dropped   bool
+	ending    bool      // somebody persists in ending it
+	unwatched time.Time // since when nobody follows the topic; zero: somebody does
+}
+
+// turn is a right that one at a time has.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) give() { <-t }
+
+// newOwned makes a run with a reference to its topic. It is not known to anybody yet.
+func (m *Manager) newOwned(spec runSpec, topic hub.Topic, record runRecord) *ownedRun {
+	r := &ownedRun{
+		m: m, spec: spec, topic: topic, began: time.Now(), term: record.Term, turn: newTurn(),
+		record: record, seen: make(map[string]Position),
+	}
+	r.ctx, r.end = context.WithCancelCause(WithTenant(context.Background(), spec.Tenant))
+	r.leased = r.began.Add(spec.Lease)
+	return r
+}
+
+// begin writes agent_started and, in the same step, the record.
+func (r *ownedRun) begin(ctx context.Context, a acquired) error {
+	note := liveRun{ID: r.spec.ID, From: a.head}
+	if _, err := r.m.putItem(ctx, r.spec.liveKey(), &note, broker.Any, 0); err != nil {
+		return err
+	}
+	r.record.Event = r.spec.eventID(string(wire.AgentStarted))
+	env := r.envelope(wire.AgentStarted, r.record.Event)
+	var err error
+	if env.Payload, err = wire.Marshal(runs.Started(r.spec.Agent, r.spec.InReplyTo)); err != nil {
+		return err
+	}
+	if err := r.machine.Check(env); err != nil {
+		return runError(&r.spec, err)
+	}
+	record, err := wire.Marshal(&r.record)
+	if err != nil {
+		return err
+	}
+	published, err := r.publish(ctx, env, record)
+	if err != nil {
+		return err
+	}
+	if published.Duplicate {
+		// An earlier attempt, of this node or another: whose is it?
+		var now runRecord
+		if _, err := r.m.getItem(ctx, r.spec.recordKey(), &now); err != nil {
+			return err
+		}
+		if now.Node != r.record.Node || now.Term != r.term || now.State.Ended() {
+			return broker.ErrFenced
+		}
+	}
+	r.revision, r.spec.Started = published.Revision, published.Pos
+	r.applied(env)
+	return nil
+}
+
+// recall learns from the log what the run has done under its former owner, whose texts it
+// seals.
+func (r *ownedRun) recall(ctx context.Context, note liveRun) error {
+	found, err := r.m.foldRuns(ctx, r.spec.topic(), []liveRun{note}, Position{})
+	if err != nil {
+		return err
+	}
+	f := found[r.spec.ID]
+	r.machine = f.machine
+	for id, pos := range f.ids {
+		r.seen[id] = pos
+	}
+	run := f.machine.Snapshot()
+	if run.StartedAt != 0 {
+		r.began = time.UnixMilli(int64(run.StartedAt * 1000))
+	}
+	for _, s := range run.Streams {
+		own := newOwnedStream(r, s.Name)
+		own.opened, own.length, own.state = true, s.Length, s.State
+		if s.State == wire.StreamStateOpen {
+			if own.length, err = r.m.driver.Seal(ctx, r.key(), own.key, r.record.Term); err != nil {
+				return err
+			}
+		}
+		r.streams = append(r.streams, own)
+	}
+	return nil
+}
+
+func (r *ownedRun) key() broker.Key { return broker.KeyOf(r.spec.topic()) }
+
+// envelope is an event of the run, without its payload.
+func (r *ownedRun) envelope(typ wire.MessageType, id string) Envelope {
+	return Envelope{
+		Type: typ, ID: id, UserID: r.spec.User, ThreadID: r.spec.Thread, RunID: r.spec.ID, AgentName: r.spec.Agent,
+		StreamLengths: r.lengths(),
+	}
+}
+
+// lengths are those of all streams that were opened, nil before the first.
+func (r *ownedRun) lengths() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var lengths map[string]int
+	for _, s := range r.streams {
+		if s.opened {
+			if lengths == nil {
+				lengths = make(map[string]int)
+			}
+			lengths[runs.StreamID(r.spec.ID, s.name)] = s.length
+		}
+	}
+	return lengths
+}
+
+// event is what a producer wants to be written.
+type event struct {
+	typ     wire.MessageType
+	id      string          // "": a new one
+	agent   string          // "": that of the run
+	payload any             // or
+	build   func() any      // the same, called with the turn, or
+	raw     json.RawMessage // as the producer sent it
+}
+
+// emit writes an event, unless it breaks the contract of runs. An id that was written before
+// is not written again.
+func (r *ownedRun) emit(ctx context.Context, e event) (Position, error) {
+	if err := r.turn.take(ctx); err != nil {
+		return Position{}, r.orOver(err)
+	}
+	defer r.turn.give()
+	if err := r.isOver(); err != nil {
+		return Position{}, err
+	}
+	if pos, known := r.seen[e.id]; known && e.id != "" {
+		return pos, nil
+	}
+	return r.write(ctx, e)
+}
+
+// write is emit for who has the turn.
+func (r *ownedRun) write(ctx context.Context, e event) (Position, error) {
+	if e.build != nil {
+		e.payload = e.build()
+	}
+	if e.payload != nil {
+		raw, err := encodePayload(e.payload)
+		if err != nil {
+			return Position{}, err
+		}
+		e.raw = raw
+	}
+	id := e.id
+	if id == "" {
+		id = wire.NewID()
+	}
+	env := r.envelope(e.typ, id)
+	env.Payload = e.raw
+	if e.agent != "" {
+		env.AgentName = e.agent
+	}
+	if err := r.machine.Check(env); err != nil {
+		return Position{}, runError(&r.spec, err)
+	}
+	if redacts(env.Type) {
+		var err error
+		if env.Payload, err = runs.Redact(env.Payload); err != nil {
+			return Position{}, runError(&r.spec, err)
+		}
+	}
+	published, err := r.publish(ctx, env, nil)
+	if err != nil {
+		return Position{}, r.lost(ctx, err)
+	}
+	r.applied(env)
+	if e.id != "" && len(r.seen) < seenEvents {
+		r.seen[e.id] = published.Pos
+	}
+	return published.Pos, nil
+}
+
+// redacts reports whether payloads of a type are redacted for viewers: those about tools.
+// Final results, texts and what agents say are passed on as they are.
+func redacts(typ wire.MessageType) bool {
+	return typ == wire.ToolExecuting || typ == wire.ToolCompleted
+}
+
+func (r *ownedRun) applied(env Envelope) {
+	env.Timestamp = wire.Seconds(time.Now())
+	r.machine.Apply(env)
+}
+
+// publish appends an event, guarded by the record, which takes put as its value if that is
+// not empty. While the broker is unavailable it tries again, always with the same record.
+func (r *ownedRun) publish(ctx context.Context, env Envelope, put []byte) (broker.Published, error) {
+	body, err := wire.Append(nil, env)
+	if err != nil {
+		return broker.Published{}, &Error{Code: wire.CodeInvalidMessage, Message: err.Error()}
+	}
+	rec := wire.Record{Kind: wire.RecordRun, Topic: r.spec.topic(), Thread: r.spec.Thread, Run: r.spec.ID, Body: body, Streams: r.marks(env)}
+	to := broker.Record{
+		DedupeID: dedupeID("", env.ID), Keep: r.m.opts.Retention,
+		Guard: broker.Guard{Key: r.spec.recordKey(), Revision: r.revision, Put: put},
+	}
+	var published broker.Published
+	err = r.m.retry(ctx, func() (err error) {
+		published, err = r.m.publishRecord(ctx, rec, to)
+		return err
+	})
+	if err == nil && !published.Duplicate {
+		r.m.count.published.Add(1)
+	}
+	return published, err
+}
+
+// marks are the streams that grow, and the one that the event completes: later events have
+// nothing to say of its text.
+func (r *ownedRun) marks(env Envelope) []wire.RecordStream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var marks []wire.RecordStream
+	for _, s := range r.streams {
+		n, told := env.StreamLengths[runs.StreamID(r.spec.ID, s.name)]
+		ended := s.state != wire.StreamStateOpen
+		if told && (!ended || env.ID == s.completion()) {
+			marks = append(marks, wire.RecordStream{Name: s.name, Length: n, Ended: ended})
+		}
+	}
+	return marks
+}
+
+// retry calls do until its error is not [ErrUnavailable], for a while.
+func (m *Manager) retry(ctx context.Context, do func() error) error {
+	limit := time.Now().Add(runPatience)
+	for pause := retryFirst; ; pause = min(2*pause, retryLast) {
+		err := do()
+		if !errors.Is(err, ErrUnavailable) || time.Now().Add(pause).After(limit) || !sleep(ctx, pause) {
+			return err
+		}
+		m.count.runRetries.Add(1)
+	}
+}
+
+// isOver says how the run has ended, or that it is another node's; nil: neither.
+func (r *ownedRun) isOver() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.over
+}
+
+func (r *ownedRun) gone() bool { return r.isOver() != nil }
+
+// orOver is err, unless the run has ended, which says more.
+func (r *ownedRun) orOver(err error) error {
+	if over := r.isOver(); over != nil {
+		return over
+	}
+	return err
+}
+
+// lost finds out why an append was refused as that of a former owner.
+func (r *ownedRun) lost(ctx context.Context, err error) error {
+	if !errors.Is(err, broker.ErrFenced) {
+		return r.orOver(err)
+	}
+	if over := r.isOver(); over != nil {
+		return over
+	}
+	var record runRecord
+	if _, bad := r.m.getItem(ctx, r.spec.recordKey(), &record); bad != nil {
+		return bad
+	}
+	over := errOver(&r.spec, &record)
+	if !record.State.Ended() {
+		over = &Error{Code: wire.CodeConflict, Message: "another node has taken the run over", Details: map[string]any{"run_id": r.spec.ID}}
+	}
+	r.closeWith(over, record.End)
+	if !record.State.Ended() {
+		r.drop()
+	}
+	return over
+}
+
+// closeWith makes the run refuse everything with over, and ends its context.
+func (r *ownedRun) closeWith(over error, end Position) {
+	r.mu.Lock()
+	if r.over == nil {
+		r.over, r.ended = over, end
+	}
+	r.mu.Unlock()
+	r.end(over)
+}
+
+// drop forgets the run, which is not this node's any more or has never been.
+func (r *ownedRun) drop() {
+	r.mu.Lock()
+	again := r.dropped
+	r.dropped = true
+	r.mu.Unlock()
+	if again {
+		return
+	}
+	r.end(ErrRunEnded)
+	r.m.runs.remove(r)
+	r.m.hub.Release(r.topic)
+}
+
+// alive notes a call of the producer, which lasts until done is called.
+func (r *ownedRun) alive() (done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.busy--
+		r.leased = time.Now().Add(r.spec.Lease)
+	}
+}
+
+func (r *ownedRun) warn(what string, err error) {
+	r.m.log.LogAttrs(context.Background(), slog.LevelWarn, what,
+		slog.String("run_id", r.spec.ID), slog.String("tenant", r.spec.Tenant), slog.Any("err", err))
+}
+
+// runError puts what breaks the contract of runs into the words of clients.
+func runError(spec *runSpec, err error) error {
+	if errors.Is(err, runs.ErrEnded) {
+		return ErrRunEnded
+	}
+	if broken, ok := errors.AsType[*runs.Violation](err); ok {
+		return &Error{Code: wire.CodeRunContract, Message: broken.Rule, Details: map[string]any{"field": broken.Field, "run_id": spec.ID}}
+	}
+	return err
+}

@@ -1,0 +1,423 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/runs"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Runs starts and finds runs. The value is a view that costs nothing.
+type Runs struct{ m *Manager }
+
+// Runs returns the runs.
+func (m *Manager) Runs() Runs { return Runs{m} }
+
+// Start writes agent_started, or finds the run that was started with the same ID and fields;
+// other fields are [ErrConflict]. Without a Lease the run is this process's: when ctx ends
+// before the run, the run is cancelled.
+func (l Runs) Start(ctx context.Context, opts RunOptions) (*Run, error) {
+	tenant, err := l.m.tenantOf(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start run: %w", err)
+	}
+	topic, err := opts.To.topic(tenant)
+	if err == nil && topic.Kind == wire.KindAll {
+		err = fieldError(wire.CodeInvalidMessage, "to", "to must be a user or a room")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start run: %w", err)
+	}
+	spec, err := opts.spec(topic)
+	if err != nil {
+		return nil, fmt.Errorf("start run: %w", err)
+	}
+	run, err := l.m.startRun(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("start run %s: %w", spec.ID, err)
+	}
+	if run.new && spec.Lease == 0 {
+		held := run.held
+		stop := context.AfterFunc(ctx, func() {
+			l.m.runs.background(func() {
+				held.persist(ending{typ: wire.AgentCancelled, payload: runs.Cancelled("the producer has ended", "")})
+			})
+		})
+		context.AfterFunc(held.ctx, func() { stop() })
+	}
+	return run, nil
+}
+
+// Attach finds a run. One that was started with a Lease may be continued by any process; each
+// call renews the lease. The error is [ErrNotFound] if there is no such run.
+func (l Runs) Attach(ctx context.Context, id string) (*Run, error) {
+	tenant, err := l.m.tenantOf(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("attach: %w", err)
+	}
+	spec, err := l.m.findRun(ctx, tenant, id)
+	if err != nil {
+		return nil, fmt.Errorf("attach: %w", err)
+	}
+	return &Run{m: l.m, spec: spec, held: l.m.runs.find(tenant, id)}, nil
+}
+
+// spec checks o and returns what is stored of it.
+func (o *RunOptions) spec(topic wire.Topic) (runSpec, error) {
+	spec := runSpec{
+		Tenant: topic.Tenant, ID: o.ID, Thread: o.Thread, Agent: o.Agent, User: o.User, InReplyTo: o.InReplyTo,
+		Lease: o.Lease, Unwatched: o.Unwatched, Max: o.Max,
+	}
+	if topic.Kind == wire.KindRoom {
+		spec.Room = topic.ID
+	} else {
+		spec.Owner = topic.ID
+		if spec.User == "" {
+			spec.User = topic.ID
+		}
+	}
+	if spec.ID == "" {
+		spec.ID = "r_" + wire.NewID()
+	}
+	for _, id := range []struct {
+		field, value string
+		check        func(string) error
+	}{
+		{"run_id", spec.ID, runs.CheckRunID}, {"agent_name", spec.Agent, wire.CheckID}, {"thread_id", spec.Thread, wire.CheckID},
+		{"user", spec.User, wire.CheckID}, {"in_reply_to", spec.InReplyTo, wire.CheckID},
+	} {
+		if id.value == "" && id.field != "agent_name" {
+			continue
+		}
+		if err := id.check(id.value); err != nil {
+			return spec, fieldError(wire.CodeInvalidMessage, id.field, id.field+" "+err.Error())
+		}
+	}
+	if spec.Lease < 0 || spec.Unwatched < 0 || spec.Max < 0 {
+		return spec, fieldError(wire.CodeInvalidMessage, "policy", "times must not be negative")
+	}
+	return spec, nil
+}
+
+// runID names a run among those of a node.
+type runID struct{ tenant, id string }
+
+// ownedRuns are the runs that this node owns, and for a while those that it has ended.
+type ownedRuns struct {
+	wg sync.WaitGroup // agents, and endings in the background
+
+	mu     sync.Mutex // guards the fields below
+	of     map[runID]*ownedRun
+	flight map[runID]*flight // starts and takeovers under way
+	closed bool
+}
+
+func (o *ownedRuns) find(tenant, id string) *ownedRun {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.of[runID{tenant, id}]
+}
+
+// add makes r known, in place of one with the same id. It is false once the node stops.
+func (o *ownedRuns) add(r *ownedRun) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.of == nil {
+		o.of = make(map[runID]*ownedRun)
+	}
+	o.of[runID{r.spec.Tenant, r.spec.ID}] = r
+	return !o.closed
+}
+
+func (o *ownedRuns) remove(r *ownedRun) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if id := (runID{r.spec.Tenant, r.spec.ID}); o.of[id] == r {
+		delete(o.of, id)
+	}
+}
+
+// all returns the runs.
+func (o *ownedRuns) all() []*ownedRun {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := make([]*ownedRun, 0, len(o.of))
+	for _, r := range o.of {
+		list = append(list, r)
+	}
+	return list
+}
+
+// live counts those that have not ended.
+func (o *ownedRuns) live() int {
+	n := 0
+	for _, r := range o.all() {
+		if !r.gone() {
+			n++
+		}
+	}
+	return n
+}
+
+// background does something of which the owner waits for the end, unless the node stops.
+func (o *ownedRuns) background(do func()) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.wg.Go(do)
+	}
+	return !o.closed
+}
+
+// wait returns when no agent of this process is at work any more, or when ctx ends.
+func (o *ownedRuns) wait(ctx context.Context) {
+	for ctx.Err() == nil {
+		working := false
+		for _, r := range o.all() {
+			working = working || r.spec.Lease == 0 && !r.gone()
+		}
+		if !working || !sleep(ctx, drainPause) {
+			return
+		}
+	}
+}
+
+// close lets nothing be done in the background any more, and returns the runs that live.
+func (o *ownedRuns) close() (live []*ownedRun) {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	for _, r := range o.all() {
+		if !r.gone() {
+			live = append(live, r)
+		}
+	}
+	return live
+}
+
+// begin waits until nobody else starts or takes over the run, and makes the caller who does.
+func (o *ownedRuns) begin(ctx context.Context, id runID) (end func(), err error) {
+	for {
+		o.mu.Lock()
+		f := o.flight[id]
+		if f == nil {
+			if o.flight == nil {
+				o.flight = make(map[runID]*flight)
+			}
+			f = &flight{done: make(chan struct{})}
+			o.flight[id] = f
+			o.mu.Unlock()
+			return func() {
+				o.mu.Lock()
+				delete(o.flight, id)
+				o.mu.Unlock()
+				close(f.done)
+			}, nil
+		}
+		o.mu.Unlock()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// startRun writes agent_started, once for a tenant and id.
+func (m *Manager) startRun(ctx context.Context, spec runSpec) (*Run, error) {
+	end, err := m.runs.begin(ctx, runID{spec.Tenant, spec.ID})
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	spec, revision, err := m.reserveRun(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if r := m.runs.find(spec.Tenant, spec.ID); r != nil {
+		return &Run{m: m, spec: r.spec, held: r}, nil
+	}
+	var record runRecord
+	has, err := m.getItem(ctx, spec.recordKey(), &record)
+	if err != nil {
+		return nil, err
+	}
+	if has != 0 && (record.Node != m.opts.Node || record.Term != 1 || record.State.Ended()) {
+		return &Run{m: m, spec: spec}, nil
+	}
+	r, err := m.beginRun(ctx, spec)
+	switch {
+	case errors.Is(err, broker.ErrFenced): // another node was faster
+		return &Run{m: m, spec: spec}, nil
+	case errors.Is(err, ErrUnavailable):
+		m.runs.background(func() { m.abandon(spec) })
+		return nil, err
+	case err != nil:
+		return nil, err
+	}
+	// Without the place, who asks for the same run once more is not told it.
+	if _, err := m.putItem(ctx, spec.specKey(), &r.spec, revision, 0); err != nil && !errors.Is(err, broker.ErrConflict) {
+		r.warn("place of a start not stored", err)
+	}
+	return &Run{m: m, spec: r.spec, held: r, new: true}, nil
+}
+
+// beginRun writes the beginning of a run of which this node becomes the owner.
+func (m *Manager) beginRun(ctx context.Context, spec runSpec) (*ownedRun, error) {
+	a, err := m.acquire(ctx, spec.topic())
+	if err != nil {
+		return nil, err
+	}
+	r := m.newOwned(spec, a.topic, runRecord{State: wire.RunRunning, Node: m.opts.Node, Term: 1})
+	if err := r.begin(ctx, a); err != nil {
+		r.drop()
+		return nil, err
+	}
+	m.count.runsStarted.Add(1)
+	if !m.runs.add(r) {
+		r.persist(ending{typ: wire.AgentDeath, payload: runs.Death(spec.Agent, wire.DeathShutdown)})
+		return nil, ErrClosed
+	}
+	return r, nil
+}
+
+// abandon ends a run of which nobody knows whether it was started, once that can be found out.
+func (m *Manager) abandon(spec runSpec) {
+	for sleep(m.last, retryLast) {
+		end, err := m.runs.begin(m.last, runID{spec.Tenant, spec.ID})
+		if err != nil {
+			return
+		}
+		if m.runs.find(spec.Tenant, spec.ID) != nil { // it was asked for again
+			end()
+			return
+		}
+		r, err := m.beginRun(m.last, spec)
+		end()
+		if err == nil {
+			r.persist(ending{typ: wire.AgentError, payload: runs.Failed(spec.Agent, "the agent could not be started in time", wire.ErrorContext{})})
+		}
+		if !errors.Is(err, ErrUnavailable) {
+			return
+		}
+	}
+}
+
+// reserveRun stores what is asked for, or finds that the same is stored already.
+func (m *Manager) reserveRun(ctx context.Context, spec runSpec) (runSpec, uint64, error) {
+	for try := range memberTries {
+		if try > 0 && !sleep(ctx, time.Duration(try)*10*time.Millisecond) {
+			return spec, 0, ctx.Err()
+		}
+		var stored runSpec
+		revision, err := m.getItem(ctx, spec.specKey(), &stored)
+		if err != nil {
+			return spec, 0, err
+		}
+		if revision != 0 {
+			if !stored.same(spec) {
+				return spec, 0, &Error{
+					Code: wire.CodeConflict, Message: "the run was started with other fields", Details: map[string]any{"field": "run_id", "run_id": spec.ID},
+				}
+			}
+			return stored, revision, nil
+		}
+		revision, err = m.putItem(ctx, spec.specKey(), &spec, 0, 0)
+		if errors.Is(err, broker.ErrConflict) {
+			continue
+		}
+		return spec, revision, err
+	}
+	return spec, 0, fmt.Errorf("run keeps changing: %w", ErrConflict)
+}
+
+// ownRun makes this node the owner of a run, unless it has ended or another process holds it.
+// With force it is taken from that too: to end it.
+func (m *Manager) ownRun(ctx context.Context, spec runSpec, force bool) (*ownedRun, error) {
+	id := runID{spec.Tenant, spec.ID}
+	end, err := m.runs.begin(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	for try := range memberTries {
+		if r := m.runs.find(spec.Tenant, spec.ID); r != nil && !r.gone() {
+			return r, nil
+		}
+		if try > 0 && !sleep(ctx, time.Duration(try)*10*time.Millisecond) {
+			return nil, ctx.Err()
+		}
+		var record runRecord
+		revision, err := m.getItem(ctx, spec.recordKey(), &record)
+		switch {
+		case err != nil:
+			return nil, err
+		case revision == 0:
+			return nil, errNoRun()
+		case record.State.Ended():
+			return nil, errOver(&spec, &record)
+		case spec.Lease == 0 && !force:
+			return nil, &Error{
+				Code: wire.CodeConflict, Message: "the run is held by a process of its own", Details: map[string]any{"run_id": spec.ID},
+			}
+		}
+		r, err := m.takeOver(ctx, spec, record, revision)
+		if errors.Is(err, broker.ErrConflict) {
+			continue
+		}
+		return r, err
+	}
+	return nil, fmt.Errorf("the run keeps changing its owner: %w", ErrConflict)
+}
+
+// takeOver makes this node the owner of a run that has another, whose appends are refused from
+// then on.
+func (m *Manager) takeOver(ctx context.Context, spec runSpec, record runRecord, revision uint64) (*ownedRun, error) {
+	record.Node, record.Term = m.opts.Node, record.Term+1
+	revision, err := m.putItem(ctx, spec.recordKey(), &record, revision, 0)
+	if err != nil {
+		return nil, err
+	}
+	note := liveRun{ID: spec.ID}
+	if _, err := m.getItem(ctx, spec.liveKey(), &note); err != nil {
+		return nil, err
+	}
+	a, err := m.acquire(ctx, spec.topic())
+	if err != nil {
+		return nil, err
+	}
+	r := m.newOwned(spec, a.topic, record)
+	r.revision = revision
+	if err := r.recall(ctx, note); err != nil {
+		r.drop()
+		return nil, err
+	}
+	m.runs.add(r)
+	return r, nil
+}
+
+// errOver refuses a call to a run that has ended.
+func errOver(spec *runSpec, record *runRecord) error {
+	e := &Error{Code: wire.CodeRunEnded, Message: "the run has ended", Details: map[string]any{
+		"run_id": spec.ID, "run_state": string(record.State),
+	}}
+	if record.State == wire.RunCancelled {
+		e.Code, e.Message = wire.CodeRunCancelled, "the run was cancelled"
+		if record.By != "" {
+			e.Message += " by " + record.By
+		}
+	}
+	return e
+}
+
+// hubStream is a run's stream in the hub's words.
+func hubStream(run, thread, name string) hub.Stream {
+	id := runs.StreamID(run, name)
+	return hub.Stream{Key: hub.Key(broker.NameKey(id)), ID: id, Run: run, Thread: thread}
+}

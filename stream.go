@@ -1,0 +1,409 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/runs"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// maxAppend is how much text, in bytes, goes to the broker at once.
+const maxAppend = 64 << 10
+
+// Stream is a growing text of a run, such as the tokens of an answer: an io.WriteCloser, so
+// that io.Copy moves tokens. Its methods may be called concurrently.
+type Stream struct {
+	run  *Run
+	name string
+}
+
+// Stream returns the text stream of that name, opened by its first write. A name has at most
+// 63 bytes and no "/"; one that is none is refused by the first call.
+func (r *Run) Stream(name string) *Stream { return &Stream{run: r, name: name} }
+
+// Write appends p, and returns once the log has it: watchers get it merged with what follows
+// within some milliseconds. UTF-8 that a write splits waits for its rest; what is no UTF-8 is
+// refused with [ErrInvalid]. While the broker is unavailable Write waits, for up to 10 s.
+func (s *Stream) Write(p []byte) (int, error) {
+	ctx := s.run.Context()
+	err := s.run.call(ctx, "write", func(o *ownedRun) error {
+		own, err := o.stream(s.name)
+		if err != nil {
+			return err
+		}
+		return own.write(ctx, p)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// AppendAt appends text at a length in Unicode code points, -1 for the end, and returns the
+// length afterwards. What is there already is skipped, so that a call can be repeated; what
+// differs from it is [ErrConflict], and a start beyond the end is [ErrStreamOffset]. The
+// length comes back in these cases too.
+func (s *Stream) AppendAt(ctx context.Context, start int, text string) (length int, err error) {
+	err = s.run.call(ctx, "append", func(o *ownedRun) error {
+		own, err := o.stream(s.name)
+		if err != nil {
+			return err
+		}
+		length, err = own.append(ctx, start, text)
+		return err
+	})
+	return length, err
+}
+
+// Close completes the stream: it does not grow any more, and nothing that was written is
+// lost. The run's end does that too. Closing again, or a stream without a write, does nothing.
+func (s *Stream) Close() error {
+	ctx := s.run.Context()
+	return s.run.call(ctx, "close", func(o *ownedRun) error {
+		own, err := o.stream(s.name)
+		if err != nil {
+			return err
+		}
+		return own.close(ctx)
+	})
+}
+
+// Snapshot is the stream with its text now, also of a run that has ended. The error is
+// [ErrNotFound] if there is none, or if its text is not kept any more.
+func (s *Stream) Snapshot(ctx context.Context) (wire.Stream, error) {
+	stream, err := s.run.m.readStream(ctx, &s.run.spec, s.name)
+	if err != nil {
+		return wire.Stream{}, fmt.Errorf("run %s: stream %s: %w", s.run.spec.ID, s.name, err)
+	}
+	return stream, nil
+}
+
+// ownedStream is a stream of a run that this node owns.
+type ownedStream struct {
+	run  *ownedRun
+	name string
+	key  broker.Key
+
+	turn turn   // the right to append
+	rest []byte // the begin of a code point whose end has not been written; for who has the turn
+
+	// Guarded by run.mu, and changed by who has the turn (of the run, for all but length).
+	length int
+	opened bool   // stream_open is in the log
+	folded bool   // the whole text is in stream_complete
+	state  string // of wire.Stream
+}
+
+func newOwnedStream(r *ownedRun, name string) *ownedStream {
+	return &ownedStream{
+		run: r, name: name, key: broker.NameKey(runs.StreamID(r.spec.ID, name)), turn: newTurn(), state: wire.StreamStateOpen,
+	}
+}
+
+// stream returns a stream of the run, made if need be.
+func (r *ownedRun) stream(name string) (*ownedStream, error) {
+	if err := runs.CheckStreamName(name); err != nil {
+		return nil, fieldError(wire.CodeInvalidMessage, "stream", "stream "+err.Error())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.streams {
+		if s.name == name {
+			return s, nil
+		}
+	}
+	s := newOwnedStream(r, name)
+	r.streams = append(r.streams, s)
+	return s, nil
+}
+
+// now returns the stream's length and state.
+func (s *ownedStream) now() (length int, opened bool, state string) {
+	s.run.mu.Lock()
+	defer s.run.mu.Unlock()
+	return s.length, s.opened, s.state
+}
+
+// write appends bytes as they come.
+func (s *ownedStream) write(ctx context.Context, p []byte) error {
+	if err := s.turn.take(ctx); err != nil {
+		return s.run.orOver(err)
+	}
+	defer s.turn.give()
+	text := append(s.rest[:len(s.rest):len(s.rest)], p...)
+	whole := wholeRunes(text)
+	if !utf8.Valid(text[:whole]) {
+		return fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8")
+	}
+	if _, err := s.appendLocked(ctx, -1, string(text[:whole])); err != nil {
+		return err
+	}
+	s.rest = append([]byte(nil), text[whole:]...)
+	return nil
+}
+
+// wholeRunes is how much of b is before a code point that its end cuts off.
+func wholeRunes(b []byte) int {
+	for back := 1; back < utf8.UTFMax && back <= len(b); back++ {
+		if c := b[len(b)-back:]; utf8.RuneStart(c[0]) {
+			if !utf8.FullRune(c) {
+				return len(b) - back
+			}
+			break
+		}
+	}
+	return len(b)
+}
+
+func (s *ownedStream) append(ctx context.Context, start int, text string) (int, error) {
+	if start < -1 {
+		return 0, fieldError(wire.CodeInvalidMessage, "start", "start must not be negative")
+	}
+	if !utf8.ValidString(text) {
+		return 0, fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8")
+	}
+	if err := s.turn.take(ctx); err != nil {
+		return 0, s.run.orOver(err)
+	}
+	defer s.turn.give()
+	return s.appendLocked(ctx, start, text)
+}
+
+// appendLocked appends for who has the turn.
+func (s *ownedStream) appendLocked(ctx context.Context, start int, text string) (int, error) {
+	length, opened, state := s.now()
+	switch {
+	case s.run.isOver() != nil:
+		return length, s.run.isOver()
+	case start > length:
+		return length, offsetError(length)
+	case state != wire.StreamStateOpen:
+		return s.compare(ctx, start, text, length)
+	case !opened:
+		if err := s.open(ctx); err != nil {
+			return length, err
+		}
+	}
+	if start < 0 {
+		start = length
+	}
+	for text != "" {
+		piece := text[:firstPiece(text, maxAppend)]
+		var err error
+		if length, err = s.send(ctx, start, piece); err != nil {
+			return length, err
+		}
+		start += utf8.RuneCountInString(piece)
+		text = text[len(piece):]
+	}
+	return length, nil
+}
+
+// compare answers an append to a stream that is complete: it may repeat what is there.
+func (s *ownedStream) compare(ctx context.Context, start int, text string, length int) (int, error) {
+	if start < 0 && text == "" {
+		return length, nil
+	}
+	if start < 0 || start+utf8.RuneCountInString(text) > length {
+		return length, &Error{
+			Code: wire.CodeRunContract, Message: "the stream is complete",
+			Details: map[string]any{"field": "stream", "length": length, "run_id": s.run.spec.ID},
+		}
+	}
+	there, _, err := s.run.m.driver.Read(ctx, s.run.key(), s.key, start)
+	switch {
+	case err != nil:
+		return length, err
+	case !strings.HasPrefix(there, text):
+		return length, differs(length)
+	}
+	return length, nil
+}
+
+// firstPiece is how much of text to take at once, without cutting a code point.
+func firstPiece(text string, limit int) int {
+	if len(text) <= limit {
+		return len(text)
+	}
+	for !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return limit
+}
+
+// open writes stream_open.
+func (s *ownedStream) open(ctx context.Context) error {
+	r := s.run
+	if err := r.turn.take(ctx); err != nil {
+		return r.orOver(err)
+	}
+	defer r.turn.give()
+	if err := r.isOver(); err != nil {
+		return err
+	}
+	// Its length, 0, is told by the event itself.
+	r.mu.Lock()
+	s.opened = true
+	r.mu.Unlock()
+	_, err := r.write(ctx, event{
+		typ: wire.StreamOpen, id: r.spec.eventID(string(wire.StreamOpen), s.name), payload: runs.StreamOpen(r.spec.ID, s.name),
+	})
+	if err != nil && !errors.Is(err, ErrUnavailable) {
+		r.mu.Lock()
+		s.opened = false
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// send hands text to the broker, again and again while that is unavailable.
+func (s *ownedStream) send(ctx context.Context, start int, text string) (int, error) {
+	r := s.run
+	var length int
+	err := r.m.retry(ctx, func() (err error) {
+		length, err = r.m.driver.Append(ctx, r.key(), s.key, start, text, r.term)
+		return err
+	})
+	switch {
+	case err == nil:
+		r.mu.Lock()
+		s.length = max(s.length, length)
+		r.mu.Unlock()
+		return length, nil
+	case errors.Is(err, broker.ErrHole):
+		return length, offsetError(length)
+	case errors.Is(err, broker.ErrConflict):
+		return length, differs(length)
+	case !errors.Is(err, broker.ErrFenced):
+		return length, r.orOver(err)
+	}
+	// The stream is sealed: by the end of the run, by its own, or by another owner.
+	if err := r.turn.take(ctx); err != nil {
+		return length, r.orOver(err)
+	}
+	defer r.turn.give()
+	if now, _, state := s.now(); state != wire.StreamStateOpen && !r.gone() {
+		return s.compare(ctx, start, text, now)
+	}
+	return length, r.lost(ctx, err)
+}
+
+func differs(length int) error {
+	return &Error{Code: wire.CodeConflict, Message: "the text differs from what is there", Details: map[string]any{"length": length}}
+}
+
+func offsetError(length int) error {
+	return &Error{Code: wire.CodeStreamOffset, Message: "start is beyond the end", Details: map[string]any{"length": length}}
+}
+
+// close completes the stream, if it was opened.
+func (s *ownedStream) close(ctx context.Context) error {
+	if err := s.turn.take(ctx); err != nil {
+		return s.run.orOver(err)
+	}
+	defer s.turn.give()
+	if len(s.rest) > 0 {
+		s.rest = nil
+		return fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8: it ends within a code point")
+	}
+	if err := s.run.turn.take(ctx); err != nil {
+		return s.run.orOver(err)
+	}
+	defer s.run.turn.give()
+	if err := s.run.isOver(); err != nil {
+		return err
+	}
+	return s.complete(ctx, wire.StreamStateComplete)
+}
+
+// complete seals the stream and writes stream_complete, if it is open. Who has the turn of the
+// run calls it. Appends that are under way are in, or are refused.
+func (s *ownedStream) complete(ctx context.Context, state string) error {
+	r := s.run
+	if _, opened, now := s.now(); !opened || now != wire.StreamStateOpen {
+		return nil
+	}
+	var length int
+	err := r.m.retry(ctx, func() (err error) {
+		length, err = r.m.driver.Seal(ctx, r.key(), s.key, r.term+1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	text, err := r.m.finalText(ctx, r.key(), s.key, length)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	s.length, s.state, s.folded = length, state, text != "" || length == 0
+	r.mu.Unlock()
+	_, err = r.write(ctx, event{
+		typ: wire.StreamComplete, id: s.completion(),
+		payload: runs.StreamComplete(r.spec.ID, s.name, state, text, length),
+	})
+	if err != nil && !errors.Is(err, ErrUnavailable) {
+		r.mu.Lock()
+		s.state = wire.StreamStateOpen
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// completion is the message id of stream_complete.
+func (s *ownedStream) completion() string {
+	return s.run.spec.eventID(string(wire.StreamComplete), s.name)
+}
+
+// finalText is the text that goes along with stream_complete: all of it, or none if it is long.
+func (m *Manager) finalText(ctx context.Context, topic, stream broker.Key, length int) (text string, err error) {
+	if length == 0 || length > runs.MaxFinalText { // each code point has a byte at least
+		return "", nil
+	}
+	err = m.retry(ctx, func() (err error) {
+		text, _, err = m.driver.Read(ctx, topic, stream, 0)
+		return err
+	})
+	return text, err
+}
+
+// readStream is a stream as it is now.
+func (m *Manager) readStream(ctx context.Context, spec *runSpec, name string) (wire.Stream, error) {
+	if err := runs.CheckStreamName(name); err != nil {
+		return wire.Stream{}, fieldError(wire.CodeInvalidMessage, "stream", "stream "+err.Error())
+	}
+	id := runs.StreamID(spec.ID, name)
+	f, err := m.foldRun(ctx, spec)
+	if err != nil {
+		return wire.Stream{}, err
+	}
+	i := slices.IndexFunc(f.run.Streams, func(s wire.Stream) bool { return s.ID == id })
+	if i < 0 {
+		return wire.Stream{}, fieldError(wire.CodeNotFound, "stream", "no such stream")
+	}
+	stream := f.run.Streams[i]
+	text, length, err := m.driver.Read(ctx, broker.KeyOf(spec.topic()), broker.NameKey(id), 0)
+	switch {
+	case err == nil:
+		stream.Text, stream.Length = text, length
+	case !errors.Is(err, broker.ErrNotFound):
+		return stream, err
+	case stream.Length > 0: // it was folded into the log
+		var kept bool
+		if stream.Text, kept = f.texts[id]; !kept {
+			return stream, fieldError(wire.CodeNotFound, "stream", "the text of the stream is not kept any more")
+		}
+	}
+	return stream, nil
+}
+
+// textDelay is how long the text of a run stays after the end for devices that come back in
+// its middle. Then that of stream_complete is what is left.
+const textDelay = 2 * time.Minute

@@ -1,0 +1,323 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Thread is a conversation as a joining client gets it. Live messages follow from Position.
+type Thread = wire.Thread
+
+// Thread returns a conversation of to, a user's or a room's: its newest messages and its live
+// runs with their texts. "" is the default thread. With q.Before it is an older part of the
+// messages, without runs; q.Since and q.Thread do not count.
+func (m *Manager) Thread(ctx context.Context, to Target, thread string, q Query) (Thread, error) {
+	tenant, err := m.tenantOf(ctx)
+	if err != nil {
+		return Thread{}, fmt.Errorf("thread: %w", err)
+	}
+	topic, err := to.topic(tenant)
+	if err != nil {
+		return Thread{}, fmt.Errorf("thread: %w", err)
+	}
+	head, err := m.headOf(ctx, topic)
+	if err == nil {
+		var t Thread
+		if t, err = m.threadAt(ctx, topic, thread, q, head, 0); err == nil {
+			return t, nil
+		}
+	}
+	return Thread{}, fmt.Errorf("thread of %s: %w", topic, err)
+}
+
+// threadAt is a thread as of a place in its topic's log.
+func (m *Manager) threadAt(ctx context.Context, topic wire.Topic, thread string, q Query, at Position, maxBytes int) (Thread, error) {
+	older := !q.Before.IsZero()
+	q.Since, q.Thread = Position{}, thread
+	q, err := q.checked()
+	if err != nil {
+		return Thread{}, err
+	}
+	if !older {
+		q.Before = Position{Epoch: at.Epoch, Offset: at.Offset + 1}
+	}
+	r := pageReader{m: m, topic: topic, key: broker.KeyOf(topic), q: q, exact: true, maxBytes: maxBytes}
+	page, err := r.read(ctx)
+	if err != nil {
+		return Thread{}, err
+	}
+	t := Thread{Messages: page.Messages, HasMore: page.HasMore, Position: at, Runs: []wire.Run{}}
+	if older {
+		return t, nil
+	}
+	live, err := m.liveNow(ctx, topic, at)
+	if err != nil {
+		return Thread{}, err
+	}
+	for _, f := range live {
+		if f.run.ThreadID != thread {
+			continue
+		}
+		if err := m.readTexts(ctx, topic, f); err != nil {
+			return Thread{}, err
+		}
+		// Viewers know these by the envelope and by the stream's id and text.
+		f.run.ThreadID = ""
+		for i := range f.run.Streams {
+			f.run.Streams[i].Name, f.run.Streams[i].Length = "", 0
+		}
+		t.Runs = append(t.Runs, f.run)
+	}
+	return t, nil
+}
+
+// readTexts puts the texts into the run of f: those of open streams up to now, but not further
+// than the next event behind the place that f is of.
+func (m *Manager) readTexts(ctx context.Context, topic wire.Topic, f *folded) error {
+	for i := range f.run.Streams {
+		s := &f.run.Streams[i]
+		text, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(s.ID), 0)
+		switch {
+		case errors.Is(err, broker.ErrNotFound):
+			s.Text = f.texts[s.ID]
+			continue
+		case err != nil:
+			return err
+		}
+		s.Text, s.Length = text, length
+		if end, later := f.next[s.ID]; later && end < length {
+			s.Text, s.Length = firstRunes(text, end), end
+		}
+	}
+	return nil
+}
+
+func firstRunes(text string, n int) string {
+	for at := range text {
+		if n == 0 {
+			return text[:at]
+		}
+		n--
+	}
+	return text
+}
+
+func threadOpenVerb(ctx context.Context, in *inbound) error { return in.openThread(ctx, false) }
+
+func switchThreadVerb(ctx context.Context, in *inbound) error { return in.openThread(ctx, true) }
+
+// openThread answers with a thread and watches it: everything up to the snapshot's position
+// has been written to the connection before, or is in it, and all that follows comes after it.
+func (in *inbound) openThread(ctx context.Context, instead bool) error {
+	m := in.m
+	sender, err := in.conn()
+	if err != nil {
+		return err
+	}
+	var req wire.ThreadOpenRequest
+	if err := in.env.Decode(&req); err != nil {
+		return err
+	}
+	if req.ThreadID != "" {
+		if err := wire.CheckID(req.ThreadID); err != nil {
+			return fieldError(wire.CodeInvalidMessage, "thread_id", "thread_id "+err.Error())
+		}
+	}
+	topic, lent, err := in.threadTopic(ctx, sender, req.Room)
+	if err != nil {
+		return err
+	}
+	// Held, the connection stands still while the snapshot is made.
+	if m.hub.Hold(in.c) {
+		defer m.hub.Unhold(in.c)
+	}
+	a, err := m.acquire(ctx, topic)
+	if err != nil {
+		return err
+	}
+	at, follows := m.hub.Cursor(in.c, a.key)
+	if !follows {
+		at = a.head
+	}
+	t, err := m.threadAt(ctx, topic, req.ThreadID, Query{Limit: req.Limit, Before: req.Before}, at, maxPageBytes)
+	if err == nil && req.Before.IsZero() {
+		err = in.watchThread(req.ThreadID, instead)
+	}
+	if err != nil {
+		m.hub.Release(a.topic)
+		return err
+	}
+	in.sendThread(topic, req.ThreadID, t)
+	if !req.Before.IsZero() {
+		m.hub.Release(a.topic)
+		return nil
+	}
+	if err := m.followAs(ctx, sender, a, at, false, lent); err != nil {
+		return err
+	}
+	for _, run := range t.Runs {
+		for _, s := range run.Streams {
+			_, name, _ := strings.Cut(s.ID, "/")
+			stream, length := hubStream(run.ID, req.ThreadID, name), uint64(utf8.RuneCountInString(s.Text))
+			if s.State == wire.StreamStateOpen {
+				m.hub.AddStream(a.key, stream, length)
+				_ = m.hub.SeekText(in.c, a.key, stream.Key, length) // a connection that has ended needs none
+			}
+		}
+	}
+	return nil
+}
+
+// threadTopic is where a thread is: with the sender, or in a room whose past the sender may
+// read.
+func (in *inbound) threadTopic(ctx context.Context, sender *Conn, room string) (topic wire.Topic, lent bool, err error) {
+	if room == "" {
+		return sender.view.User, false, nil
+	}
+	topic = wire.Topic{Tenant: sender.view.User.Tenant, Kind: wire.KindRoom, ID: room}
+	if err := wire.CheckID(room); err != nil {
+		return topic, false, fieldError(wire.CodeInvalidMessage, "room", "room "+err.Error())
+	}
+	lent, err = in.m.mayRead(ctx, sender.identity, sender.allowed, room)
+	if err == nil {
+		err = in.m.authorize(ctx, sender.identity, sender.allowed, ActHistory, room)
+	}
+	if errors.Is(err, ErrForbidden) {
+		err = roomError("room", room, "you may not read this room")
+	}
+	if err == nil {
+		err = in.m.roomsLeft(in.c, hubKey(topic))
+	}
+	return topic, lent, err
+}
+
+func (in *inbound) watchThread(thread string, instead bool) error {
+	if instead {
+		return hubError(in.m.hub.SwitchThread(in.c, thread))
+	}
+	return hubError(in.m.hub.Watch(in.c, thread))
+}
+
+// sendThread answers with a thread. Its envelope says which one it is.
+func (in *inbound) sendThread(topic wire.Topic, thread string, t Thread) {
+	body, err := wire.Marshal(t)
+	if err == nil {
+		var frame []byte
+		frame, err = encodeFrame(Envelope{
+			Type: wire.ThreadSnapshot, ID: in.env.ID, Timestamp: wire.Seconds(time.Now()),
+			Topic: topic.String(), ThreadID: thread, Payload: body,
+		})
+		if err == nil {
+			_ = in.m.hub.Send(in.c, frame, false) // a connection that has ended needs none
+			return
+		}
+	}
+	in.m.refuse(in.c, in.env.ID, err)
+}
+
+// stopAgentVerb ends the runs that the sender names and may end.
+func stopAgentVerb(ctx context.Context, in *inbound) error {
+	sender, err := in.conn()
+	if err != nil {
+		return err
+	}
+	var req wire.StopAgentRequest
+	if err := in.env.Decode(&req); err != nil {
+		return err
+	}
+	named := 0
+	for _, given := range []bool{req.RunID != "", req.ThreadID != "", req.All} {
+		if given {
+			named++
+		}
+	}
+	if named != 1 {
+		return fieldError(wire.CodeInvalidMessage, "run_id", "payload must name one of run_id, thread_id, all")
+	}
+	specs, err := in.runsToStop(ctx, sender, req)
+	if err != nil {
+		return err
+	}
+	ack := wire.Ack{Status: wire.StatusNotFound, Runs: []wire.StoppedRun{}}
+	for i := range specs {
+		reason := req.Reason
+		if reason == "" {
+			reason = "stopped by the user"
+		}
+		result, err := in.m.stopRun(ctx, specs[i], reason, sender.view.User.ID)
+		if err != nil {
+			return err
+		}
+		if result.status == wire.StatusOK || ack.Status == wire.StatusNotFound {
+			ack.Status = result.status
+		}
+		ack.Runs = append(ack.Runs, result.StoppedRun)
+	}
+	in.m.ack(in.c, in.env.ID, ack, "")
+	return nil
+}
+
+// runsToStop finds the runs that a stop_agent is about. One that the sender may not stop is
+// not there.
+func (in *inbound) runsToStop(ctx context.Context, sender *Conn, req wire.StopAgentRequest) ([]runSpec, error) {
+	if req.RunID != "" {
+		spec, err := in.m.findRun(ctx, sender.view.User.Tenant, req.RunID)
+		if errors.Is(err, ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return in.mayStop(ctx, sender, []runSpec{spec})
+	}
+	var found []runSpec
+	for _, f := range in.m.hub.Following(in.c) {
+		if f.Address.Kind == wire.KindAll {
+			continue
+		}
+		notes, err := in.m.liveRuns(ctx, f.Address)
+		if err != nil {
+			return nil, err
+		}
+		for _, note := range notes {
+			spec, err := in.m.findRun(ctx, f.Address.Tenant, note.ID)
+			switch {
+			case errors.Is(err, ErrNotFound):
+			case err != nil:
+				return nil, err
+			case req.All || spec.Thread == req.ThreadID:
+				found = append(found, spec)
+			}
+		}
+	}
+	return in.mayStop(ctx, sender, found)
+}
+
+// mayStop keeps those runs that the sender asked for, that are on the sender's own topic, or
+// that the sender may control as others' in a room.
+func (in *inbound) mayStop(ctx context.Context, sender *Conn, specs []runSpec) ([]runSpec, error) {
+	user := sender.view.User.ID
+	var failed error
+	specs = slices.DeleteFunc(specs, func(s runSpec) bool {
+		if s.User == user || s.Owner == user {
+			return false
+		}
+		if s.Room == "" {
+			return true
+		}
+		err := in.m.authorize(ctx, sender.identity, sender.allowed, ActControl, s.Room)
+		if err != nil && !errors.Is(err, ErrForbidden) {
+			failed = err
+		}
+		return err != nil
+	})
+	return specs, failed
+}
