@@ -315,6 +315,9 @@ func (r *ownedRun) isOver() error {
 
 func (r *ownedRun) gone() bool { return r.isOver() != nil }
 
+// taken reports whether another node has become the owner.
+func (r *ownedRun) taken() bool { return errors.Is(r.isOver(), ErrConflict) }
+
 // orOver is err, unless the run has ended, which says more.
 func (r *ownedRun) orOver(err error) error {
 	if over := r.isOver(); over != nil {

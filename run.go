@@ -57,17 +57,18 @@ func (r *Run) Context() context.Context {
 // Run: not if the run was there before.
 func (r *Run) Started() (pos Position, now bool) { return r.spec.Started, r.new }
 
-// own returns the run as owned by this node, which takes it over if its lease allows that.
-func (r *Run) own(ctx context.Context) (*ownedRun, error) {
-	if r.held != nil && !r.held.gone() {
-		return r.held, nil
+// own returns the run as owned by this node, which takes it over if its lease allows that, or
+// if it is to be ended by force.
+func (r *Run) own(ctx context.Context, force bool) (*ownedRun, error) {
+	if r.held != nil {
+		return r.held, r.held.isOver()
 	}
-	return r.m.ownRun(ctx, r.spec, false)
+	return r.m.ownRun(ctx, r.spec, force)
 }
 
 // call does something with the run as owned by this node. It counts as a sign of life.
 func (r *Run) call(ctx context.Context, what string, do func(*ownedRun) error) error {
-	owned, err := r.own(ctx)
+	owned, err := r.own(ctx, false)
 	if err != nil {
 		return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
 	}
@@ -192,11 +193,9 @@ func (r *Run) Cancel(ctx context.Context, reason string) (pos Position, err erro
 }
 
 func (r *Run) finish(ctx context.Context, what string, force bool, how func(*ownedRun) ending) (pos Position, err error) {
-	o := r.held
-	if o == nil || o.gone() {
-		if o, err = r.m.ownRun(ctx, r.spec, force); err != nil {
-			return Position{}, fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
-		}
+	o, err := r.own(ctx, force)
+	if err != nil {
+		return Position{}, fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
 	}
 	if pos, err = o.finish(ctx, how(o)); err != nil {
 		return Position{}, fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
