@@ -57,31 +57,43 @@ func (r *Run) Context() context.Context {
 // Run: not if the run was there before.
 func (r *Run) Started() (pos Position, now bool) { return r.spec.Started, r.new }
 
-// own returns the run as owned by this node, which takes it over if its lease allows that, or
-// if it is to be ended by force.
+// own returns the run as owned by this node. One with a lease, or one that is to be ended by
+// force, is taken over from another node.
 func (r *Run) own(ctx context.Context, force bool) (*ownedRun, error) {
-	if r.held != nil {
-		return r.held, r.held.isOver()
+	if r.held == nil || r.spec.Lease > 0 && r.held.taken() {
+		return r.m.ownRun(ctx, r.spec, force)
 	}
-	return r.m.ownRun(ctx, r.spec, force)
+	return r.held, r.held.isOver()
 }
 
-// call does something with the run as owned by this node. It counts as a sign of life.
-func (r *Run) call(ctx context.Context, what string, do func(*ownedRun) error) error {
-	owned, err := r.own(ctx, false)
-	if err != nil {
-		return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
+// ownerTries bounds how often a call follows a run that moves between nodes.
+const ownerTries = 4
+
+// call does something with the run as owned by this node. It counts as a sign of life. What is
+// refused because the run has moved to another node is done again, from here.
+func (r *Run) call(ctx context.Context, what string, force bool, do func(*ownedRun) error) error {
+	var err error
+	for range ownerTries {
+		var owned *ownedRun
+		if owned, err = r.own(ctx, force); err != nil {
+			break
+		}
+		done := owned.alive()
+		err = do(owned)
+		done()
+		if err == nil {
+			return nil
+		}
+		if r.spec.Lease == 0 || !owned.taken() {
+			break
+		}
 	}
-	defer owned.alive()()
-	if err := do(owned); err != nil {
-		return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
-	}
-	return nil
+	return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
 }
 
 // Thinking tells what the agent is about. Steps are counted.
 func (r *Run) Thinking(ctx context.Context, text string) error {
-	return r.call(ctx, "thinking", func(o *ownedRun) error {
+	return r.call(ctx, "thinking", false, func(o *ownedRun) error {
 		_, err := o.emit(ctx, event{typ: wire.AgentThinking, build: func() any {
 			return runs.Thinking(text, o.machine.Steps()+1, 0)
 		}})
@@ -91,7 +103,7 @@ func (r *Run) Thinking(ctx context.Context, text string) error {
 
 // Progress tells how far the run is: percent is 0 to 100; msg may be empty.
 func (r *Run) Progress(ctx context.Context, percent float64, msg string) error {
-	return r.call(ctx, "progress", func(o *ownedRun) error {
+	return r.call(ctx, "progress", false, func(o *ownedRun) error {
 		_, err := o.emit(ctx, event{typ: wire.ProgressUpdate, payload: runs.Progress(o.spec.Agent, percent, msg)})
 		return err
 	})
@@ -111,7 +123,7 @@ func (r *Run) Emit(ctx context.Context, msg Message) (pos Position, err error) {
 	if !runs.Producible(msg.Type) || msg.Type.Verb() {
 		return Position{}, fieldError(wire.CodeRunContract, "type", string(msg.Type)+" is not for the producer to write")
 	}
-	err = r.call(ctx, string(msg.Type), func(o *ownedRun) (err error) {
+	err = r.call(ctx, string(msg.Type), false, func(o *ownedRun) (err error) {
 		pos, err = o.emit(ctx, event{typ: msg.Type, id: msg.ID, agent: msg.Agent, raw: payload})
 		return err
 	})
@@ -124,7 +136,7 @@ func (r *Run) Tool(ctx context.Context, name string, params any) *Tool {
 	t := &Tool{run: r, name: name, began: time.Now()}
 	var raw json.RawMessage
 	if raw, t.err = encodePayload(params); t.err == nil {
-		t.err = r.call(ctx, "tool", func(o *ownedRun) error {
+		t.err = r.call(ctx, "tool", false, func(o *ownedRun) error {
 			_, err := o.emit(ctx, event{typ: wire.ToolExecuting, payload: runs.ToolExecuting(o.spec.Agent, name, raw)})
 			return err
 		})
@@ -153,7 +165,7 @@ func (t *Tool) End(ctx context.Context, result any, err error) error {
 			return bad
 		}
 	}
-	return t.run.call(ctx, "tool", func(o *ownedRun) error {
+	return t.run.call(ctx, "tool", false, func(o *ownedRun) error {
 		took := time.Since(t.began)
 		payload := runs.ToolCompleted(o.spec.Agent, t.name, raw, took)
 		if err != nil {
@@ -193,14 +205,11 @@ func (r *Run) Cancel(ctx context.Context, reason string) (pos Position, err erro
 }
 
 func (r *Run) finish(ctx context.Context, what string, force bool, how func(*ownedRun) ending) (pos Position, err error) {
-	o, err := r.own(ctx, force)
-	if err != nil {
-		return Position{}, fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
-	}
-	if pos, err = o.finish(ctx, how(o)); err != nil {
-		return Position{}, fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
-	}
-	return pos, nil
+	err = r.call(ctx, what, force, func(o *ownedRun) (err error) {
+		pos, err = o.finish(ctx, how(o))
+		return err
+	})
+	return pos, err
 }
 
 // told is what users hear of a failure.

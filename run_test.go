@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -609,6 +611,226 @@ func TestShutdownEndsRuns(t *testing.T) {
 		}
 		if got := s.Stats().RunsEnded[wire.RunDead]; got != 1 {
 			t.Errorf("got %d runs that died, want 1", got)
+		}
+	})
+}
+
+// twoNodes are two managers on one broker.
+func twoNodes(t *testing.T, opts membroker.Options) (drive *membroker.Broker, one, two *server) {
+	drive = membroker.New(opts)
+	other := drive.Node()
+	t.Cleanup(func() { _, _ = other.Close(), drive.Close() })
+	return drive, newServer(t, switchboard.Options{Broker: drive, Node: "one"}), newServer(t, switchboard.Options{Broker: other, Node: "two"})
+}
+
+func TestStopOnAnotherNodeReachesTheAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, one, two := twoNodes(t, membroker.Options{})
+		ended := make(chan error, 1)
+		one.HandleRun(wire.UserMessage, switchboard.RunOptions{Agent: "writer"}, func(ctx context.Context, run *switchboard.Run, _ switchboard.Envelope) error {
+			if _, err := io.WriteString(run.Stream("answer"), "begin"); err != nil {
+				return err
+			}
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return ctx.Err()
+		})
+		a, b := one.as(t, "alice"), two.as(t, "alice")
+		ack, _ := a.ask("m", "t1", "Write")
+		id := runOf(t, ack)
+		var w watched
+		w.take(t, a.until(wire.StreamChunk)...)
+		b.await(wire.StreamChunk)
+		asked := time.Now()
+		b.send(`{"type":"stop_agent","message_id":"s","payload":{"run_id":%q}}`, id)
+		if err := <-ended; !errors.Is(err, switchboard.ErrRunCancelled) || time.Since(asked) > 100*time.Millisecond {
+			t.Errorf("got %v after %v", err, time.Since(asked))
+		}
+		w.take(t, a.until(wire.AgentCancelled)...)
+		wantEqual(t, "events", w.events, []string{"stream_open", "stream_complete", "agent_cancelled"})
+		a.silent()
+	})
+}
+
+func TestARunMovesWithItsProducerFromNodeToNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, one, two := twoNodes(t, membroker.Options{})
+		a := one.as(t, "alice")
+		opts := switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice"), ID: "order-4", Lease: 8 * time.Second}
+		if _, err := one.Runs().Start(t.Context(), opts); err != nil {
+			t.Fatal(err)
+		}
+		length := 0
+		for i := range 10 {
+			time.Sleep(5 * time.Second)
+			node := []*server{one, two}[i%2]
+			run, err := node.Runs().Attach(t.Context(), "order-4")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tool := fmt.Sprint("tool ", i)
+			if err := run.Tool(t.Context(), tool, nil).End(t.Context(), nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if length, err = run.Stream("answer").AppendAt(t.Context(), length, "word "); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := run.Info(t.Context()); err != nil || info.Owner != []string{"one", "two"}[i%2] {
+				t.Errorf("got %+v, %v", info, err)
+			}
+		}
+		run, err := one.Runs().Attach(t.Context(), "order-4")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := run.Complete(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		var w watched
+		w.take(t, a.until(wire.AgentCompleted)...)
+		wantEqual(t, "text", w.texts["order-4/answer"], strings.Repeat("word ", 10))
+		for range 10 { // the former owner's clock has nothing to say
+			a.silent()
+		}
+		if live := one.Stats().RunsLive + two.Stats().RunsLive; live != 0 {
+			t.Errorf("got %d live runs, want none", live)
+		}
+	})
+}
+
+func TestADeviceOnANodeThatDoesNotKnowTheRunGetsItsText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, one, two := twoNodes(t, membroker.Options{})
+		run, err := one.Runs().Start(t.Context(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice"), ID: "R", Lease: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		append := func(text string) {
+			if _, err := run.Stream("answer").AppendAt(t.Context(), -1, text); err != nil {
+				t.Error(err)
+			}
+		}
+		append("Once upon ")
+		b := two.as(t, "alice")
+		append("a time")
+		var w watched
+		for w.texts["R/answer"] != "Once upon a time" {
+			w.take(t, b.next())
+		}
+	})
+}
+
+func TestATextIsFoldedIntoTheLogAfterItsRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drive := membroker.New(membroker.Options{})
+		t.Cleanup(func() { _ = drive.Close() })
+		s := newServer(t, switchboard.Options{Broker: drive, Retention: broker.Retention{Messages: 1000, Age: time.Hour}})
+		long := strings.Repeat("long text ", 10_000)
+		run, err := s.Runs().Start(t.Context(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice"), ID: "R"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"short": story, "long": long} {
+			if _, err := io.WriteString(run.Stream(name), text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := run.Complete(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		topic := broker.KeyOf(wire.Topic{Kind: wire.KindUser, ID: "alice"})
+		kept := func(name string) bool {
+			_, _, err := drive.Read(t.Context(), topic, broker.NameKey("R/"+name), 0)
+			return err == nil
+		}
+		if !kept("short") || !kept("long") {
+			t.Error("a text is gone at once")
+		}
+		time.Sleep(3 * time.Minute)
+		if kept("short") || !kept("long") {
+			t.Errorf("after 3 minutes: got short %v, long %v, want only the long one", kept("short"), kept("long"))
+		}
+		attached, err := s.Runs().Attach(t.Context(), "R")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"short": story, "long": long} {
+			stream, err := attached.Stream(name).Snapshot(t.Context())
+			if err != nil || stream.Text != text || stream.State != wire.StreamStateComplete {
+				t.Errorf("%s: got %d bytes, %s, %v", name, len(stream.Text), stream.State, err)
+			}
+		}
+		info, err := attached.Info(t.Context())
+		if err != nil || info.State != wire.RunCompleted || info.End.Offset == 0 {
+			t.Errorf("got %+v, %v", info, err)
+		}
+		time.Sleep(2 * time.Hour)
+		if kept("long") {
+			t.Error("a long text is kept beyond the history")
+		}
+		if _, err := s.Runs().Attach(t.Context(), "R"); !errors.Is(err, switchboard.ErrNotFound) {
+			t.Errorf("after the history: got %v, want ErrNotFound", err)
+		}
+	})
+}
+
+func TestAppendsThatDoNotFitAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		run, err := s.Runs().Start(t.Context(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice"), ID: "R"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := run.Stream("answer")
+		for _, step := range []struct {
+			start  int
+			text   string
+			length int
+			code   wire.Code
+		}{
+			{400, "late", 0, wire.CodeStreamOffset},
+			{-2, "x", 0, wire.CodeInvalidMessage},
+			{0, "a\xffb", 0, wire.CodeInvalidMessage},
+			{0, "Hello", 5, ""},
+			{3, "lo wörld", 11, ""},
+			{3, "lo wörld", 11, ""},
+			{12, "late", 11, wire.CodeStreamOffset},
+			{3, "XX", 11, wire.CodeConflict},
+			{-1, "!", 12, ""},
+		} {
+			length, err := out.AppendAt(t.Context(), step.start, step.text)
+			if code := switchboard.CodeOf(err); code != step.code || err == nil && length != step.length {
+				t.Errorf("AppendAt(%d, %q): got %d, %v, want %d, %s", step.start, step.text, length, err, step.length, step.code)
+			}
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := out.AppendAt(t.Context(), 6, "wörld!"); err != nil || n != 12 {
+			t.Errorf("what a complete stream has: got %d, %v", n, err)
+		}
+		if _, err := out.AppendAt(t.Context(), 12, "more"); !errors.Is(err, switchboard.ErrRunContract) {
+			t.Errorf("more than a complete stream has: got %v, want ErrRunContract", err)
+		}
+		if _, err := out.AppendAt(t.Context(), 0, "Hallo"); !errors.Is(err, switchboard.ErrConflict) {
+			t.Errorf("other text than a complete stream has: got %v, want ErrConflict", err)
+		}
+		for name, want := range map[string]wire.Code{"": wire.CodeInvalidMessage, "a/b": wire.CodeInvalidMessage} {
+			if _, err := run.Stream(name).AppendAt(t.Context(), 0, "x"); switchboard.CodeOf(err) != want {
+				t.Errorf("stream %q: got %v, want %s", name, err, want)
+			}
+		}
+		if err := run.Stream("never").Close(); err != nil {
+			t.Errorf("close of a stream without a write: got %v", err)
+		}
+		for _, typ := range []wire.MessageType{wire.AgentStarted, wire.AgentCompleted, wire.StreamOpen, wire.AgentStalled, wire.Ping} {
+			if _, err := run.Emit(t.Context(), switchboard.Message{Type: typ}); !errors.Is(err, switchboard.ErrRunContract) {
+				t.Errorf("Emit of %s: got %v, want ErrRunContract", typ, err)
+			}
+		}
+		page, err := s.History(t.Context(), switchboard.User("alice"), switchboard.Query{})
+		if err != nil || len(page.Messages) != 3 { // agent_started, stream_open, stream_complete
+			t.Errorf("got %d messages, %v: a refused call left a trace", len(page.Messages), err)
 		}
 	})
 }

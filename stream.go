@@ -33,7 +33,7 @@ func (r *Run) Stream(name string) *Stream { return &Stream{run: r, name: name} }
 // refused with [ErrInvalid]. While the broker is unavailable Write waits, for up to 10 s.
 func (s *Stream) Write(p []byte) (int, error) {
 	ctx := s.run.Context()
-	err := s.run.call(ctx, "write", func(o *ownedRun) error {
+	err := s.run.call(ctx, "write", false, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 // differs from it is [ErrConflict], and a start beyond the end is [ErrStreamOffset]. The
 // length comes back in these cases too.
 func (s *Stream) AppendAt(ctx context.Context, start int, text string) (length int, err error) {
-	err = s.run.call(ctx, "append", func(o *ownedRun) error {
+	err = s.run.call(ctx, "append", false, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func (s *Stream) AppendAt(ctx context.Context, start int, text string) (length i
 // lost. The run's end does that too. Closing again, or a stream without a write, does nothing.
 func (s *Stream) Close() error {
 	ctx := s.run.Context()
-	return s.run.call(ctx, "close", func(o *ownedRun) error {
+	return s.run.call(ctx, "close", false, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
