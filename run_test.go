@@ -636,10 +636,13 @@ func TestStopOnAnotherNodeReachesTheAgent(t *testing.T) {
 			return ctx.Err()
 		})
 		a, b := one.as(t, "alice"), two.as(t, "alice")
-		ack, _ := a.ask("m", "t1", "Write")
+		ack, before := a.ask("m", "t1", "Write")
 		id := runOf(t, ack)
 		var w watched
-		w.take(t, a.until(wire.StreamChunk)...)
+		w.take(t, before...)
+		for w.texts[id+"/answer"] == "" {
+			w.take(t, a.next())
+		}
 		b.await(wire.StreamChunk)
 		asked := time.Now()
 		b.send(`{"type":"stop_agent","message_id":"s","payload":{"run_id":%q}}`, id)
@@ -647,7 +650,7 @@ func TestStopOnAnotherNodeReachesTheAgent(t *testing.T) {
 			t.Errorf("got %v after %v", err, time.Since(asked))
 		}
 		w.take(t, a.until(wire.AgentCancelled)...)
-		wantEqual(t, "events", w.events, []string{"stream_open", "stream_complete", "agent_cancelled"})
+		wantEqual(t, "events", w.events, []string{"user_message", "agent_started", "stream_open", "stream_complete", "agent_cancelled"})
 		a.silent()
 	})
 }
