@@ -102,7 +102,7 @@ func description(version string) huma.Config {
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
 				Title: "Switchboard", Version: version,
-				Description: "Publish to users and rooms, and see who is connected.",
+				Description: "Publish to users and rooms, run agents for them, and see who is connected.",
 			},
 			Components: &huma.Components{
 				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),

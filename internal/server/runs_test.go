@@ -102,6 +102,8 @@ func TestBadCallsForRunsAreRefusedAndTheRunIsUnharmed(t *testing.T) {
 	n := start(t, cfg)
 	n.startRun(t, "R")
 	n.append(t, "/api/v1/runs/R/streams/answer", "Hello")
+	n.startRun(t, "T")
+	n.post(t, "/api/v1/runs/T/events", `{"type":"tool_executing","payload":{"tool_name":"search"}}`)
 	before, doc := n.log(t), n.get(t, "/api/v1/runs/R").body
 	long := strings.Repeat("x", 129)
 	acme := http.Header{tenantHeader: {"acme"}}
@@ -181,6 +183,7 @@ func TestBadCallsForRunsAreRefusedAndTheRunIsUnharmed(t *testing.T) {
 		{"end of another tenant's run", r + "/complete", `{}`, acme, 404, wire.CodeNotFound, `{"field":"run_id"}`},
 		{"stop of another tenant's run", r + "/cancel", `{}`, acme, 404, wire.CodeNotFound, `{"field":"run_id"}`},
 		{"heartbeat of another tenant's run", r + "/heartbeat", ``, acme, 404, wire.CodeNotFound, `{"field":"run_id"}`},
+		{"end while a tool is executing", runs + "/T/complete", `{}`, nil, 409, wire.CodeRunContract, `{"field":"type","run_id":"T"}`},
 		{"unknown member of an end", r + "/complete", `{"results":1}`, nil, 422, wire.CodeInvalidMessage, `{"field":"results"}`},
 		{"failure without words", r + "/fail", `{"error_type":"x"}`, nil, 422, wire.CodeInvalidMessage, `{"field":"error_message"}`},
 		{"failure without a body", r + "/fail", ``, nil, 400, wire.CodeInvalidJSON, `{}`},
