@@ -416,7 +416,7 @@ func (r *ownedRun) alive() (done func()) {
 }
 
 func (r *ownedRun) warn(what string, err error) {
-	r.m.log.LogAttrs(context.Background(), slog.LevelWarn, what,
+	r.m.log.LogAttrs(context.Background(), slog.LevelWarn, "run not kept as it should be", slog.String("what", what),
 		slog.String("run_id", r.spec.ID), slog.String("tenant", r.spec.Tenant), slog.Any("err", err))
 }
 

@@ -29,7 +29,8 @@ func arrows() []arrow {
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws"},
 		{from: "internal/server", imports: []string{bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
-		{from: "cmd/switchboard", imports: []string{"internal/server", "client"}, tests: []string{bare, "wire"}},
+		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
+		{from: "cmd/switchboard", imports: []string{"internal/config", "internal/server", "client"}, tests: []string{bare, "wire"}},
 	}
 }
 

@@ -89,7 +89,7 @@ func TestEveryCallDemandsAKey(t *testing.T) {
 func TestEveryCallNeedsItsScope(t *testing.T) {
 	bearer := http.Header{"Authorization": {"Bearer " + testKey}}
 	granted := map[string][]Scope{}
-	for _, scope := range scopes() {
+	for _, scope := range Scopes() {
 		a := testAPI(t, APIKey{Name: "test", Hash: HashKey(testKey), Scopes: []Scope{scope}})
 		for _, c := range calls(t, a) {
 			c.header = bearer
@@ -100,7 +100,7 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		}
 	}
 	want := map[string][]Scope{
-		"GET /api/openapi.json":                  scopes(),
+		"GET /api/openapi.json":                  Scopes(),
 		"POST /api/v1/publish":                   {ScopePublish},
 		"GET /api/v1/history":                    {ScopeRead},
 		"GET /api/v1/connections":                {ScopeMonitor},

@@ -6,6 +6,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,8 +44,14 @@ type Config struct {
 	// Broker stores and carries messages; nil: the memory of this process. Its owner
 	// closes it after Run has returned.
 	Broker broker.Driver
+	// TLS makes the server speak https and wss; nil: neither.
+	TLS *tls.Config
 	// Origins are those of pages that may connect, besides the server's own.
 	Origins []string
+	// SessionKeys, Limits and Retention are those of [switchboard.Options].
+	SessionKeys [][]byte
+	Limits      switchboard.Limits
+	Retention   broker.Retention
 	// Heartbeat is that of connections; zero: that of production.
 	Heartbeat switchboard.Heartbeat
 	// Drain is how long clients are given to leave when the server stops (10 s).
@@ -127,7 +134,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return err // it names the operation and the address
 	}
 	m, err := switchboard.New(switchboard.Options{
-		Auth: s.cfg.Auth, Broker: s.cfg.Broker, Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Log: s.log,
+		Auth: s.cfg.Auth, Broker: s.cfg.Broker, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
+		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Retention: s.cfg.Retention, Log: s.log,
 	})
 	if err != nil {
 		return errors.Join(err, ln.Close())
@@ -148,9 +156,14 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Mana
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		TLSConfig:         s.cfg.TLS,
+	}
+	accept := srv.Serve
+	if s.cfg.TLS != nil {
+		accept = func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") }
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() { served <- accept(ln) }()
 
 	err := s.announce(ln.Addr())
 	if err == nil {
@@ -165,7 +178,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Mana
 
 // announce tells everybody concerned that the server accepts connections.
 func (s *Server) announce(addr net.Addr) error {
-	s.url = baseURL(addr)
+	s.url = baseURL(addr, s.cfg.TLS != nil)
 	if s.cfg.ReadyFile != "" {
 		if err := writeReady(s.cfg.ReadyFile, readiness{URL: s.url, Key: s.cfg.ReadyKey}); err != nil {
 			return err
@@ -202,10 +215,14 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 }
 
 // baseURL is where clients on this machine reach addr.
-func baseURL(addr net.Addr) string {
+func baseURL(addr net.Addr, secure bool) string {
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
 	host := addr.String()
 	if ap, err := netip.ParseAddrPort(host); err == nil && ap.Addr().IsUnspecified() {
 		host = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ap.Port()).String()
 	}
-	return (&url.URL{Scheme: "http", Host: host}).String()
+	return (&url.URL{Scheme: scheme, Host: host}).String()
 }
