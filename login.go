@@ -39,10 +39,13 @@ const (
 func credentialOf(r *http.Request, offered []string) (kind credentialKind, token string) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, token, _ := strings.Cut(header, " ")
-		if token = strings.TrimSpace(token); strings.EqualFold(scheme, "Bearer") && token != "" {
-			return tokenCredential, token
+		switch token = strings.TrimSpace(token); {
+		case !strings.EqualFold(scheme, "Bearer") || token == "":
+			return badCredential, ""
+		case strings.HasPrefix(token, session.Prefix):
+			return sessionCredential, token
 		}
-		return badCredential, ""
+		return tokenCredential, token
 	}
 	for _, sub := range offered {
 		kind, coded := noCredential, ""
@@ -66,34 +69,43 @@ func credentialOf(r *http.Request, offered []string) (kind credentialKind, token
 }
 
 // authenticate finds out who connects. Its errors are refusals.
-func (h *handshake) authenticate(ctx context.Context) (login, error) {
-	m := h.m
-	kind, token := credentialOf(h.r, h.offered)
+func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []string) (login, error) {
+	kind, token := credentialOf(r, offered)
 	refuse := func(err error) (login, error) {
 		return login{}, &refusal{cause: credentialError(err, token), why: "credential"}
 	}
+	l := login{session: hub.NewSession()}
+	var err error
 	switch kind {
 	case badCredential:
-		return refuse(&Error{Code: wire.CodeAuthError, Message: "the credential is not valid"})
+		err = &Error{Code: wire.CodeAuthError, Message: "the credential is not valid"}
 	case sessionCredential:
-		t, err := m.sealer.Open(token, time.Now())
-		if err != nil {
-			return refuse(&Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"})
-		}
-		id := Identity{
-			Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
-			TokenID: t.TokenID, SID: t.SID, Claims: t.Claims,
-		}
-		if err := m.checkIdentity(id, time.Now()); err != nil {
-			return refuse(err)
-		}
-		return login{identity: id, session: t.Session, resumed: true}, nil
+		l, err = m.resume(token)
+	default:
+		l.identity, err = m.identify(ctx, Credential{Token: token, Request: r})
 	}
-	id, err := m.identify(ctx, Credential{Token: token, Request: h.r})
 	if err != nil {
 		return refuse(err)
 	}
-	return login{identity: id, session: hub.NewSession()}, nil
+	return l, nil
+}
+
+// resume opens a session token.
+func (m *Manager) resume(token string) (login, error) {
+	t, err := m.sealer.Open(token, time.Now())
+	if err != nil {
+		return login{}, &Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"}
+	}
+	l := login{identity: identityOf(t), session: t.Session, resumed: true}
+	return l, m.checkIdentity(l.identity, time.Now())
+}
+
+// identityOf is who a session token was made for.
+func identityOf(t session.Token) Identity {
+	return Identity{
+		Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
+		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims,
+	}
 }
 
 // identify asks the authenticator and checks what it says.

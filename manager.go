@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -39,6 +38,7 @@ type Manager struct {
 	recent      recent
 	lives       lives
 	holds       holds
+	mail        mailboxes
 	deadlines   deadlines
 	beat        beat
 	interest    interest
@@ -112,16 +112,4 @@ func (m *Manager) forgetTopics(ctx context.Context) {
 	for sleep(ctx, time.Second) {
 		m.forgetIdle(ctx)
 	}
-}
-
-// ClientAPI serves all that clients may call, at the paths of docs/protocol.md: /ws and its
-// alias /websocket. Mount it at "/", or behind http.StripPrefix.
-func (m *Manager) ClientAPI() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/ws", m)
-	mux.Handle("/websocket", m)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeProblem(w, http.StatusNotFound, &Error{Code: wire.CodeNotFound, Message: "there is nothing at this path"})
-	})
-	return mux
 }
