@@ -16,14 +16,16 @@ import (
 )
 
 // ClientAPI serves all that clients may call, at the paths of docs/protocol.md: /ws and its
-// alias /websocket, /events and /messages. Mount it at "/", or behind http.StripPrefix.
+// alias /websocket, /events and /messages, and /websocket/ticket. Mount it at "/", or behind
+// http.StripPrefix.
 func (m *Manager) ClientAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", m)
 	mux.Handle("/websocket", m)
 	for path, methods := range map[string]calls{
-		"/events":   {http.MethodGet: m.serveEvents},
-		"/messages": {http.MethodPost: m.postMessage},
+		"/events":           {http.MethodGet: m.serveEvents},
+		"/messages":         {http.MethodPost: m.postMessage},
+		"/websocket/ticket": {http.MethodPost: m.postTicket},
 	} {
 		mux.Handle(path, m.route(methods))
 	}
@@ -85,10 +87,13 @@ func (m *Manager) callContext(r *http.Request) (context.Context, context.CancelF
 	}
 }
 
-// caller finds out who calls.
+// caller finds out who calls. A ticket is for connections.
 func (m *Manager) caller(ctx context.Context, r *http.Request) (Identity, error) {
 	if !m.originAllowed(r) {
 		return Identity{}, errOrigin()
+	}
+	if kind, _ := credentialOf(r, nil); kind == ticketCredential {
+		return Identity{}, &Error{Code: wire.CodeAuthError, Message: "a ticket opens a connection and is good for nothing else"}
 	}
 	l, err := m.authenticate(ctx, r, nil)
 	return l.identity, err
@@ -153,4 +158,17 @@ func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) 
 	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "call refused", slog.String("path", r.URL.Path),
 		slog.String("code", string(told.Code)), slog.String("address", r.RemoteAddr), slog.Any("err", err))
 	writeRefusal(w, status, told)
+}
+
+// writeJSON answers a call.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := wire.Marshal(v)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that has left needs no answer
 }

@@ -31,6 +31,7 @@ const (
 	noCredential credentialKind = iota
 	tokenCredential
 	sessionCredential
+	ticketCredential
 	badCredential // there is one that nobody could accept
 )
 
@@ -62,8 +63,11 @@ func credentialOf(r *http.Request, offered []string) (kind credentialKind, token
 		}
 		return kind, string(raw)
 	}
-	if r.URL.Query().Has("ticket") {
-		return badCredential, "" // none was ever handed out
+	if query := r.URL.Query(); query.Has("ticket") {
+		if ticket := query.Get("ticket"); ticket != "" {
+			return ticketCredential, ticket
+		}
+		return badCredential, ""
 	}
 	return noCredential, ""
 }
@@ -81,6 +85,8 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 		err = &Error{Code: wire.CodeAuthError, Message: "the credential is not valid"}
 	case sessionCredential:
 		l, err = m.resume(token)
+	case ticketCredential:
+		l.identity, err = m.redeem(ctx, token)
 	default:
 		l.identity, err = m.identify(ctx, Credential{Token: token, Request: r})
 	}
@@ -100,7 +106,7 @@ func (m *Manager) resume(token string) (login, error) {
 	return l, m.checkIdentity(l.identity, time.Now())
 }
 
-// identityOf is who a session token was made for.
+// identityOf is who a session token or a ticket was made for.
 func identityOf(t session.Token) Identity {
 	return Identity{
 		Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
@@ -169,18 +175,28 @@ func authVerb(ctx context.Context, in *inbound) error {
 	if err := in.env.Decode(&req); err != nil {
 		return err
 	}
+	var id Identity
+	field := "token"
 	switch {
+	case req.Ticket != "" && req.Token != "":
+		return fieldError(wire.CodeInvalidMessage, "ticket", "ticket and token exclude each other")
 	case req.Ticket != "":
-		return fieldError(wire.CodeAuthError, "ticket", "the ticket is not valid")
-	case req.Token == "":
-		return fieldError(wire.CodeAuthError, "token", "no credential")
+		field = "ticket"
+		if id, err = m.redeem(ctx, req.Ticket); errors.Is(err, ErrUnauthenticated) {
+			err = fieldError(wire.CodeAuthError, field, visible(err).Message)
+		}
+	case req.Token != "":
+		if id, err = m.identify(ctx, Credential{Token: req.Token}); err != nil {
+			err = credentialError(err, req.Token)
+		}
+	default:
+		err = fieldError(wire.CodeAuthError, field, "no credential")
 	}
-	id, err := m.identify(ctx, Credential{Token: req.Token})
 	if err != nil {
-		return credentialError(err, req.Token)
+		return err
 	}
 	if id.Tenant != sender.view.User.Tenant || id.User != sender.view.User.ID {
-		return fieldError(wire.CodeAuthError, "token", "the token is another user's")
+		return fieldError(wire.CodeAuthError, field, "the "+field+" is another user's")
 	}
 	if !m.refresh(sender, id) {
 		return hubError(hub.ErrGone)

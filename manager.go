@@ -39,6 +39,7 @@ type Manager struct {
 	lives       lives
 	holds       holds
 	mail        mailboxes
+	tickets     allowance
 	deadlines   deadlines
 	beat        beat
 	interest    interest
