@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -46,6 +47,7 @@ type Manager struct {
 	members     memberHints
 	permissions permissionTable
 	count       counters
+	unlinked    atomic.Bool // the link to the driver is lost
 	drain       drain
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time

@@ -184,6 +184,13 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() { g.inside.Done() }
 
+// shut reports whether nobody is let in any more.
+func (g *gate) shut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
+}
+
 // close lets nobody in any more.
 func (g *gate) close() {
 	g.mu.Lock()
