@@ -23,10 +23,13 @@ const (
 	ScopePublish Scope = "publish" // publish messages
 	ScopeRead    Scope = "read"    // read messages
 	ScopeManage  Scope = "manage"  // close connections
+	ScopeTickets Scope = "tickets" // make tickets, and so connect as any user
 	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
 )
 
-func scopes() []Scope { return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeMonitor} }
+func scopes() []Scope {
+	return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeTickets, ScopeMonitor}
+}
 
 // APIKey lets a back end call the API. It holds no secret: the key itself is known to
 // its user only.
