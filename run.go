@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/runs"
@@ -91,6 +92,24 @@ func (r *Run) call(ctx context.Context, what string, force bool, do func(*ownedR
 	return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
 }
 
+// Hold is a call of the producer that lasts until release: the lease does not run out before.
+// Released at once it is a sign of life. held ends with ctx and with the run, whose end is
+// then its cause; it is [ErrConflict] if another node has taken the run over.
+func (r *Run) Hold(ctx context.Context) (held context.Context, release func(), err error) {
+	owned, err := r.own(ctx, false)
+	if err != nil {
+		return nil, nil, fmt.Errorf("run %s: hold: %w", r.spec.ID, err)
+	}
+	done := owned.alive()
+	held, end := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(owned.ctx, func() { end(context.Cause(owned.ctx)) })
+	return held, sync.OnceFunc(func() {
+		stop()
+		end(nil)
+		done()
+	}), nil
+}
+
 // Thinking tells what the agent is about. Steps are counted.
 func (r *Run) Thinking(ctx context.Context, text string) error {
 	return r.call(ctx, "thinking", false, func(o *ownedRun) error {
@@ -121,7 +140,7 @@ func (r *Run) Emit(ctx context.Context, msg Message) (pos Position, err error) {
 		return Position{}, unsupported("class", "the class "+msg.Class.String()+" is not available")
 	}
 	if !runs.Producible(msg.Type) || msg.Type.Verb() {
-		return Position{}, fieldError(wire.CodeRunContract, "type", string(msg.Type)+" is not for the producer to write")
+		return Position{}, runError(&r.spec, &runs.Violation{Field: "type", Rule: string(msg.Type) + " is not for the producer to write"})
 	}
 	err = r.call(ctx, string(msg.Type), false, func(o *ownedRun) (err error) {
 		pos, err = o.emit(ctx, event{typ: msg.Type, id: msg.ID, agent: msg.Agent, raw: payload})
@@ -237,9 +256,10 @@ func failure(cause error) told {
 type RunInfo struct {
 	wire.Run // texts are not in it
 	Target   Target
-	User     string // who asked
-	Owner    string // node
-	Started  Position
+	User     string   // who asked
+	Owner    string   // node
+	Started  Position // of agent_started
+	Latest   Position // of its latest event
 	End      Position // of its last event; zero: it has not ended
 	Ended    time.Time
 }

@@ -57,7 +57,7 @@ func (r *ownedRun) finish(ctx context.Context, e ending) (Position, error) {
 	if err != nil {
 		return Position{}, r.lost(ctx, err)
 	}
-	r.applied(env)
+	r.applied(env, published.Pos)
 	r.record, r.revision = record, published.Revision
 	r.record.End = published.Pos
 	r.closeWith(errOver(&r.spec, &record), published.Pos)

@@ -98,6 +98,12 @@ func libraries() []library {
 			why:   "the configuration is the only YAML here",
 		},
 		{
+			name:  "openai",
+			paths: []string{"github.com/openai/openai-go"},
+			only:  []string{"agent/openai"},
+			why:   "a program links it only if it takes that model",
+		},
+		{
 			name:  "x-tools",
 			paths: []string{"golang.org/x/tools"},
 			why:   "it would be in the go.sum of every embedder",
@@ -159,6 +165,15 @@ func strayLibrarySeeds() []seed {
 				"wire/json.go:2: github.com/coder/websocket/wsjson must not be imported here: the only WebSocket engine here is internal/ws",
 				"wire/txt.go:2: golang.org/x/tools/txtar must not be imported here: it would be in the go.sum of every embedder",
 			},
+		},
+		{
+			name: "a model's SDK elsewhere than in its package",
+			files: map[string]string{
+				"agent/openai/openai.go":     "package openai\nimport _ \"github.com/openai/openai-go/v3\"\n",
+				"agent/agent.go":             "package agent\nimport _ \"github.com/openai/openai-go/v3/option\"\n",
+				"internal/docsagent/docs.go": "package docsagent\nimport _ \"" + root + "/agent\"\n",
+			},
+			want: []string{"agent/agent.go:2: github.com/openai/openai-go/v3/option must not be imported here: a program links it only if it takes that model"},
 		},
 		{
 			name:  "a test library in the product",

@@ -20,8 +20,8 @@ type Scope string
 
 // The scopes of API keys.
 const (
-	ScopePublish Scope = "publish" // publish messages
-	ScopeRead    Scope = "read"    // read messages
+	ScopePublish Scope = "publish" // publish messages, produce and stop runs
+	ScopeRead    Scope = "read"    // read messages and runs
 	ScopeManage  Scope = "manage"  // close connections
 	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
 )

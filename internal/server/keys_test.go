@@ -20,7 +20,7 @@ func calls(t *testing.T, a *api) []request {
 	t.Helper()
 	all := []request{{method: http.MethodGet, path: "/api/openapi.json"}}
 	for path, item := range a.huma.OpenAPI().Paths {
-		path = strings.NewReplacer("{id}", "conn_1", "{user}", "alice").Replace(path)
+		path = strings.NewReplacer("{id}", "conn_1", "{user}", "alice", "{run}", "R", "{stream}", "answer").Replace(path)
 		if strings.Contains(path, "{") {
 			t.Fatalf("got path %s: tell this test what to put in", path)
 		}
@@ -107,6 +107,16 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		"GET /api/v1/stats":                      {ScopeMonitor},
 		"DELETE /api/v1/connections/conn_1":      {ScopeManage},
 		"DELETE /api/v1/users/alice/connections": {ScopeManage},
+		"POST /api/v1/runs":                      {ScopePublish},
+		"GET /api/v1/runs/R":                     {ScopeRead},
+		"POST /api/v1/runs/R/events":             {ScopePublish},
+		"POST /api/v1/runs/R/complete":           {ScopePublish},
+		"POST /api/v1/runs/R/fail":               {ScopePublish},
+		"POST /api/v1/runs/R/cancel":             {ScopePublish},
+		"POST /api/v1/runs/R/heartbeat":          {ScopePublish},
+		"POST /api/v1/runs/R/streams/answer":     {ScopePublish},
+		"GET /api/v1/runs/R/streams/answer":      {ScopeRead},
+		"GET /api/v1/threads/conn_1":             {ScopeRead},
 	}
 	for name, scopes := range want {
 		if !slices.Equal(granted[name], scopes) {

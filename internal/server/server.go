@@ -54,6 +54,8 @@ type Config struct {
 	Retention   broker.Retention
 	// Heartbeat is that of connections; zero: that of production.
 	Heartbeat switchboard.Heartbeat
+	// Documents is an agent that answers what users ask; nil: nobody does.
+	Documents *Documents
 	// Drain is how long clients are given to leave when the server stops (10 s).
 	Drain time.Duration
 	// ReadyFile is a path at which the server tells, while it accepts connections, its
@@ -88,8 +90,9 @@ func (c Config) check() error {
 type Server struct {
 	cfg   Config
 	log   *slog.Logger
-	ready chan struct{} // closed once url is set
-	url   string        // set before ready is closed, immutable afterwards
+	agent switchboard.RunHandler // nil: none
+	ready chan struct{}          // closed once url is set
+	url   string                 // set before ready is closed, immutable afterwards
 }
 
 // New checks cfg; the error names the field. It starts nothing.
@@ -107,7 +110,14 @@ func New(cfg Config) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, log: log, ready: make(chan struct{})}, nil
+	s := &Server{cfg: cfg, log: log, ready: make(chan struct{})}
+	if cfg.Documents != nil {
+		var err error
+		if s.agent, err = cfg.Documents.handler(); err != nil {
+			return nil, fmt.Errorf("server: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // Ready returns a channel that is closed once the server accepts connections. It stays
@@ -140,6 +150,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
+	s.answer(m)
 	handler, err := newHandler(m, s.cfg, s.log)
 	if err != nil {
 		return errors.Join(err, ln.Close(), m.Shutdown(ctx))
