@@ -16,8 +16,8 @@ import (
 )
 
 // ClientAPI serves all that clients may call, at the paths of docs/protocol.md: /ws and its
-// alias /websocket, /events and /messages, /websocket/ticket, /ws/config, /ws/health and
-// /ws/beacon. Mount it at "/", or behind http.StripPrefix.
+// alias /websocket, /events and /messages, /threads/{id}, /websocket/ticket, /ws/config,
+// /ws/health and /ws/beacon. Mount it at "/", or behind http.StripPrefix.
 func (m *Manager) ClientAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", m)
@@ -25,6 +25,7 @@ func (m *Manager) ClientAPI() http.Handler {
 	for path, methods := range map[string]calls{
 		"/events":           {http.MethodGet: m.serveEvents},
 		"/messages":         {http.MethodPost: m.postMessage},
+		"/threads/{id}":     {http.MethodGet: m.getThread},
 		"/websocket/ticket": {http.MethodPost: m.postTicket},
 		"/ws/config":        {http.MethodGet: m.getConfig, http.MethodHead: m.getConfig},
 		"/ws/health":        {http.MethodGet: m.getHealth, http.MethodHead: m.getHealth},
