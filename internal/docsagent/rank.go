@@ -26,7 +26,8 @@ const (
 	weightSubject = 1.5 // instead, where a question is for what something is
 	weightIs      = 3.0 // more for a word of which something is said there, likewise
 	weightTitle   = 1.2 // the nearest heading
-	weightOuter   = 0.5 // the headings above it, the file's name, and the columns of a table
+	weightOuter   = 0.5 // the headings above it, and the file's name
+	weightColumns = 0.9 // the names of a row's columns
 	weightPart    = 0.5 // a part of an identifier in the question, against the whole
 	introduced    = 0.4 // what a passage introduces, rows, items or code, against the rest of it
 
@@ -117,7 +118,7 @@ type ranking struct {
 type candidate struct {
 	hit
 	tally
-	body []bool // what the passage itself has, by word of the query
+	body []bool // what the passage has without headings, by word of the query
 }
 
 // gather takes the passages of one document.
@@ -166,12 +167,16 @@ func (r *ranking) take(f file, p passage, lines []tally, above tally) {
 	}
 	r.passages++
 	r.length += max(sum.length, shortest)
+	own := sum.counts != nil
+	if p.columns > 0 {
+		sum.add(lines[p.columns-1], weightColumns)
+	}
 	body := sum.counts
 	if p.items {
 		body = intro.counts
 	}
 	c := candidate{hit: hit{passage: p, file: f}, body: r.has(body)}
-	if sum.counts != nil {
+	if own {
 		weight := weightFirst
 		if r.defining {
 			weight = weightSubject
@@ -179,9 +184,6 @@ func (r *ranking) take(f file, p passage, lines []tally, above tally) {
 		sum.add(r.count(firstWords(f.lines[p.from-1], 4), false), weight)
 	}
 	sum.add(above, 1)
-	if p.columns > 0 {
-		sum.add(lines[p.columns-1], weightOuter)
-	}
 	if sum.counts == nil {
 		return
 	}

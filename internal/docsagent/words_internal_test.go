@@ -115,6 +115,9 @@ func TestSpansFollowTheMarks(t *testing.T) {
 func TestWhatPassagesLackCostsThem(t *testing.T) {
 	for _, tt := range []struct{ name, question, text, want string }{
 		{"a passage with both words wins over one with one of them twice", "blue light", "A light is a light is a light.\n\nThere is a blue house and a light.\n", "There is a blue house and a light."},
+		{"what has all words wins over what has some of them often", "red old key", "The red old thing, the red old one, a red old thing and a red old one.\n\nThis is the red and rather old key.\n\nIt is a key.\n", "This is the red and rather old key."},
+		{"the columns of a table say what its rows are", "Which close code is expired?", "| close code | means |\n|---|---|\n| 4001 | it has expired |\n| 4002 | it is full |\n\nWhat has expired is thrown away, and is not seen again.\n", "| 4001 | it has expired |"},
+		{"code does not make what introduces it long", "client resume", "A client may resume so:\n\n```\n" + strings.Repeat("a b c d e f g h i j k l\n", 9) + "```\n\nOf late it was heard that some client did resume.\n\n" + strings.Repeat("Many other words stand here, and more.\n\n", 9), "A client may resume so:\n\n```\n" + strings.Repeat("a b c d e f g h i j k l\n", 9) + "```"},
 		{"rare words count more", "common rare", "a common thing\n\na rare thing\n\nsome common words\n\nmore common words\n", "a rare thing"},
 		{"bold is what a text is about", "What is a cursor?", "One has a cursor and another one has one too.\n\nOne has a **cursor** and another one has one too.\n", "One has a **cursor** and another one has one too."},
 		{"what something is said to be", "What is a gap?", "Nobody saw the gap in the wall of the house.\n\nA gap is a hole, and nobody saw it in there.\n", "A gap is a hole, and nobody saw it in there."},
