@@ -37,6 +37,9 @@ func (r *receiver) Record(e broker.Entry) {
 			m.removeMember(e, rec)
 		}
 		m.hub.Ingest(hubEntry(e, rec))
+		if rec.Kind == wire.RecordRun {
+			m.heardOfRun(rec)
+		}
 	case rec.Kind == wire.RecordMember:
 		m.members.hear(m, e, rec)
 	}

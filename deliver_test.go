@@ -23,6 +23,7 @@ func TestWhatWasStoredAndNotDeliveredComesWithinTenSeconds(t *testing.T) {
 		d := openDriver(t)
 		s := newServer(t, switchboard.Options{Broker: d})
 		a := s.as(t, "alice")
+		synctest.Wait() // until heads have been compared for the first time
 		d.Faults().DropLive(userKey("alice"), 1)
 		s.note(t, switchboard.User("alice"), 1)
 		a.silent()

@@ -29,6 +29,22 @@
 // Rooms are followed by connections and joined by users. Following is delivery and ends with
 // the connection; membership is kept, and concerns all devices of the user: see [Rooms].
 //
+// # Agents
+//
+// A [Run] is one execution of an agent: it writes events and growing texts to the topic that
+// it was started for, survives the devices that watch it, and always ends. [Manager.HandleRun]
+// makes an agent of a function; [Runs] starts runs for producers elsewhere, under a lease.
+//
+//	m.HandleRun("user_message", switchboard.RunOptions{Agent: "support"},
+//		func(ctx context.Context, run *switchboard.Run, msg switchboard.Envelope) error {
+//			_, err := io.Copy(run.Stream("answer"), model(ctx, msg))
+//			return err
+//		})
+//
+// Anyone entitled may stop a run, on any device: ctx ends, and what is written afterwards is
+// refused with [ErrRunCancelled]. Text and events of a run keep their order, for a live device
+// as for one that comes back.
+//
 // # Ordering guarantees
 //
 // Each topic (a user, a room, all) is a log. Within one topic and epoch:

@@ -33,7 +33,8 @@ type drain struct {
 
 // Shutdown drains this node: new clients are refused, those that are there are told and
 // closed, paced over what is left of ctx (10 s if it has no deadline); what they were sent is
-// written, handlers return, the driver is closed if New opened it, and every goroutine ends.
+// written, handlers return, agents finish or their runs end with agent_death, the driver is
+// closed if New opened it, and every goroutine ends.
 // It returns ctx's error if handlers are still at work then and do not end although their
 // context has; a later call waits for them again. It is idempotent: only the context of the
 // first call sets the pace.
@@ -68,7 +69,7 @@ func (m *Manager) shutDown(ctx context.Context) {
 		m.gate.inside.Wait()
 		m.moveAway(ctx)
 		m.lanes.stop()
-		m.runs.wait(ctx)
+		m.finishRuns(ctx)
 	}()
 	select {
 	case <-idle:
@@ -82,6 +83,17 @@ func (m *Manager) shutDown(ctx context.Context) {
 	if err := m.closeDriver(); err != nil {
 		m.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelWarn, "broker not closed", slog.Any("err", err))
 	}
+}
+
+// finishRuns lets the agents of this process finish, for most of the time that there is.
+func (m *Manager) finishRuns(ctx context.Context) {
+	limit := drainTime
+	if end, ok := ctx.Deadline(); ok {
+		limit = time.Until(end)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit*3/4)
+	defer cancel()
+	m.runs.wait(ctx)
 }
 
 // endRuns ends the runs of this node that have not ended by themselves, and waits for their

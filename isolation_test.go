@@ -113,6 +113,7 @@ func TestConcurrentClientsAndPublishers(t *testing.T) {
 		for i := range clients {
 			c := s.as(t, fmt.Sprintf("user%d room:team:*", i%3))
 			c.join("team")
+			synctest.Wait() // until the user's other devices follow too
 			wg.Go(func() {
 				<-start
 				next := make([]int, publishers)

@@ -107,7 +107,7 @@ func (o Options) checked() (Options, error) {
 		return o, fmt.Errorf("Options.Node %w", err)
 	}
 	for i, origin := range o.Origins {
-		if err := checkOrigin(origin); err != nil {
+		if err := CheckOrigin(origin); err != nil {
 			return o, fmt.Errorf("Options.Origins[%d] %q %w", i, origin, err)
 		}
 	}
@@ -189,8 +189,8 @@ func nodeName() string {
 	return host + "-" + strings.ToLower(rand.Text()[:6])
 }
 
-// checkOrigin says what is wrong with an entry of Options.Origins.
-func checkOrigin(origin string) error {
+// CheckOrigin says what is wrong with an entry of [Options].Origins.
+func CheckOrigin(origin string) error {
 	if origin == "*" {
 		return nil
 	}

@@ -1,10 +1,13 @@
 package switchboard
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +23,7 @@ const (
 	// retryFirst and retryLast are the first and the longest pause between tries.
 	retryFirst = 20 * time.Millisecond
 	retryLast  = time.Second
-	// seenEvents is how many message ids of a producer a run remembers.
+	// seenEvents is how many message ids of a producer a run remembers: the latest ones.
 	seenEvents = 1024
 )
 
@@ -36,10 +39,11 @@ type ownedRun struct {
 	end   context.CancelCauseFunc
 
 	turn     turn         // the right to append; whoever has it may use the fields below
-	machine  runs.Machine // up to the last event
+	machine  runs.Machine // up to the latest event
+	latest   Position     // of that
 	record   runRecord
-	revision uint64              // of the record
-	seen     map[string]Position // message ids that the producer gave
+	revision uint64  // of the record
+	seen     seenIDs // message ids that the producer gave
 
 	mu        sync.Mutex // guards the fields below; never held while waiting
 	streams   []*ownedStream
@@ -50,6 +54,27 @@ type ownedRun struct {
 	dropped   bool
 	ending    bool      // somebody persists in ending it
 	unwatched time.Time // since when nobody follows the topic; zero: somebody does
+}
+
+// seenIDs are the message ids of the latest events, and where those are.
+type seenIDs struct {
+	at    map[string]Position
+	order []string // as they came; a ring once it is full
+	next  int      // in the ring: the oldest
+}
+
+func (s *seenIDs) add(id string, pos Position) {
+	if s.at == nil {
+		s.at = make(map[string]Position)
+	}
+	s.at[id] = pos
+	if len(s.order) < seenEvents {
+		s.order = append(s.order, id)
+		return
+	}
+	delete(s.at, s.order[s.next])
+	s.order[s.next] = id
+	s.next = (s.next + 1) % seenEvents
 }
 
 // turn is a right that one at a time has.
@@ -77,7 +102,7 @@ func (t turn) give() { <-t }
 func (m *Manager) newOwned(spec runSpec, topic hub.Topic, record runRecord) *ownedRun {
 	r := &ownedRun{
 		m: m, spec: spec, topic: topic, began: time.Now(), term: record.Term, turn: newTurn(),
-		record: record, seen: make(map[string]Position),
+		record: record,
 	}
 	r.ctx, r.end = context.WithCancelCause(WithTenant(context.Background(), spec.Tenant))
 	r.leased = r.began.Add(spec.Lease)
@@ -118,7 +143,7 @@ func (r *ownedRun) begin(ctx context.Context, a acquired) error {
 		}
 	}
 	r.revision, r.spec.Started = published.Revision, published.Pos
-	r.applied(env)
+	r.applied(env, published.Pos)
 	return nil
 }
 
@@ -131,8 +156,11 @@ func (r *ownedRun) recall(ctx context.Context, note liveRun) error {
 	}
 	f := found[r.spec.ID]
 	r.machine = f.machine
-	for id, pos := range f.ids {
-		r.seen[id] = pos
+	r.latest = f.latest
+	for _, id := range slices.SortedFunc(maps.Keys(f.ids), func(a, b string) int {
+		return cmp.Compare(f.ids[a].Offset, f.ids[b].Offset)
+	}) {
+		r.seen.add(id, f.ids[id])
 	}
 	run := f.machine.Snapshot()
 	if run.StartedAt != 0 {
@@ -197,7 +225,7 @@ func (r *ownedRun) emit(ctx context.Context, e event) (Position, error) {
 	if err := r.isOver(); err != nil {
 		return Position{}, err
 	}
-	if pos, known := r.seen[e.id]; known && e.id != "" {
+	if pos, known := r.seen.at[e.id]; known {
 		return pos, nil
 	}
 	return r.write(ctx, e)
@@ -237,9 +265,9 @@ func (r *ownedRun) write(ctx context.Context, e event) (Position, error) {
 	if err != nil {
 		return Position{}, r.lost(ctx, err)
 	}
-	r.applied(env)
-	if e.id != "" && len(r.seen) < seenEvents {
-		r.seen[e.id] = published.Pos
+	r.applied(env, published.Pos)
+	if e.id != "" {
+		r.seen.add(e.id, published.Pos)
 	}
 	return published.Pos, nil
 }
@@ -250,9 +278,10 @@ func redacts(typ wire.MessageType) bool {
 	return typ == wire.ToolExecuting || typ == wire.ToolCompleted
 }
 
-func (r *ownedRun) applied(env Envelope) {
+func (r *ownedRun) applied(env Envelope, pos Position) {
 	env.Timestamp = wire.Seconds(time.Now())
 	r.machine.Apply(env)
+	r.latest = pos
 }
 
 // publish appends an event, guarded by the record, which takes put as its value if that is
@@ -314,6 +343,9 @@ func (r *ownedRun) isOver() error {
 }
 
 func (r *ownedRun) gone() bool { return r.isOver() != nil }
+
+// taken reports whether another node has become the owner.
+func (r *ownedRun) taken() bool { return errors.Is(r.isOver(), ErrConflict) }
 
 // orOver is err, unless the run has ended, which says more.
 func (r *ownedRun) orOver(err error) error {
@@ -384,7 +416,7 @@ func (r *ownedRun) alive() (done func()) {
 }
 
 func (r *ownedRun) warn(what string, err error) {
-	r.m.log.LogAttrs(context.Background(), slog.LevelWarn, what,
+	r.m.log.LogAttrs(context.Background(), slog.LevelWarn, "run not kept as it should be", slog.String("what", what),
 		slog.String("run_id", r.spec.ID), slog.String("tenant", r.spec.Tenant), slog.Any("err", err))
 }
 

@@ -69,3 +69,25 @@ func TestReadmeShowsTheExample(t *testing.T) {
 		t.Errorf("README.md does not show the body of Example:\n%s", want)
 	}
 }
+
+// TestAgentsPageShowsCodeThatRuns holds docs/agents.md to the examples.
+func TestAgentsPageShowsCodeThatRuns(t *testing.T) {
+	source, err := os.ReadFile("agents_example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/agents.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flat := strings.ReplaceAll(string(source), "\n\t", "\n") // a function's body, one level up
+	blocks := regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllSubmatch(page, -1)
+	if len(blocks) < 3 {
+		t.Errorf("got %d blocks of Go, want more", len(blocks))
+	}
+	for _, b := range blocks {
+		if !strings.Contains(flat, string(b[1])) {
+			t.Errorf("no example has\n%s", b[1])
+		}
+	}
+}

@@ -65,7 +65,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	plan, err := m.planRestore(ctx, sender, req)
 	var told []wire.RestoredRun
 	if err == nil {
-		if told, err = m.restoredRuns(ctx, plan); err != nil {
+		if told, err = m.restoredRuns(ctx, sender.view.User, plan); err != nil {
 			releasePlan(m, plan)
 		}
 	}
@@ -102,17 +102,16 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	return err
 }
 
-// restoredRuns are the live runs of the topics that a client comes back to.
-func (m *Manager) restoredRuns(ctx context.Context, plan []restored) ([]wire.RestoredRun, error) {
+// restoredRuns are the live runs of the user and of the rooms that a client comes back to.
+func (m *Manager) restoredRuns(ctx context.Context, own wire.Topic, plan []restored) ([]wire.RestoredRun, error) {
 	told := []wire.RestoredRun{}
+	topics := []wire.Topic{own}
 	for _, p := range plan {
-		topic, known := m.hub.Address(p.key)
 		if p.room.key != (hub.Key{}) {
-			topic, known = p.room.address, true
+			topics = append(topics, p.room.address)
 		}
-		if !known || topic.Kind == wire.KindAll {
-			continue
-		}
+	}
+	for _, topic := range topics {
 		live, err := m.liveNow(ctx, topic, Position{})
 		if err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/runs"
@@ -57,30 +58,61 @@ func (r *Run) Context() context.Context {
 // Run: not if the run was there before.
 func (r *Run) Started() (pos Position, now bool) { return r.spec.Started, r.new }
 
-// own returns the run as owned by this node, which takes it over if its lease allows that.
-func (r *Run) own(ctx context.Context) (*ownedRun, error) {
-	if r.held != nil && !r.held.gone() {
-		return r.held, nil
+// own returns the run as owned by this node. One with a lease, or one that is to be ended by
+// force, is taken over from another node.
+func (r *Run) own(ctx context.Context, force bool) (*ownedRun, error) {
+	if r.held == nil || r.spec.Lease > 0 && r.held.taken() {
+		return r.m.ownRun(ctx, r.spec, force)
 	}
-	return r.m.ownRun(ctx, r.spec, false)
+	return r.held, r.held.isOver()
 }
 
-// call does something with the run as owned by this node. It counts as a sign of life.
-func (r *Run) call(ctx context.Context, what string, do func(*ownedRun) error) error {
-	owned, err := r.own(ctx)
+// ownerTries bounds how often a call follows a run that moves between nodes.
+const ownerTries = 4
+
+// call does something with the run as owned by this node. It counts as a sign of life. What is
+// refused because the run has moved to another node is done again, from here.
+func (r *Run) call(ctx context.Context, what string, force bool, do func(*ownedRun) error) error {
+	var err error
+	for range ownerTries {
+		var owned *ownedRun
+		if owned, err = r.own(ctx, force); err != nil {
+			break
+		}
+		done := owned.alive()
+		err = do(owned)
+		done()
+		if err == nil {
+			return nil
+		}
+		if r.spec.Lease == 0 || !owned.taken() {
+			break
+		}
+	}
+	return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
+}
+
+// Hold is a call of the producer that lasts until release: the lease does not run out before.
+// Released at once it is a sign of life. held ends with ctx and with the run, whose end is
+// then its cause; it is [ErrConflict] if another node has taken the run over.
+func (r *Run) Hold(ctx context.Context) (held context.Context, release func(), err error) {
+	owned, err := r.own(ctx, false)
 	if err != nil {
-		return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
+		return nil, nil, fmt.Errorf("run %s: hold: %w", r.spec.ID, err)
 	}
-	defer owned.alive()()
-	if err := do(owned); err != nil {
-		return fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
-	}
-	return nil
+	done := owned.alive()
+	held, end := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(owned.ctx, func() { end(context.Cause(owned.ctx)) })
+	return held, sync.OnceFunc(func() {
+		stop()
+		end(nil)
+		done()
+	}), nil
 }
 
 // Thinking tells what the agent is about. Steps are counted.
 func (r *Run) Thinking(ctx context.Context, text string) error {
-	return r.call(ctx, "thinking", func(o *ownedRun) error {
+	return r.call(ctx, "thinking", false, func(o *ownedRun) error {
 		_, err := o.emit(ctx, event{typ: wire.AgentThinking, build: func() any {
 			return runs.Thinking(text, o.machine.Steps()+1, 0)
 		}})
@@ -90,7 +122,7 @@ func (r *Run) Thinking(ctx context.Context, text string) error {
 
 // Progress tells how far the run is: percent is 0 to 100; msg may be empty.
 func (r *Run) Progress(ctx context.Context, percent float64, msg string) error {
-	return r.call(ctx, "progress", func(o *ownedRun) error {
+	return r.call(ctx, "progress", false, func(o *ownedRun) error {
 		_, err := o.emit(ctx, event{typ: wire.ProgressUpdate, payload: runs.Progress(o.spec.Agent, percent, msg)})
 		return err
 	})
@@ -108,9 +140,9 @@ func (r *Run) Emit(ctx context.Context, msg Message) (pos Position, err error) {
 		return Position{}, unsupported("class", "the class "+msg.Class.String()+" is not available")
 	}
 	if !runs.Producible(msg.Type) || msg.Type.Verb() {
-		return Position{}, fieldError(wire.CodeRunContract, "type", string(msg.Type)+" is not for the producer to write")
+		return Position{}, runError(&r.spec, &runs.Violation{Field: "type", Rule: string(msg.Type) + " is not for the producer to write"})
 	}
-	err = r.call(ctx, string(msg.Type), func(o *ownedRun) (err error) {
+	err = r.call(ctx, string(msg.Type), false, func(o *ownedRun) (err error) {
 		pos, err = o.emit(ctx, event{typ: msg.Type, id: msg.ID, agent: msg.Agent, raw: payload})
 		return err
 	})
@@ -123,7 +155,7 @@ func (r *Run) Tool(ctx context.Context, name string, params any) *Tool {
 	t := &Tool{run: r, name: name, began: time.Now()}
 	var raw json.RawMessage
 	if raw, t.err = encodePayload(params); t.err == nil {
-		t.err = r.call(ctx, "tool", func(o *ownedRun) error {
+		t.err = r.call(ctx, "tool", false, func(o *ownedRun) error {
 			_, err := o.emit(ctx, event{typ: wire.ToolExecuting, payload: runs.ToolExecuting(o.spec.Agent, name, raw)})
 			return err
 		})
@@ -152,7 +184,7 @@ func (t *Tool) End(ctx context.Context, result any, err error) error {
 			return bad
 		}
 	}
-	return t.run.call(ctx, "tool", func(o *ownedRun) error {
+	return t.run.call(ctx, "tool", false, func(o *ownedRun) error {
 		took := time.Since(t.began)
 		payload := runs.ToolCompleted(o.spec.Agent, t.name, raw, took)
 		if err != nil {
@@ -192,16 +224,11 @@ func (r *Run) Cancel(ctx context.Context, reason string) (pos Position, err erro
 }
 
 func (r *Run) finish(ctx context.Context, what string, force bool, how func(*ownedRun) ending) (pos Position, err error) {
-	o := r.held
-	if o == nil || o.gone() {
-		if o, err = r.m.ownRun(ctx, r.spec, force); err != nil {
-			return Position{}, fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
-		}
-	}
-	if pos, err = o.finish(ctx, how(o)); err != nil {
-		return Position{}, fmt.Errorf("run %s: %s: %w", r.spec.ID, what, err)
-	}
-	return pos, nil
+	err = r.call(ctx, what, force, func(o *ownedRun) (err error) {
+		pos, err = o.finish(ctx, how(o))
+		return err
+	})
+	return pos, err
 }
 
 // told is what users hear of a failure.
@@ -229,9 +256,10 @@ func failure(cause error) told {
 type RunInfo struct {
 	wire.Run // texts are not in it
 	Target   Target
-	User     string // who asked
-	Owner    string // node
-	Started  Position
+	User     string   // who asked
+	Owner    string   // node
+	Started  Position // of agent_started
+	Latest   Position // of its latest event
 	End      Position // of its last event; zero: it has not ended
 	Ended    time.Time
 }

@@ -57,7 +57,7 @@ func (r *ownedRun) finish(ctx context.Context, e ending) (Position, error) {
 	if err != nil {
 		return Position{}, r.lost(ctx, err)
 	}
-	r.applied(env)
+	r.applied(env, published.Pos)
 	r.record, r.revision = record, published.Revision
 	r.record.End = published.Pos
 	r.closeWith(errOver(&r.spec, &record), published.Pos)
@@ -98,6 +98,33 @@ func (r *ownedRun) persist(e ending) {
 		if !sleep(r.m.last, pause) {
 			return
 		}
+	}
+}
+
+// heardOfRun looks whether an event that came by ends a run that this node owns: another node
+// has stopped it, and its agent has to hear of that at once.
+func (m *Manager) heardOfRun(rec wire.Record) {
+	r := m.runs.find(rec.Topic.Tenant, rec.Run)
+	if r == nil || r.gone() || rec.Topic != r.spec.topic() {
+		return
+	}
+	env, err := wire.ParseAnswer(rec.Body)
+	if err != nil {
+		return
+	}
+	if _, ends := runs.EndState(env.Type); ends {
+		m.runs.background(func() { r.look(m.last) })
+	}
+}
+
+// look finds out whether the run is still this node's.
+func (r *ownedRun) look(ctx context.Context) {
+	if r.turn.take(ctx) != nil {
+		return
+	}
+	defer r.turn.give()
+	if !r.gone() {
+		_ = r.lost(ctx, broker.ErrFenced) // the next append finds out too
 	}
 }
 

@@ -1,6 +1,7 @@
 package switchboard
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 type folded struct {
 	machine runs.Machine
 	run     wire.Run            // what machine says at the end
+	latest  Position            // of the last event that was applied
 	ids     map[string]Position // of events, by message id
 	texts   map[string]string   // of streams that are complete, by stream id
 	// next is how long streams are by the first event behind the place up to which was asked.
@@ -96,7 +98,7 @@ func (m *Manager) foldEntry(found map[string]*folded, topic wire.Topic, e broker
 	}
 	env.Timestamp = wire.Seconds(e.At)
 	f.machine.Apply(env)
-	f.ids[env.ID] = e.Pos
+	f.ids[env.ID], f.latest = e.Pos, e.Pos
 	if env.Type == wire.StreamComplete {
 		var p wire.StreamCompletePayload
 		if err := env.Decode(&p); err != nil {
@@ -160,9 +162,13 @@ func (m *Manager) runInfo(ctx context.Context, spec runSpec, held *ownedRun) (Ru
 		held = m.runs.find(spec.Tenant, spec.ID)
 	}
 	var record runRecord
+	known := false
 	if held != nil && held.turn.take(ctx) == nil {
-		info.Run, record = held.machine.Snapshot(), held.record
+		info.Run, record, info.Latest = held.machine.Snapshot(), held.record, held.latest
+		known = !held.gone() || record.State.Ended() // else another node has written on
 		held.turn.give()
+	}
+	if known {
 		record.Lengths = held.lengths()
 		for i := range info.Streams {
 			if s := &info.Streams[i]; s.State == wire.StreamStateOpen {
@@ -181,7 +187,13 @@ func (m *Manager) runInfo(ctx context.Context, spec runSpec, held *ownedRun) (Ru
 		if err != nil {
 			return info, err
 		}
-		info.Run = f.run
+		info.Run, info.Latest = f.run, f.latest
+		if record.State.Ended() {
+			record.End = cmp.Or(record.End, f.latest)
+		}
+		if info.Started.IsZero() {
+			info.Started = f.ids[spec.eventID(string(wire.AgentStarted))]
+		}
 	}
 	info.ID, info.ThreadID, info.AgentName = spec.ID, spec.Thread, spec.Agent
 	info.Owner, info.End = record.Node, record.End

@@ -65,7 +65,11 @@ func (l Runs) Attach(ctx context.Context, id string) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("attach: %w", err)
 	}
-	return &Run{m: l.m, spec: spec, held: l.m.runs.find(tenant, id)}, nil
+	run := &Run{m: l.m, spec: spec}
+	if r := l.m.runs.find(tenant, id); r != nil && !r.taken() {
+		run.held = r
+	}
+	return run, nil
 }
 
 // spec checks o and returns what is stored of it.

@@ -33,7 +33,7 @@ func (r *Run) Stream(name string) *Stream { return &Stream{run: r, name: name} }
 // refused with [ErrInvalid]. While the broker is unavailable Write waits, for up to 10 s.
 func (s *Stream) Write(p []byte) (int, error) {
 	ctx := s.run.Context()
-	err := s.run.call(ctx, "write", func(o *ownedRun) error {
+	err := s.run.call(ctx, "write", false, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
@@ -51,22 +51,28 @@ func (s *Stream) Write(p []byte) (int, error) {
 // differs from it is [ErrConflict], and a start beyond the end is [ErrStreamOffset]. The
 // length comes back in these cases too.
 func (s *Stream) AppendAt(ctx context.Context, start int, text string) (length int, err error) {
-	err = s.run.call(ctx, "append", func(o *ownedRun) error {
+	_, length, err = s.AppendNew(ctx, start, text)
+	return length, err
+}
+
+// AppendNew is AppendAt, and tells where the text begins that was new: at length, if none was.
+func (s *Stream) AppendNew(ctx context.Context, start int, text string) (from, length int, err error) {
+	err = s.run.call(ctx, "append", false, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
 		}
-		length, err = own.append(ctx, start, text)
+		from, length, err = own.append(ctx, start, text)
 		return err
 	})
-	return length, err
+	return from, length, err
 }
 
 // Close completes the stream: it does not grow any more, and nothing that was written is
 // lost. The run's end does that too. Closing again, or a stream without a write, does nothing.
 func (s *Stream) Close() error {
 	ctx := s.run.Context()
-	return s.run.call(ctx, "close", func(o *ownedRun) error {
+	return s.run.call(ctx, "close", false, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
@@ -162,18 +168,20 @@ func wholeRunes(b []byte) int {
 	return len(b)
 }
 
-func (s *ownedStream) append(ctx context.Context, start int, text string) (int, error) {
+func (s *ownedStream) append(ctx context.Context, start int, text string) (from, length int, err error) {
 	if start < -1 {
-		return 0, fieldError(wire.CodeInvalidMessage, "start", "start must not be negative")
+		return 0, 0, fieldError(wire.CodeInvalidMessage, "start", "start must not be negative")
 	}
 	if !utf8.ValidString(text) {
-		return 0, fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8")
+		return 0, 0, fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8")
 	}
 	if err := s.turn.take(ctx); err != nil {
-		return 0, s.run.orOver(err)
+		return 0, 0, s.run.orOver(err)
 	}
 	defer s.turn.give()
-	return s.appendLocked(ctx, start, text)
+	from, _, _ = s.now()
+	length, err = s.appendLocked(ctx, start, text)
+	return from, length, err
 }
 
 // appendLocked appends for who has the turn.

@@ -36,6 +36,18 @@ func (t Target) Except(sessions ...string) Target {
 	return t
 }
 
+// String is what clients call the address: "user/alice", "room/r1", "all"; of a connection
+// "connection/" and its id, and "" of the zero Target. Except does not show.
+func (t Target) String() string {
+	switch {
+	case t.connection():
+		return "connection/" + t.id
+	case t.kind == 0:
+		return ""
+	}
+	return wire.Topic{Kind: t.kind, ID: t.id}.String()
+}
+
 // maxExcept is how many sessions a message may leave out.
 const maxExcept = 64
 

@@ -256,6 +256,9 @@ func stopAgentVerb(ctx context.Context, in *inbound) error {
 		if err != nil {
 			return err
 		}
+		if result.status == wire.StatusAlreadyEnded && req.RunID == "" {
+			continue // only live ones are meant
+		}
 		if result.status == wire.StatusOK || ack.Status == wire.StatusNotFound {
 			ack.Status = result.status
 		}

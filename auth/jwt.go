@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -23,18 +24,28 @@ const MinSecretBytes = 32
 // nbf and iat are compared. A token is never good after its exp.
 const Leeway = 30 * time.Second
 
-// JWT checks tokens. Secret is required; every other zero field is the stated default.
+// JWT checks tokens. One of Secret and JWKS is required; every other zero field is the
+// stated default.
 type JWT struct {
 	// Secret is that of HS256, of 32 bytes or more. Other algorithms are refused.
 	Secret []byte
+	// JWKS is the URL of the issuer's public keys (RFC 7517): https, or http on this machine.
+	// Tokens are then signed with RS, PS or ES of 256, 384 or 512 bits, or with EdDSA, as
+	// their key's type and its alg allow; never with HS256. Keys are fetched again after ten
+	// minutes, and for a token that names a new one, but not within ten seconds of the last
+	// time; those that are known stay good while the URL does not answer.
+	JWKS string
 	// Issuer and Audience must be what a token says in iss and, perhaps among others, in
-	// aud. "": not compared.
+	// aud. "": not compared. Both are required with JWKS, because an issuer signs tokens
+	// for others too.
 	Issuer, Audience string
 	// Tenants are those that tokens may name. nil: only the one without a name.
 	Tenants []string
 	// KeepClaims puts the token's content into Identity.Claims. Tokens with more than 4 KiB
 	// of it are then refused by the manager.
 	KeepClaims bool
+	// Log gets a warning when keys cannot be fetched any more; nil: discard.
+	Log *slog.Logger
 }
 
 // claims are what a token may say. The user is in sub or in user_id.
@@ -46,27 +57,35 @@ type claims struct {
 	Permissions []string `json:"permissions"`
 }
 
-// NewJWT checks j and returns an authenticator, which may be called concurrently. A token
-// must say exp, and its user in sub or user_id; it may say tenant, iat, nbf, jti, sid and
-// permissions. ctx bounds the start only.
-func NewJWT(_ context.Context, j JWT) (switchboard.Authenticator, error) {
-	if n := len(j.Secret); n < MinSecretBytes {
-		return nil, fmt.Errorf("auth: JWT.Secret has %d bytes: HS256 needs %d or more", n, MinSecretBytes)
-	}
-	for _, tenant := range j.Tenants {
-		if tenant == "" {
-			continue
-		}
-		if err := wire.CheckID(tenant); err != nil {
-			return nil, fmt.Errorf("auth: JWT.Tenants: %q %w", tenant, err)
-		}
+// NewJWT checks j, fetches the keys if there are any to fetch, and returns an authenticator,
+// which may be called concurrently. A token must say exp, and its user in sub or user_id; it
+// may say tenant, iat, nbf, jti, sid and permissions. A token whose key cannot be fetched is
+// refused with [switchboard.ErrUnavailable].
+//
+// ctx bounds the start only, and nothing has to be closed: keys are fetched by the calls that
+// need them, each for 3 s at most.
+func NewJWT(ctx context.Context, j JWT) (switchboard.Authenticator, error) {
+	if err := j.check(); err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
 	}
 	if j.Tenants == nil {
 		j.Tenants = []string{""}
 	}
+	if j.Log == nil {
+		j.Log = slog.New(slog.DiscardHandler)
+	}
 	j.Tenants, j.Secret = slices.Clone(j.Tenants), slices.Clone(j.Secret)
+	c := checker{JWT: j}
+	algorithms := []string{jwt.SigningMethodHS256.Alg()}
+	if j.JWKS != "" {
+		algorithms = keyAlgorithms()
+		var err error
+		if c.keys, err = newKeySet(ctx, j.JWKS, j.Log); err != nil {
+			return nil, fmt.Errorf("auth: JWT.JWKS: %w", err)
+		}
+	}
 	opts := []jwt.ParserOption{
-		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+		jwt.WithValidMethods(algorithms),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(Leeway), jwt.WithStrictDecoding(),
 	}
 	if j.Issuer != "" {
@@ -75,27 +94,52 @@ func NewJWT(_ context.Context, j JWT) (switchboard.Authenticator, error) {
 	if j.Audience != "" {
 		opts = append(opts, jwt.WithAudience(j.Audience))
 	}
-	c := checker{JWT: j, parser: jwt.NewParser(opts...)}
+	c.parser = jwt.NewParser(opts...)
 	return c.authenticate, nil
 }
 
-// checker is immutable.
+// check says what is wrong with j. It names the field.
+func (j JWT) check() error {
+	switch n := len(j.Secret); {
+	case j.JWKS != "" && n > 0:
+		return errors.New("JWT.JWKS and JWT.Secret do not go together: tokens have one issuer")
+	case j.JWKS != "":
+		if err := CheckJWKS(j.JWKS); err != nil {
+			return fmt.Errorf("JWT.JWKS %w", err)
+		}
+		if j.Issuer == "" || j.Audience == "" {
+			return errors.New("JWT.Issuer and JWT.Audience are required with JWT.JWKS: its keys sign tokens for others too")
+		}
+	case n == 0:
+		return errors.New("JWT.Secret or JWT.JWKS is required")
+	case n < MinSecretBytes:
+		return fmt.Errorf("JWT.Secret has %d bytes: HS256 needs %d or more", n, MinSecretBytes)
+	}
+	for _, tenant := range j.Tenants {
+		if tenant == "" {
+			continue
+		}
+		if err := wire.CheckID(tenant); err != nil {
+			return fmt.Errorf("JWT.Tenants: %q %w", tenant, err)
+		}
+	}
+	return nil
+}
+
+// checker is immutable, but for the keys in keys.
 type checker struct {
 	JWT
+	keys   *keySet // nil: Secret is the key
 	parser *jwt.Parser
 }
 
-func (c *checker) authenticate(_ context.Context, cred switchboard.Credential) (switchboard.Identity, error) {
+func (c *checker) authenticate(ctx context.Context, cred switchboard.Credential) (switchboard.Identity, error) {
 	if cred.Token == "" {
 		return switchboard.Identity{}, switchboard.ErrUnauthenticated
 	}
 	var said claims
-	key := func(*jwt.Token) (any, error) { return c.Secret, nil }
-	if _, err := c.parser.ParseWithClaims(cred.Token, &said, key); err != nil {
-		if errors.Is(err, jwt.ErrTokenExpired) {
-			return switchboard.Identity{}, expired()
-		}
-		return switchboard.Identity{}, fmt.Errorf("%w: %w", switchboard.ErrUnauthenticated, err)
+	if err := c.parse(ctx, cred.Token, &said); err != nil {
+		return switchboard.Identity{}, err
 	}
 	if !time.Now().Before(said.ExpiresAt.Time) {
 		return switchboard.Identity{}, expired() // the leeway is not for exp
@@ -120,6 +164,26 @@ func (c *checker) authenticate(_ context.Context, cred switchboard.Credential) (
 		id.Claims = content(cred.Token)
 	}
 	return id, nil
+}
+
+// parse reads a token and checks its signature, and all that the parser knows of claims.
+func (c *checker) parse(ctx context.Context, token string, into *claims) error {
+	_, err := c.parser.ParseWithClaims(token, into, func(t *jwt.Token) (any, error) {
+		if c.keys == nil {
+			return c.Secret, nil
+		}
+		return c.keys.of(ctx, t)
+	})
+	if late, ok := errors.AsType[*unavailable](err); ok {
+		return late
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return expired()
+	}
+	return fmt.Errorf("%w: %w", switchboard.ErrUnauthenticated, err)
 }
 
 // content is the payload of a token that has been checked.

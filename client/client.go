@@ -36,6 +36,9 @@ type Options struct {
 	// "all"); the zero position is the beginning of what is kept. Rooms named here are
 	// followed too. Topics that are not named begin with what comes after Dial.
 	Since map[string]wire.Position
+	// Lengths has the lengths to start from of text streams, by stream id, in code points: what
+	// an earlier process has of them. Others come from their beginning.
+	Lengths map[string]int
 	// Dial makes network connections, as [net.Dialer.DialContext] does, which is used if it
 	// is nil. TLS is put on top for wss:// and https://.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -68,6 +71,11 @@ func (o *Options) check() (*url.URL, error) {
 			return nil, fmt.Errorf("options: Since: %q %w", topic, err)
 		}
 	}
+	for stream, length := range o.Lengths {
+		if length < 0 {
+			return nil, fmt.Errorf("options: Lengths: that of %q must not be negative", stream)
+		}
+	}
 	return u, nil
 }
 
@@ -85,6 +93,7 @@ type Client struct {
 	leave context.CancelFunc // ends life
 
 	track *track // of the reading goroutine; of Dial before there is one
+	texts *texts
 
 	mu   sync.Mutex // guards link
 	link *link      // the connection; nil while there is none
@@ -100,7 +109,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 	}
 	c := &Client{
 		opts: opts, url: u, http: newHTTPClient(opts.Dial),
-		feed: newFeed(), calls: &calls{}, track: newTrack(opts.Since, opts.Threads),
+		feed: newFeed(), calls: &calls{}, track: newTrack(opts.Since, opts.Threads), texts: newTexts(opts.Lengths),
 	}
 	c.life, c.leave = context.WithCancel(context.Background())
 	l, err := c.connect(ctx, false)
@@ -123,7 +132,8 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 // has ctx's error, none, or an [*Error]. A gap is a message like others; so are the
 // system_message and the session_restored of a new connection. Answers to [Client.Send] and
 // [Client.Do] are not. An error_message has its fields in its payload: see [AsError].
-// Durable messages know their [wire.Envelope.Position].
+// Durable messages know their [wire.Envelope.Position]. Chunks of text streams hold what is
+// new in them: joined they are the text; see [Client.Text].
 //
 // Each caller gets everything. One that does not read stops the socket, once a little has
 // been read ahead for it, and catches up later: so range over the sequence, once, or end

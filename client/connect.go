@@ -81,7 +81,7 @@ func (c *Client) handshake(ctx context.Context, resume bool) (string, *websocket
 		}
 		query.Set("ticket", ticket)
 	}
-	if len(c.track.positions) > 0 && opts.Subprotocols == nil {
+	if (len(c.track.positions) > 0 || len(c.opts.Lengths) > 0) && opts.Subprotocols == nil {
 		query.Set("resume", "1")
 	}
 	if c.opts.Device != "" {
@@ -170,7 +170,7 @@ func (c *Client) beginFirst(ctx context.Context, l *link) error {
 			return err
 		}
 	}
-	if len(c.opts.Since) == 0 {
+	if len(c.opts.Since) == 0 && len(c.opts.Lengths) == 0 {
 		return nil
 	}
 	if err := c.restore(l, ""); err != nil {
@@ -194,7 +194,9 @@ func (c *Client) beginFirst(ctx context.Context, l *link) error {
 
 // restore tells l what the client has.
 func (c *Client) restore(l *link, replace string) error {
-	order, err := c.order(wire.SessionRestore, c.track.restore(replace))
+	what := c.track.restore(replace)
+	what.Streams = c.texts.lengths()
+	order, err := c.order(wire.SessionRestore, what)
 	if err != nil {
 		return err
 	}

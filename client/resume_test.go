@@ -423,3 +423,61 @@ func TestACredentialIsRenewedOnTheOpenConnection(t *testing.T) {
 		}
 	})
 }
+
+// TestTextGoesOnWhereTheConnectionWasLost: the server is told what the client has of streams
+// that grow, and what comes again is cut off.
+func TestTextGoesOnWhereTheConnectionWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chunk := func(p *peer, start int, text string) {
+			p.send(wire.Envelope{
+				Type: wire.StreamChunk, Topic: "user/alice", RunID: "R", Timestamp: 1,
+				Payload: raw(wire.StreamChunkPayload{StreamID: "R/answer", Start: start, Text: text}),
+			})
+		}
+		opts := serve(t, func(p *peer) {
+			p.welcome("c1", "user/alice", "e1:40")
+			if got := p.restore().Streams; !cmp.Equal(got, map[string]int{"Q/answer": 7}) {
+				t.Errorf("got streams %v, want that of Options.Lengths", got)
+			}
+			chunk(p, 0, "Grüße")
+			chunk(p, 5, "! 🙂")
+			p.cut()
+		}, func(p *peer) {
+			p.welcome("c2", "user/alice", "e1:40")
+			if got := p.restore().Streams; !cmp.Equal(got, map[string]int{"Q/answer": 7, "R/answer": 8}) {
+				t.Errorf("got streams %v", got)
+			}
+			chunk(p, 3, "ße! 🙂") // seen
+			chunk(p, 3, "ße! 🙂 there")
+			p.send(wire.Envelope{
+				Type: wire.StreamComplete, ID: "done", Topic: "user/alice", Offset: 41, RunID: "R", Timestamp: 1,
+				Payload: raw(wire.StreamCompletePayload{StreamID: "R/answer", Length: 14, State: "complete", Text: "Grüße! 🙂 there"}),
+			})
+			p.untilClosed()
+		})
+		opts.Lengths = map[string]int{"Q/answer": 7}
+		c := dial(t, opts)
+		var got string
+		for msg, err := range c.Messages(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if msg.Type == wire.StreamComplete {
+				break
+			}
+			if msg.Type == wire.StreamChunk {
+				var p wire.StreamChunkPayload
+				if err := msg.Decode(&p); err != nil {
+					t.Fatal(err)
+				}
+				got += p.Text
+			}
+		}
+		if got != "Grüße! 🙂 there" {
+			t.Errorf("chunks: got %q", got)
+		}
+		if text, done := c.Text("R/answer"); text != got || !done {
+			t.Errorf("Text: got %q, %v", text, done)
+		}
+	})
+}

@@ -145,7 +145,23 @@ func (c *Client) receive(l *link) error {
 		return fmt.Errorf("the server sent what is no message: %w", err)
 	}
 	if env.Offset != 0 {
-		if c.track.accept(&env) {
+		if !c.track.accept(&env) {
+			return nil
+		}
+		if env.Type == wire.StreamComplete {
+			if err := c.texts.complete(env); err != nil {
+				return fmt.Errorf("the server sent a bad %s: %w", env.Type, err)
+			}
+		}
+		c.feed.put(l.ctx, env, len(frame))
+		return nil
+	}
+	if env.Type == wire.StreamChunk {
+		fresh, err := c.texts.chunk(&env)
+		if err != nil {
+			return fmt.Errorf("the server sent a bad %s: %w", env.Type, err)
+		}
+		if fresh {
 			c.feed.put(l.ctx, env, len(frame))
 		}
 		return nil
@@ -240,6 +256,7 @@ func (c *Client) noticeTopics(env wire.Envelope) error {
 		Topics   map[string]wire.Position `json:"topics"`
 		Room     string                   `json:"room"`
 		Position wire.Position            `json:"position"`
+		Runs     []wire.Run               `json:"runs"`
 	}
 	if err := env.Decode(&v); err != nil {
 		return err
@@ -262,6 +279,7 @@ func (c *Client) noticeTopics(env wire.Envelope) error {
 		if env.Topic != "" {
 			c.track.learn(env.Topic, v.Position)
 		}
+		c.texts.snapshot(v.Runs)
 	}
 	return nil
 }

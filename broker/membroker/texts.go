@@ -82,7 +82,9 @@ func (p *partition) appendText(key, name broker.Key, start int, added string, co
 		if overlap < 0 {
 			return length, broker.ErrConflict
 		}
-		added = added[overlap:]
+		if !mutantOverlap {
+			added = added[overlap:]
+		}
 	}
 	if added == "" {
 		return length, nil

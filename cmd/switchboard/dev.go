@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/server"
@@ -15,6 +16,10 @@ import (
 
 type devCmd struct {
 	Listen    string     `default:"127.0.0.1:8080" placeholder:"ADDR" help:"A loopback address and a port; port 0 picks one (${default})."`
+	Docs      string     `placeholder:"DIR" type:"path" help:"A folder of documents about which the agent answers. Default: Switchboard's own."`
+	Words     int        `name:"words-per-second" default:"40" placeholder:"N" help:"The pace at which the agent writes (${default}); 0: as fast as it can. A model writes at its own."`
+	OpenAIURL string     `name:"openai-url" placeholder:"URL" help:"A server that speaks the OpenAI protocol, such as http://127.0.0.1:11434/v1, whose model writes the answers. Its key is in $$OPENAI_API_KEY."`
+	Model     string     `placeholder:"NAME" help:"The name of that model."`
 	APIKey    string     `name:"api-key" placeholder:"K" help:"The key of back ends. Default: a new one per start."`
 	ReadyFile string     `placeholder:"F" help:"A file that has URL, process id and API key while the server accepts connections."`
 	LogLevel  slog.Level `default:"info" placeholder:"L" help:"What is logged: debug (every request), info, warn or error (${default})."`
@@ -25,6 +30,9 @@ func (c *devCmd) Validate() error {
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return usage("--listen %s: must be an address and a port, such as 127.0.0.1:8080", c.Listen)
+	}
+	if (c.OpenAIURL == "") != (c.Model == "") {
+		return usage("--openai-url and --model go together")
 	}
 	if ip, err := netip.ParseAddr(host); host == "localhost" || err == nil && ip.IsLoopback() {
 		return nil
@@ -41,11 +49,14 @@ func (c *devCmd) Run(ctx context.Context, term terminal) error {
 		Listen:      c.Listen,
 		Development: true,
 		APIKeys:     []server.APIKey{{Name: "dev", Hash: server.HashKey(c.APIKey)}},
-		Drain:       time.Second,
-		ReadyFile:   c.ReadyFile,
-		ReadyKey:    c.APIKey,
-		Version:     thisBuild().version,
-		Log:         slog.New(slog.NewTextHandler(term.err, &slog.HandlerOptions{Level: c.LogLevel})),
+		Documents: &server.Documents{
+			Dir: c.Docs, WordsPerSecond: c.Words, ModelURL: c.OpenAIURL, Model: c.Model, ModelKey: os.Getenv("OPENAI_API_KEY"),
+		},
+		Drain:     time.Second,
+		ReadyFile: c.ReadyFile,
+		ReadyKey:  c.APIKey,
+		Version:   thisBuild().version,
+		Log:       slog.New(slog.NewTextHandler(term.err, &slog.HandlerOptions{Level: c.LogLevel})),
 	})
 	if err != nil {
 		return err
@@ -57,14 +68,13 @@ func (c *devCmd) Run(ctx context.Context, term terminal) error {
 		return err
 	case <-s.Ready():
 	}
-	banner(term.out, s.URL(), c.APIKey, self())
+	c.banner(term.out, s.URL(), self())
 	return <-ended
 }
 
 // banner says what to do next, in lines that work as they are in another terminal. A
 // terminal that cannot be written is no reason to stop.
-func banner(w io.Writer, url, key, program string) {
-	alice := quote(url + "?user=alice")
+func (c *devCmd) banner(w io.Writer, url, program string) {
 	fmt.Fprintf(w, `Switchboard is ready at %[1]s
 
 In two other terminals, be alice on two devices:
@@ -72,10 +82,32 @@ In two other terminals, be alice on two devices:
   %[2]s tail --url %[3]s
   %[2]s tail --url %[3]s
 
-In a third, be her application:
+In a third, ask about %[5]s:
+
+  %[2]s send --url %[3]s user_message '{"content":"What happens to a client that is slow?"}'
+
+%[6]s Or be her application:
 
   SWITCHBOARD_API_KEY=%[4]s %[2]s send --url %[1]s --user alice hello '{"text":"Hello, Alice"}'
 
 Everything is in memory and ends with this process: ctrl-C.
-`, url, program, alice, quote(key))
+`, url, program, quote(url+"?user=alice"), quote(c.APIKey), c.subject(), c.pace())
+}
+
+func (c *devCmd) subject() string {
+	if c.Docs == "" {
+		return "Switchboard's own documentation"
+	}
+	return "the documents in " + c.Docs
+}
+
+// pace tells what slows the answer down.
+func (c *devCmd) pace() string {
+	switch {
+	case c.Model != "":
+		return "The model " + c.Model + " writes the answer."
+	case c.Words == 0:
+		return "The answer is written as fast as it is found."
+	}
+	return fmt.Sprintf("The answer is written at %d words a second (--words-per-second); nothing else waits.", c.Words)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -250,35 +251,119 @@ func (p *process) event(t *testing.T, kind string) event {
 }
 
 func TestTheLinesOfTheBannerWorkAsTheyAre(t *testing.T) {
-	p := start(t, "dev", "--listen", "127.0.0.1:0", "--api-key", "it's $HOME")
+	p := start(t, "dev", "--listen", "127.0.0.1:0", "--api-key", "it's $HOME", "--words-per-second", "0")
 	var tails []*process
-	for {
-		line := strings.TrimSpace(p.line(t))
-		switch {
+	var sends []string
+	for len(sends) < 2 {
+		switch line := strings.TrimSpace(p.line(t)); {
 		case strings.Contains(line, " tail "):
 			tails = append(tails, startCommand(t, exec.Command("sh", "-c", "exec "+line)))
 		case strings.Contains(line, " send "):
-			if len(tails) != 2 {
-				t.Fatalf("got %d lines with tail, want 2", len(tails))
-			}
-			for i := range tails { // until both are connected
-				received := make(chan string, 1)
-				go func() { received <- tails[i].line(t) }()
-				for done := false; !done; {
-					if out, err := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput(); err != nil {
-						t.Fatalf("%s: %v: %s", line, err, out)
-					}
-					select {
-					case got := <-received:
-						done = true
-						if !strings.Contains(got, "Hello, Alice") {
-							t.Errorf("got %s, want what was sent", got)
-						}
-					default:
-					}
-				}
-			}
-			return
+			sends = append(sends, line)
 		}
+	}
+	if len(tails) != 2 {
+		t.Fatalf("got %d lines with tail, want 2", len(tails))
+	}
+	ask, hello := sends[0], sends[1]
+	run := func(line string) {
+		if out, err := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", line, err, out)
+		}
+	}
+	for i := range tails { // until both are connected
+		received := make(chan string, 1)
+		go func() { received <- tails[i].line(t) }()
+		for done := false; !done; {
+			run(hello)
+			select {
+			case got := <-received:
+				done = true
+				if !strings.Contains(got, "Hello, Alice") {
+					t.Errorf("got %s, want what was sent", got)
+				}
+			default:
+			}
+		}
+	}
+	run(ask)
+	for _, tail := range tails {
+		var a answer
+		for !a.take(t, tail.line(t)) {
+		}
+		if !strings.Contains(a.text, "> ") || !strings.Contains(a.text, ".md:") || len(a.tools) == 0 {
+			t.Errorf("got answer %q with tools %v, want quotes from files", a.text, a.tools)
+		}
+	}
+}
+
+// answer is what the lines of a tail tell of a run.
+type answer struct {
+	text    string
+	tools   []string
+	offsets []uint64
+	stream  string
+	last    string // position
+}
+
+// take adds a line, and reports whether the run has ended.
+func (a *answer) take(t *testing.T, line string) (ended bool) {
+	t.Helper()
+	var m struct {
+		Type     string
+		Offset   uint64
+		Position string
+		Run      string `json:"run_id"`
+		Payload  struct {
+			Tool   string `json:"tool_name"`
+			Stream string `json:"stream_id"`
+			Start  int
+			Text   string
+		}
+	}
+	if err := json.Unmarshal([]byte(line), &m); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	if a.last = cmp.Or(m.Position, a.last); m.Offset != 0 && m.Run != "" {
+		a.offsets = append(a.offsets, m.Offset)
+	}
+	switch m.Type {
+	case "stream_chunk":
+		if have := len([]rune(a.text)); m.Payload.Start != have {
+			t.Fatalf("got text from %d on, want from %d", m.Payload.Start, have)
+		}
+		a.text += m.Payload.Text
+		a.stream = m.Payload.Stream
+	case "tool_executing":
+		a.tools = append(a.tools, m.Payload.Tool)
+	case "agent_error", "agent_death", "agent_cancelled":
+		t.Fatalf("the run did not complete: %s", line)
+	}
+	return m.Type == "agent_completed"
+}
+
+func TestAKilledTailGoesOnInTheMiddleOfAnAnswer(t *testing.T) {
+	n := dev(t, "--words-per-second", "60")
+	stays, killed := start(t, "tail", "--url", n.as("alice")), start(t, "tail", "--url", n.as("alice"))
+	n.awaitDevices(t, "alice", 2)
+	sent := runCommand(t, nil, "", "send", "--url", n.as("alice"), "--thread", "t1", "user_message", `{"content":"How does a client resume?"}`)
+	if sent.code != exitOK || !strings.Contains(sent.out, `"run_id"`) {
+		t.Fatalf("got exit code %d and %q from send, want an ack with a run", sent.code, sent.out)
+	}
+	var whole, parts answer
+	for len(parts.text) < 200 {
+		if parts.take(t, killed.line(t)) {
+			t.Fatal("the answer has ended before its middle")
+		}
+	}
+	killed.kill()
+	for !whole.take(t, stays.line(t)) {
+	}
+	back := start(t, "tail", "--url", n.as("alice"),
+		"--since", "user/alice="+parts.last, "--since", fmt.Sprintf("%s=%d", parts.stream, len([]rune(parts.text))))
+	for !parts.take(t, back.line(t)) {
+	}
+	if parts.text != whole.text || fmt.Sprint(parts.offsets) != fmt.Sprint(whole.offsets) {
+		t.Errorf("got %q at %v, want %q at %v", parts.text, parts.offsets, whole.text, whole.offsets)
 	}
 }

@@ -2,7 +2,8 @@
 // and the tools to talk to one from a terminal.
 //
 // Usage: switchboard <command>; "switchboard --help" lists them. Exit codes are 0, 1 for
-// a failure and 2 for a command line that cannot work. Errors are one line on stderr.
+// a failure and 2 for a command line or a configuration that cannot work. Errors are one line
+// on stderr, for a configuration one for each problem.
 package main
 
 import (
@@ -16,6 +17,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/netra-systems/switchboard/internal/config"
 )
 
 // The exit codes.
@@ -28,6 +31,8 @@ const (
 // commands is the command line.
 type commands struct {
 	Dev     devCmd     `cmd:"" help:"Run a server on this machine, in memory, that lets everybody here in."`
+	Serve   serveCmd   `cmd:"" help:"Run a server."`
+	Check   checkCmd   `cmd:"" help:"Check the configuration of a server and print it."`
 	Token   tokenCmd   `cmd:"" help:"Print a token with which a user can connect."`
 	Send    sendCmd    `cmd:"" help:"Send one message, as the application or as a user."`
 	Tail    tailCmd    `cmd:"" help:"Connect as a user and print each message as a line of JSON."`
@@ -63,6 +68,7 @@ func run(ctx context.Context, args []string, term terminal) int {
 		kong.Description("The realtime layer between AI agents and the people who use them."),
 		kong.Writers(term.out, term.err),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ValueFormatter(withDefault),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(term),
 	)
@@ -76,10 +82,25 @@ func run(ctx context.Context, args []string, term terminal) int {
 	return fail(term.err, command.Run())
 }
 
-// fail tells what went wrong, in one line, and returns the exit code.
+// withDefault adds to a flag's help what it is without the flag.
+func withDefault(v *kong.Value) string {
+	help := kong.DefaultHelpValueFormatter(v)
+	if !v.HasDefault || strings.Contains(help, "("+v.Default+")") {
+		return help
+	}
+	return help + " Default: " + v.Default + "."
+}
+
+// fail tells what went wrong and returns the exit code.
 func fail(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		for _, p := range problems {
+			fmt.Fprintf(w, "switchboard: %s\n", strings.ReplaceAll(p, "\n", "; "))
+		}
+		return exitUsage
 	}
 	fmt.Fprintf(w, "switchboard: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	if _, ok := errors.AsType[usageError](err); ok {

@@ -88,7 +88,7 @@ func TestWhatGoesWrongIsOneLineAndEndsWithOne(t *testing.T) {
 }
 
 func TestHelpEndsWithZero(t *testing.T) {
-	for _, args := range []string{"--help", "dev --help", "token --help", "send --help", "tail --help", "version --help"} {
+	for _, args := range []string{"--help", "serve --help", "check --help", "dev --help", "token --help", "send --help", "tail --help", "version --help"} {
 		if got := runCommand(t, nil, "", strings.Fields(args)...); got.code != exitOK || !strings.Contains(got.out, "Usage: switchboard") || got.errors != "" {
 			t.Errorf("got exit code %d, stdout %q, stderr %q for %s, want %d and the usage", got.code, got.out, got.errors, args, exitOK)
 		}

@@ -61,14 +61,29 @@ type process struct {
 
 // errorText collects what a process writes to stderr.
 type errorText struct {
-	mu   sync.Mutex // guards text
-	text bytes.Buffer
+	mu      sync.Mutex // guards the fields below
+	text    bytes.Buffer
+	changed chan struct{} // closed at the next write; nil: nobody waits for it
 }
 
 func (e *errorText) Write(b []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.changed != nil {
+		close(e.changed)
+		e.changed = nil
+	}
 	return e.text.Write(b)
+}
+
+// next returns what was written and a channel that is closed when there is more.
+func (e *errorText) next() (text string, changed <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.changed == nil {
+		e.changed = make(chan struct{})
+	}
+	return e.text.String(), e.changed
 }
 
 func (e *errorText) String() string {
@@ -147,6 +162,25 @@ func (p *process) line(t *testing.T) string {
 	return ""
 }
 
+// says waits until the process has written text to stderr.
+func (p *process) says(t *testing.T, text string) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		written, changed := p.errs.next()
+		if strings.Contains(written, text) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-p.ended:
+			t.Fatalf("%s ended, want %q; stderr: %s", p.name, text, p.errs.String())
+		case <-deadline:
+			t.Fatalf("%s did not say %q in %v; stderr: %s", p.name, text, patience, written)
+		}
+	}
+}
+
 // kill ends the process as kill -9 does, and waits until it is gone.
 func (p *process) kill() {
 	p.Process.Kill() //nolint:errcheck // it may have ended
@@ -204,7 +238,7 @@ func runCommand(t *testing.T, env []string, stdin string, args ...string) result
 	return result{code: cmd.ProcessState.ExitCode(), out: out.String(), errors: errs.String()}
 }
 
-// node is a dev server.
+// node is a server.
 type node struct {
 	*process
 	URL string `json:"url"`
@@ -218,6 +252,17 @@ func dev(t *testing.T, args ...string) *node {
 	file := filepath.Join(t.TempDir(), "ready.json")
 	n := &node{process: start(t, append([]string{"dev", "--listen", "127.0.0.1:0", "--ready-file", file}, args...)...)}
 	n.line(t) // the banner comes after the ready file
+	n.read(t, file)
+	go func() { // the rest of the banner
+		for range n.out {
+		}
+	}()
+	return n
+}
+
+// read reads the ready file.
+func (n *node) read(t *testing.T, file string) {
+	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -225,11 +270,6 @@ func dev(t *testing.T, args ...string) *node {
 	if err := json.Unmarshal(content, n); err != nil {
 		t.Fatalf("ready file %s: %v", content, err)
 	}
-	go func() { // the rest of the banner
-		for range n.out {
-		}
-	}()
-	return n
 }
 
 // as is the base URL for a user.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -17,7 +18,8 @@ type tailCmd struct {
 	Server     serverURL `name:"url" env:"SWITCHBOARD_URL" required:"" placeholder:"URL" help:"The server's base URL, such as http://127.0.0.1:8080."`
 	credential `embed:""`
 	Room       []string `sep:"none" placeholder:"R" help:"Follow a room. Repeat for more."`
-	Since      []string `sep:"none" placeholder:"TOPIC=POSITION" help:"Begin behind a position that was printed before, as user/alice=<epoch>:<offset>. Repeat for more topics."`
+	Since      []string `sep:"none" placeholder:"TOPIC=POSITION" help:"Begin behind a position that was printed before, as user/alice=<epoch>:<offset>, or, for a text stream, behind a length, as <run>/answer=1284. Repeat for more."`
+	Thread     []string `sep:"none" placeholder:"T" help:"Print the text of this thread's streams only. Repeat for more."`
 
 	start client.Options // where to begin, made by Validate
 }
@@ -31,7 +33,11 @@ func (*tailCmd) Help() string {
 
 // Validate reads the positions.
 func (c *tailCmd) Validate() error {
-	return since(&c.start.Since, c.Since)
+	positions, err := lengths(&c.start.Lengths, c.Since)
+	if err != nil {
+		return err
+	}
+	return since(&c.start.Since, positions)
 }
 
 // since reads flags of the form TOPIC=POSITION. A position has no "=", a topic may.
@@ -54,6 +60,25 @@ func since[P any, Text interface {
 	return nil
 }
 
+// lengths takes the flags of the form STREAM=LENGTH, whose values are whole numbers, and returns
+// the others. A position has a colon.
+func lengths(of *map[string]int, flags []string) (others []string, err error) {
+	*of = make(map[string]int)
+	for _, flag := range flags {
+		at := strings.LastIndexByte(flag, '=')
+		n, bad := strconv.Atoi(flag[at+1:])
+		if at < 0 || bad != nil || isTopic(flag[:at]) {
+			others = append(others, flag)
+			continue
+		}
+		if run, name, ok := strings.Cut(flag[:at], "/"); !ok || run == "" || name == "" || n < 0 {
+			return nil, usage("--since %s: must be TOPIC=POSITION, or STREAM=LENGTH, such as <run>/answer=1284", flag)
+		}
+		(*of)[flag[:at]] = n
+	}
+	return others, nil
+}
+
 func isTopic(s string) bool {
 	return s == "all" || strings.HasPrefix(s, "user/") || strings.HasPrefix(s, "room/")
 }
@@ -61,7 +86,7 @@ func isTopic(s string) bool {
 // Run prints messages until ctx ends, which is no failure, or the server refuses the user.
 func (c *tailCmd) Run(ctx context.Context, term terminal) error {
 	opts := c.options(c.Server)
-	opts.Rooms, opts.Since = c.Room, c.start.Since
+	opts.Rooms, opts.Threads, opts.Since, opts.Lengths = c.Room, c.Thread, c.start.Since, c.start.Lengths
 	user, err := client.Dial(ctx, opts)
 	if err != nil {
 		return unlessDone(ctx, err)

@@ -32,8 +32,9 @@ func arrows() []arrow {
 		{from: "internal/runs", imports: []string{"wire"}},
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws"},
-		{from: "internal/server", imports: []string{bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
-		{from: "cmd/switchboard", imports: []string{"internal/server", "client"}, tests: []string{bare, "wire"}},
+		{from: "internal/server", imports: []string{"agent/openai", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
+		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
+		{from: "cmd/switchboard", imports: []string{"internal/config", "internal/server", "client"}, tests: []string{bare, "wire"}},
 	}
 }
 

@@ -85,6 +85,19 @@ func libraries() []library {
 			why: oneEngine,
 		},
 		{
+			name:  "jwkset",
+			paths: []string{"github.com/MicahParks/jwkset", "github.com/MicahParks/keyfunc"},
+			only:  []string{"auth"},
+			tests: true,
+			why:   "auth alone fetches the keys of tokens",
+		},
+		{
+			name:  "yaml",
+			paths: []string{"go.yaml.in/yaml", "gopkg.in/yaml.v3"},
+			only:  []string{"internal/config"},
+			why:   "the configuration is the only YAML here",
+		},
+		{
 			name:  "openai",
 			paths: []string{"github.com/openai/openai-go"},
 			only:  []string{"agent/openai"},

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"testing"
+	"time"
 
 	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
@@ -158,6 +159,47 @@ func BenchmarkIngest(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/delivery")
+		})
+	}
+}
+
+// BenchmarkText is the hub's own share of a chunk: tokens of 5 bytes to a room, each at the end
+// of its window.
+func BenchmarkText(b *testing.B) {
+	for _, n := range []int{1, 1_000} {
+		b.Run(fmt.Sprintf("watchers %d", n), func(b *testing.B) {
+			r := nullRig(b)
+			for i := range n {
+				h := r.connect(user(fmt.Sprint(i)))
+				t, live := r.hub.Acquire(keyOf(room("r")), room("r"))
+				if !live {
+					r.hub.Confirm(t, wire.Position{Epoch: "e1"}, r.hub.Link())
+				}
+				if err := r.hub.Follow(h, t, wire.Position{Epoch: "e1"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			key, name := keyOf(room("r")), Key{1}
+			r.hub.AddStream(key, Stream{Key: name, ID: "R/answer", Run: "R"}, 0)
+			length, chunks := uint64(0), uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				r.hub.Text(key, name, length, "token")
+				length += 5
+				_, t := r.hub.topicAt(key)
+				st := r.hub.streamAt(t, name)
+				if st.pending {
+					r.hub.ripen(st, time.Since(r.hub.start))
+					r.hub.deliver(r.hub.index.find(key), t)
+				} else {
+					t.mu.Unlock()
+				}
+				chunks++
+				for r.hub.count.sent.Load() < chunks*uint64(n) {
+					runtime.Gosched()
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/chunk")
 		})
 	}
 }

@@ -252,7 +252,7 @@ func TestTooManyThreadsAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.hub.Watch(c.h, "one more"); err != ErrThreadLimit { //nolint:errorlint // it is returned as it is
+	if err := r.hub.Watch(c.h, "one more"); err != ErrThreadLimit {
 		t.Errorf("got %v, want ErrThreadLimit", err)
 	}
 	if err := r.hub.Unwatch(c.h, "0"); err != nil {

@@ -43,10 +43,11 @@ type api struct {
 	log       *slog.Logger
 	mux       *http.ServeMux // behind the key
 	huma      huma.API
+	lasting   map[string]bool // calls by pattern that may take longer than callTimeout; they bound their parts
 }
 
 func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) {
-	a := &api{m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, log: log, mux: http.NewServeMux()}
+	a := &api{m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, log: log, mux: http.NewServeMux(), lasting: make(map[string]bool)}
 	a.huma = humago.New(a.mux, description(cfg.Version))
 	a.huma.OpenAPI().Components.Schemas.RegisterTypeAlias(reflect.TypeFor[wire.Envelope](), reflect.TypeFor[message]())
 	a.routes()
@@ -80,6 +81,7 @@ func (a *api) routes() {
 		"Close all connections of a user"), a.closeUser)
 	register(a, operation("stats", http.MethodGet, "/api/v1/stats", ScopeMonitor,
 		"Read the counters of the answering node"), a.stats)
+	a.runRoutes()
 }
 
 // description is the part of the OpenAPI document that no call adds.
@@ -100,7 +102,7 @@ func description(version string) huma.Config {
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{
 				Title: "Switchboard", Version: version,
-				Description: "Publish to users and rooms, and see who is connected.",
+				Description: "Publish to users and rooms, run agents for them, and see who is connected.",
 			},
 			Components: &huma.Components{
 				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
@@ -151,8 +153,11 @@ func requireScope(scope Scope) func(huma.Context, func(huma.Context)) {
 // register adds a call without a body. What fn returns as an error is told as a problem.
 func register[I, O any](a *api, op huma.Operation, fn func(context.Context, *I) (*O, error)) {
 	errorSchema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem](), true, "")
-	op.Responses = map[string]*huma.Response{
-		"default": {Description: "Refused", Content: map[string]*huma.MediaType{problemType: {Schema: errorSchema}}},
+	if op.Responses == nil {
+		op.Responses = make(map[string]*huma.Response)
+	}
+	op.Responses["default"] = &huma.Response{
+		Description: "Refused", Content: map[string]*huma.MediaType{problemType: {Schema: errorSchema}},
 	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
@@ -175,13 +180,7 @@ func (a *api) refusal(ctx context.Context, call string, err error) *problem {
 // withBody adds a call whose body is a B in JSON. huma only describes it: it would decode
 // leniently, and twice.
 func withBody[B, O any](a *api, op huma.Operation, fn func(context.Context, *B) (*O, error)) {
-	const otherType = "application/octet-stream" // what huma thinks of raw bodies
-	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, "")
-	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
-	op.SkipValidateBody = true
-	op.MaxBodyBytes = maxBodyBytes + 1 // huma refuses what reaches the limit
-	op.BodyReadTimeout = callTimeout
-	op.Middlewares = append(op.Middlewares, requireJSON)
+	describeBody[B](a, &op)
 	type input struct{ RawBody []byte }
 	register(a, op, func(ctx context.Context, in *input) (*O, error) {
 		body := new(B)
@@ -190,7 +189,20 @@ func withBody[B, O any](a *api, op huma.Operation, fn func(context.Context, *B) 
 		}
 		return fn(ctx, body)
 	})
-	delete(op.RequestBody.Content, otherType)
+	delete(op.RequestBody.Content, rawType)
+}
+
+// rawType is what huma takes raw bodies for when an operation is registered.
+const rawType = "application/octet-stream"
+
+// describeBody says that the body of a call is a B in JSON, which its handler decodes.
+func describeBody[B any](a *api, op *huma.Operation) {
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, "")
+	op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	op.SkipValidateBody = true
+	op.MaxBodyBytes = maxBodyBytes + 1 // huma refuses what reaches the limit
+	op.BodyReadTimeout = callTimeout
+	op.Middlewares = append(op.Middlewares, requireJSON)
 }
 
 // requireJSON refuses bodies of another type. One that says nothing is taken for JSON.
@@ -230,6 +242,8 @@ func callerOf(ctx context.Context) *APIKey {
 // ServeHTTP lets nothing through without a key, not even the question what there is.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
+	body := &requestBody{ReadCloser: r.Body}
+	defer body.leave(w, r.ContentLength)
 	key, err := a.keys.of(r)
 	if err != nil {
 		newProblem(http.StatusUnauthorized, wire.CodeAuthError, err.Error()).write(w)
@@ -241,14 +255,19 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			with("field", tenantHeader).write(w)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
-	defer cancel()
+	_, pattern := a.mux.Handler(r)
+	ctx := switchboard.WithTenant(context.WithValue(r.Context(), caller{}, key), tenant)
+	if !a.lasting[pattern] {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
 	socket := http.NewResponseController(w)
 	socket.SetWriteDeadline(time.Now().Add(callTimeout)) //nolint:errcheck // then there is none
 	defer socket.SetWriteDeadline(time.Time{})           //nolint:errcheck // the same
-	ctx = switchboard.WithTenant(context.WithValue(ctx, caller{}, key), tenant)
-	r = r.WithContext(ctx)
-	if _, pattern := a.mux.Handler(r); pattern == "" {
+	r = r.WithContext(ctx)                               // a copy: the server wants to find its own body in r
+	r.Body = body
+	if pattern == "" {
 		w = &plainRefusal{ResponseWriter: w}
 	}
 	a.mux.ServeHTTP(w, r)

@@ -20,13 +20,14 @@ type Scope string
 
 // The scopes of API keys.
 const (
-	ScopePublish Scope = "publish" // publish messages
-	ScopeRead    Scope = "read"    // read messages
+	ScopePublish Scope = "publish" // publish messages, produce and stop runs
+	ScopeRead    Scope = "read"    // read messages and runs
 	ScopeManage  Scope = "manage"  // close connections
 	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
 )
 
-func scopes() []Scope { return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeMonitor} }
+// Scopes returns all of them.
+func Scopes() []Scope { return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeMonitor} }
 
 // APIKey lets a back end call the API. It holds no secret: the key itself is known to
 // its user only.
@@ -71,27 +72,36 @@ func (k *APIKey) speaksFor(tenant string) bool {
 func checkKeys(keys []APIKey) error {
 	names := make(map[string]bool, len(keys))
 	for i, k := range keys {
-		switch {
-		case k.Name == "":
-			return fmt.Errorf("APIKeys[%d]: a key needs a name", i)
-		case names[k.Name]:
+		if err := k.Check(); err != nil {
+			return fmt.Errorf("APIKeys[%d]: %w", i, err)
+		}
+		if names[k.Name] {
 			return fmt.Errorf("APIKeys: two keys are called %q", k.Name)
-		case k.Hash == [sha256.Size]byte{} || k.Hash == HashKey(""):
-			return fmt.Errorf("APIKeys: %q has no key", k.Name)
 		}
 		names[k.Name] = true
-		for _, s := range k.Scopes {
-			if !slices.Contains(scopes(), s) {
-				return fmt.Errorf("APIKeys: %q: there is no scope %q", k.Name, s)
-			}
+	}
+	return nil
+}
+
+// Check says what is wrong with k by itself.
+func (k *APIKey) Check() error {
+	switch {
+	case k.Name == "":
+		return errors.New("a key needs a name")
+	case k.Hash == [sha256.Size]byte{} || k.Hash == HashKey(""):
+		return fmt.Errorf("%q has no key", k.Name)
+	}
+	for _, s := range k.Scopes {
+		if !slices.Contains(Scopes(), s) {
+			return fmt.Errorf("%q: there is no scope %q, only %v", k.Name, s, Scopes())
 		}
-		for _, t := range k.Tenants {
-			if t == "" {
-				continue
-			}
-			if err := wire.CheckID(t); err != nil {
-				return fmt.Errorf("APIKeys: %q: a tenant %w", k.Name, err)
-			}
+	}
+	for _, t := range k.Tenants {
+		if t == "" {
+			continue
+		}
+		if err := wire.CheckID(t); err != nil {
+			return fmt.Errorf("%q: a tenant %w", k.Name, err)
 		}
 	}
 	return nil

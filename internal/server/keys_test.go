@@ -20,7 +20,7 @@ func calls(t *testing.T, a *api) []request {
 	t.Helper()
 	all := []request{{method: http.MethodGet, path: "/api/openapi.json"}}
 	for path, item := range a.huma.OpenAPI().Paths {
-		path = strings.NewReplacer("{id}", "conn_1", "{user}", "alice").Replace(path)
+		path = strings.NewReplacer("{id}", "conn_1", "{user}", "alice", "{run}", "R", "{stream}", "answer").Replace(path)
 		if strings.Contains(path, "{") {
 			t.Fatalf("got path %s: tell this test what to put in", path)
 		}
@@ -89,7 +89,7 @@ func TestEveryCallDemandsAKey(t *testing.T) {
 func TestEveryCallNeedsItsScope(t *testing.T) {
 	bearer := http.Header{"Authorization": {"Bearer " + testKey}}
 	granted := map[string][]Scope{}
-	for _, scope := range scopes() {
+	for _, scope := range Scopes() {
 		a := testAPI(t, APIKey{Name: "test", Hash: HashKey(testKey), Scopes: []Scope{scope}})
 		for _, c := range calls(t, a) {
 			c.header = bearer
@@ -100,13 +100,23 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		}
 	}
 	want := map[string][]Scope{
-		"GET /api/openapi.json":                  scopes(),
+		"GET /api/openapi.json":                  Scopes(),
 		"POST /api/v1/publish":                   {ScopePublish},
 		"GET /api/v1/history":                    {ScopeRead},
 		"GET /api/v1/connections":                {ScopeMonitor},
 		"GET /api/v1/stats":                      {ScopeMonitor},
 		"DELETE /api/v1/connections/conn_1":      {ScopeManage},
 		"DELETE /api/v1/users/alice/connections": {ScopeManage},
+		"POST /api/v1/runs":                      {ScopePublish},
+		"GET /api/v1/runs/R":                     {ScopeRead},
+		"POST /api/v1/runs/R/events":             {ScopePublish},
+		"POST /api/v1/runs/R/complete":           {ScopePublish},
+		"POST /api/v1/runs/R/fail":               {ScopePublish},
+		"POST /api/v1/runs/R/cancel":             {ScopePublish},
+		"POST /api/v1/runs/R/heartbeat":          {ScopePublish},
+		"POST /api/v1/runs/R/streams/answer":     {ScopePublish},
+		"GET /api/v1/runs/R/streams/answer":      {ScopeRead},
+		"GET /api/v1/threads/conn_1":             {ScopeRead},
 	}
 	for name, scopes := range want {
 		if !slices.Equal(granted[name], scopes) {

@@ -78,6 +78,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	last   bool // the connection is closed behind it
 }
 
 // problem decodes an error; the test fails if the answer is none.
@@ -144,7 +145,7 @@ func (n *node) call(t *testing.T, r request) answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer{status: res.StatusCode, header: res.Header, body: body}
+	return answer{status: res.StatusCode, header: res.Header, body: body, last: res.Close}
 }
 
 func (n *node) publish(t *testing.T, body string) answer {

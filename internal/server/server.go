@@ -6,6 +6,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,10 +44,18 @@ type Config struct {
 	// Broker stores and carries messages; nil: the memory of this process. Its owner
 	// closes it after Run has returned.
 	Broker broker.Driver
+	// TLS makes the server speak https and wss; nil: neither.
+	TLS *tls.Config
 	// Origins are those of pages that may connect, besides the server's own.
 	Origins []string
+	// SessionKeys, Limits and Retention are those of [switchboard.Options].
+	SessionKeys [][]byte
+	Limits      switchboard.Limits
+	Retention   broker.Retention
 	// Heartbeat is that of connections; zero: that of production.
 	Heartbeat switchboard.Heartbeat
+	// Documents is an agent that answers what users ask; nil: nobody does.
+	Documents *Documents
 	// Drain is how long clients are given to leave when the server stops (10 s).
 	Drain time.Duration
 	// ReadyFile is a path at which the server tells, while it accepts connections, its
@@ -81,8 +90,9 @@ func (c Config) check() error {
 type Server struct {
 	cfg   Config
 	log   *slog.Logger
-	ready chan struct{} // closed once url is set
-	url   string        // set before ready is closed, immutable afterwards
+	agent switchboard.RunHandler // nil: none
+	ready chan struct{}          // closed once url is set
+	url   string                 // set before ready is closed, immutable afterwards
 }
 
 // New checks cfg; the error names the field. It starts nothing.
@@ -100,7 +110,14 @@ func New(cfg Config) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, log: log, ready: make(chan struct{})}, nil
+	s := &Server{cfg: cfg, log: log, ready: make(chan struct{})}
+	if cfg.Documents != nil {
+		var err error
+		if s.agent, err = cfg.Documents.handler(); err != nil {
+			return nil, fmt.Errorf("server: %w", err)
+		}
+	}
+	return s, nil
 }
 
 // Ready returns a channel that is closed once the server accepts connections. It stays
@@ -127,11 +144,13 @@ func (s *Server) Run(ctx context.Context) error {
 		return err // it names the operation and the address
 	}
 	m, err := switchboard.New(switchboard.Options{
-		Auth: s.cfg.Auth, Broker: s.cfg.Broker, Origins: s.cfg.Origins, Heartbeat: s.cfg.Heartbeat, Log: s.log,
+		Auth: s.cfg.Auth, Broker: s.cfg.Broker, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
+		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Retention: s.cfg.Retention, Log: s.log,
 	})
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
+	s.answer(m)
 	handler, err := newHandler(m, s.cfg, s.log)
 	if err != nil {
 		return errors.Join(err, ln.Close(), m.Shutdown(ctx))
@@ -148,9 +167,14 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Mana
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		TLSConfig:         s.cfg.TLS,
+	}
+	accept := srv.Serve
+	if s.cfg.TLS != nil {
+		accept = func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") }
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() { served <- accept(ln) }()
 
 	err := s.announce(ln.Addr())
 	if err == nil {
@@ -165,7 +189,7 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Mana
 
 // announce tells everybody concerned that the server accepts connections.
 func (s *Server) announce(addr net.Addr) error {
-	s.url = baseURL(addr)
+	s.url = baseURL(addr, s.cfg.TLS != nil)
 	if s.cfg.ReadyFile != "" {
 		if err := writeReady(s.cfg.ReadyFile, readiness{URL: s.url, Key: s.cfg.ReadyKey}); err != nil {
 			return err
@@ -202,10 +226,14 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 }
 
 // baseURL is where clients on this machine reach addr.
-func baseURL(addr net.Addr) string {
+func baseURL(addr net.Addr, secure bool) string {
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
 	host := addr.String()
 	if ap, err := netip.ParseAddrPort(host); err == nil && ap.Addr().IsUnspecified() {
 		host = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ap.Port()).String()
 	}
-	return (&url.URL{Scheme: "http", Host: host}).String()
+	return (&url.URL{Scheme: scheme, Host: host}).String()
 }

@@ -120,7 +120,7 @@ func TestBaseURLIsOneThatCanBeReached(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := baseURL(tcp); got != want {
+		if got := baseURL(tcp, false); got != want {
 			t.Errorf("got %s for %s, want %s", got, addr, want)
 		}
 	}

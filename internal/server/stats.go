@@ -24,6 +24,11 @@ type statsAnswer struct {
 	Unreadable        uint64               `json:"records_unreadable" doc:"Records that this version could not read"`
 	CatchUps          uint64               `json:"catch_ups" doc:"Readings of logs for clients that were behind"`
 	Syncs             uint64               `json:"syncs" doc:"Readings of logs for records that were missed"`
+	RunsLive          int                  `json:"runs_live" doc:"Owned by this node, now"`
+	RunsStarted       uint64               `json:"runs_started"`
+	RunsEnded         map[string]uint64    `json:"runs_ended" doc:"By state"`
+	RunRetries        uint64               `json:"run_retries" doc:"Times a run waited for the broker"`
+	TextReads         uint64               `json:"text_reads" doc:"Readings of text streams for clients that were behind"`
 	Unwritten         uint64               `json:"writes_unfinished" doc:"Writes that a socket took only in part"`
 	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages in memory"`
 	ErrorsByCode      map[wire.Code]uint64 `json:"errors_by_code" doc:"Error messages sent to clients"`
@@ -61,6 +66,7 @@ func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
 		MessagesSent: s.Sent, MessagesReceived: s.Received, MessagesPublished: s.Published,
 		Unhandled: s.Unhandled, Errors: s.HandlerErrors, Gaps: s.Gaps, Isolation: s.Isolation,
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
+		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
 		WindowBytes: s.WindowBytes, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		Rooms: s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
@@ -68,6 +74,14 @@ func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
 			Interval: a.heartbeat.Interval.Seconds(), Timeout: a.heartbeat.Timeout.Seconds(), MaxMissed: a.heartbeat.MaxMissed,
 		},
 	}}, nil
+}
+
+func byState(ended map[wire.RunState]uint64) map[string]uint64 {
+	byName := make(map[string]uint64, len(ended))
+	for state, n := range ended {
+		byName[string(state)] = n
+	}
+	return byName
 }
 
 func showHealth(h switchboard.HeartbeatStats) statsHealth {

@@ -1,0 +1,7 @@
+//go:build mutant_guard
+
+package membroker
+
+// caught by: .
+
+const mutantGuard = true // Publish ignores the revision of a guard

@@ -1,0 +1,46 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTheConfigurationIsShownWithOriginsAndWithoutSecrets(t *testing.T) {
+	path := file(t, good+"api-key:\n- name: shop\n  key: "+goodKey+"\n  scopes: [publish]\n- x"+goodKey+"\nsession-key: ["+goodSecret+goodSecret+"]\nhistory-age: 36h\n")
+	got, err := load(t, Sources{File: path, Environ: []string{"SWITCHBOARD_MAX_CONNECTIONS=500"}, Flags: map[string]any{"log-level": "warn"}}).YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `listen: 127.0.0.1:8080 # default
+environment: production # default
+# FILE:2
+allowed-origin:
+  - https://app.test
+jwt-secret: … # FILE:1
+# FILE:3
+api-key:
+  - name: shop
+    key: …
+    scopes:
+      - publish
+  - …
+# FILE:8
+session-key:
+  - …
+heartbeat-interval: 25s # production
+heartbeat-timeout: 1m15s # production
+drain-timeout: 10s # default
+max-message-bytes: 65536 # default
+max-messages-per-minute: 120 # default
+max-connections: 500 # $SWITCHBOARD_MAX_CONNECTIONS
+max-connections-per-user: 20 # default
+max-rooms-per-connection: 128 # default
+history-messages: 10000 # default
+history-age: 36h # FILE:9
+log-level: warn # --log-level
+log-format: text # default
+`
+	if got := strings.ReplaceAll(string(got), path, "FILE"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
