@@ -167,8 +167,11 @@ func TestEventsSayWhatWasDone(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	search := got.calls(t)[0]
-	if search.Parameters["query"] != "blue light" {
-		t.Errorf("got query %v, want the words without the filler", search.Parameters["query"])
+	if search.Parameters["query"] != "What does the blue light mean?" {
+		t.Errorf("got query %v, want the question", search.Parameters["query"])
+	}
+	if diff := cmp.Diff([]any{"blue", "light"}, search.Result["words"]); diff != "" {
+		t.Errorf("words (-want +got):\n%s", diff)
 	}
 	passages, files := search.Result["passages"].(map[string]any), search.Result["files"].(map[string]any)
 	best := search.Result["hits"].([]any)[0].(map[string]any)
