@@ -33,6 +33,9 @@ type handshake struct {
 	offered []string // subprotocols
 	chosen  string   // the one that the answer selects, "": none
 	query   connectQuery
+	stream  *stream       // nil: a WebSocket
+	events  bool          // it will have one
+	had     *wire.Restore // by Last-Event-ID; nil: none
 }
 
 // connectQuery is what a client says about its connection in the URL.
@@ -42,11 +45,15 @@ type connectQuery struct {
 	threads          []string // whose text streams it wants; none: all
 }
 
-// ServeHTTP accepts a WebSocket, on whatever path it is mounted. It returns before the
-// connection ends. A client that may not connect gets a problem document or, if it offered
-// subprotocols, the upgrade, one error_message and a close, because a browser cannot read
-// the status.
+// ServeHTTP accepts a WebSocket, or an event stream (SSE) if the request asks for one, on
+// whatever path it is mounted. It returns before a WebSocket ends, and when an event stream
+// has. A client that may not connect gets a problem document or, if it offered subprotocols,
+// the upgrade, one error_message and a close, because a browser cannot read the status.
 func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if asksForEvents(r) || r.Method == http.MethodOptions {
+		m.route(calls{http.MethodGet: m.serveEvents}).ServeHTTP(w, r)
+		return
+	}
 	h := &handshake{m: m, w: w, r: r, offered: ws.Subprotocols(r)}
 	switch {
 	case slices.Contains(h.offered, subprotocol):
@@ -63,61 +70,74 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), m.opts.Limits.Handshake)
+	ctx, cancel := m.callContext(r)
 	defer cancel()
-	defer context.AfterFunc(m.life, cancel)()
 	if err := h.accept(ctx); err != nil {
 		h.refuse(err)
 	}
 }
 
-// accept does what the order of checks demands: origin, total limit, credential, limit of
-// the user. It returns an error only while the request can still be answered.
+// accept makes a WebSocket of the request. It returns an error only while the request can
+// still be answered.
 func (h *handshake) accept(ctx context.Context) error {
+	login, o, err := h.admit(ctx)
+	if err != nil {
+		return err
+	}
+	if o.Conn, o.Buffered, err = ws.Upgrade(h.w, h.r, h.chosen); err != nil {
+		h.m.hub.Release(o.User)
+		h.m.hub.Release(o.All)
+		return h.notUpgraded(err)
+	}
+	h.open(ctx, login, o)
+	return nil
+}
+
+// admit does what the order of checks demands: origin, total limit, credential, limit of
+// the user. What it returns lacks a connection and holds references to two topics.
+func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	m := h.m
+	refuse := func(err error) (login, hub.Opening, error) { return login{}, hub.Opening{}, err }
 	if !m.originAllowed(h.r) {
-		return &refusal{cause: &Error{Code: wire.CodeForbidden, Message: "origin is not allowed"}, why: "origin"}
+		return refuse(errOrigin())
 	}
 	if limit := m.opts.Limits.Conns; limit > 0 && m.hub.Stats().Connections >= limit {
-		return errFull()
+		return refuse(errFull())
 	}
 	if h.chosen == subprotocolOld || h.chosen == "" && len(h.offered) > 0 {
-		return &refusal{cause: unsupported("subprotocol", "the subprotocol must be "+subprotocol), why: "subprotocol"}
+		return refuse(&refusal{cause: unsupported("subprotocol", "the subprotocol must be "+subprotocol), why: "subprotocol"})
 	}
 	var err error
 	if h.query, err = parseConnect(h.r.URL.Query()); err != nil {
-		return &refusal{cause: err, why: "query"}
+		return refuse(&refusal{cause: err, why: "query"})
 	}
-	login, err := h.authenticate(ctx)
+	if h.events {
+		if h.had, err = lastEvent(h.r); err != nil {
+			return refuse(err)
+		}
+	}
+	login, err := m.authenticate(ctx, h.r, h.offered)
 	if err != nil {
-		return err
+		return refuse(err)
 	}
 	user := wire.Topic{Tenant: login.identity.Tenant, Kind: wire.KindUser, ID: login.identity.User}
 	if limit := m.opts.Limits.ConnsPerUser; limit > 0 {
 		if _, n, _ := m.hub.Lookup(hubKey(user)); n >= limit {
-			return errUserFull()
+			return refuse(errUserFull())
 		}
 	}
 	userTopic, err := m.acquire(ctx, user)
 	if err != nil {
-		return &refusal{cause: err, why: "broker"}
+		return refuse(&refusal{cause: err, why: "broker"})
 	}
 	allTopic, err := m.acquire(ctx, wire.Topic{Tenant: user.Tenant, Kind: wire.KindAll})
 	if err != nil {
 		m.hub.Release(userTopic.topic)
-		return &refusal{cause: err, why: "broker"}
+		return refuse(&refusal{cause: err, why: "broker"})
 	}
-	nc, buffered, err := ws.Upgrade(h.w, h.r, h.chosen)
-	if err != nil {
-		m.hub.Release(userTopic.topic)
-		m.hub.Release(allTopic.topic)
-		return h.notUpgraded(err)
-	}
-	h.open(ctx, login, nc, hub.Opening{
-		Conn: nc, Buffered: buffered, User: userTopic.topic, All: allTopic.topic,
-		UserFrom: userTopic.head, AllFrom: allTopic.head, Session: login.session,
-	})
-	return nil
+	return login, hub.Opening{
+		User: userTopic.topic, All: allTopic.topic, UserFrom: userTopic.head, AllFrom: allTopic.head, Session: login.session,
+	}, nil
 }
 
 // notUpgraded sorts the errors of an upgrade that was valid by itself: only a server that
@@ -130,8 +150,9 @@ func (h *handshake) notUpgraded(err error) error {
 	return nil
 }
 
-// open registers an upgraded connection, says welcome and lets it begin.
-func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Opening) {
+// open registers a connection, says welcome and lets it begin. From now on the client hears
+// on the connection itself why there is none.
+func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	m := h.m
 	s := state{
 		expires: login.identity.Expires, tokenID: login.identity.TokenID, sid: login.identity.SID,
@@ -142,6 +163,9 @@ func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Op
 		s.flags |= flagAppPings
 		m.count.appPings.Add(1) // before the connection can end, which takes it back
 	}
+	if h.stream != nil {
+		s.flags |= flagEvents
+	}
 	o.Info = s.append(nil)
 	c, err := m.hub.Open(o)
 	if err != nil {
@@ -149,8 +173,11 @@ func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Op
 		if h.query.appPings {
 			m.count.appPings.Add(-1)
 		}
-		h.refuseOpen(nc, err)
+		h.refuseOpen(o.Conn, err)
 		return
+	}
+	if h.stream != nil {
+		m.mail.add(m, c, h.stream.mail)
 	}
 	conn, ok := m.conn(c)
 	if !ok {
@@ -159,7 +186,9 @@ func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Op
 	if err := m.connected(ctx, conn); err != nil {
 		ref := &refusal{cause: err, why: "on_connect"}
 		m.refused(h.r, ref)
-		if frame, err := errorFrame(visible(ref.cause), ""); err == nil {
+		if h.stream != nil {
+			h.stream.refuse(ref)
+		} else if frame, err := errorFrame(errorMessage(ref.told(), "")); err == nil {
 			_ = m.hub.Send(c, frame, false)
 		}
 		_ = m.hub.Close(c, ref.closeCode(), ref.told().Message, true)
@@ -170,6 +199,9 @@ func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Op
 		_ = m.hub.Watch(c, h.query.threads...) // bounded by parseConnect
 	}
 	held := login.resumed || h.query.resume
+	if h.stream != nil {
+		held = h.had != nil
+	}
 	m.welcome(conn, login, held)
 	m.count.accepted.Add(1)
 	m.log.LogAttrs(ctx, slog.LevelDebug, "connection opened",
@@ -178,6 +210,9 @@ func (h *handshake) open(ctx context.Context, login login, nc net.Conn, o hub.Op
 	m.watchCredential(c, s.expires)
 	if held {
 		m.hold(c)
+	}
+	if h.had != nil {
+		m.read(c, h.stream.restore(*h.had)) // nothing else is read from it yet
 	}
 	_ = m.hub.Start(c, held) // a connection that has ended needs none
 }
@@ -225,19 +260,25 @@ func (h *handshake) refuseOpen(nc net.Conn, err error) {
 	case errors.Is(err, hub.ErrClosed):
 		ref = errDraining()
 	default:
-		_ = nc.Close() // unless the engine has done so
-		h.m.refused(h.r, &refusal{cause: err, why: "engine"})
-		return
+		ref = &refusal{cause: err, why: "engine"}
 	}
 	h.m.refused(h.r, ref)
-	farewell(nc, ref)
+	switch {
+	case h.stream != nil:
+		h.stream.refuse(ref)
+		_ = nc.Close()
+	case ref.why == "engine":
+		_ = nc.Close() // unless the engine has done so
+	default:
+		farewell(nc, ref)
+	}
 }
 
 // farewell says why a connection ends that is not in the hub, and ends it. It waits a
 // moment for the peer to read it: closing at once could reset the connection first.
 func farewell(nc net.Conn, ref *refusal) {
 	defer func() { _ = nc.Close() }()
-	frame, err := errorFrame(ref.told(), "")
+	frame, err := errorFrame(errorMessage(ref.told(), ""))
 	if err != nil {
 		return
 	}

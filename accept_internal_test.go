@@ -14,6 +14,7 @@ func FuzzHandshake(f *testing.F) {
 	f.Add("", "switchboard.v1,session.c3d0Xw==", "null", "resume=1")
 	f.Add("Basic eDp5", "token.!", "://", "%zz")
 	f.Add("bearer", "", "http://[::1", "heartbeat=never")
+	f.Add("Bearer swt_abc", "", "null", "ticket=")
 	m := &Manager{opts: Options{Origins: []string{"https://app.example.com", "https://*.example.org"}}}
 	f.Fuzz(func(t *testing.T, authorization, subprotocols, origin, query string) {
 		r := &http.Request{Header: http.Header{}, Host: "switchboard.test", URL: &url.URL{Path: "/ws", RawQuery: query}}
@@ -23,7 +24,7 @@ func FuzzHandshake(f *testing.F) {
 		r.Header.Set("Sec-Websocket-Protocol", subprotocols)
 		r.Header.Set("Origin", origin)
 		kind, token := credentialOf(r, ws.Subprotocols(r))
-		if has := kind == tokenCredential || kind == sessionCredential; has != (token != "") {
+		if has := kind == tokenCredential || kind == sessionCredential || kind == ticketCredential; has != (token != "") {
 			t.Errorf("got kind %d with a token of %d bytes", kind, len(token))
 		}
 		if kind == noCredential && authorization != "" {

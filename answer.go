@@ -43,9 +43,20 @@ func (m *Manager) ack(c hub.Handle, id string, ack wire.Ack, received wire.Messa
 	_ = m.hub.Send(c, frame, false)
 }
 
-// refuse answers a message with an error. It is the one place where errors of messages are
-// counted and logged.
+// refuse answers a message with an error.
 func (m *Manager) refuse(c hub.Handle, id string, err error) {
+	told := m.told(c, id, err)
+	frame, encodeErr := errorFrame(told)
+	if encodeErr != nil {
+		m.log.LogAttrs(m.life, slog.LevelError, "error not encoded", slog.Any("err", encodeErr))
+		frame, _ = errorFrame(wire.ErrorMessage{Code: told.Code, Message: sentence(told.Code), MessageID: id, Timestamp: told.Timestamp})
+	}
+	_ = m.hub.Send(c, frame, false)
+}
+
+// told is what a client hears of a message that is refused. It is the one place where errors
+// of messages are counted and logged.
+func (m *Manager) told(c hub.Handle, id string, err error) wire.ErrorMessage {
 	told := visible(err)
 	m.count.errors.add(told.Code)
 	m.hub.CountError(c)
@@ -63,22 +74,19 @@ func (m *Manager) refuse(c hub.Handle, id string, err error) {
 		}
 		m.log.LogAttrs(m.life, level, "message refused", attrs...)
 	}
-	frame, encodeErr := errorFrame(told, id)
-	if encodeErr != nil {
-		m.log.LogAttrs(m.life, slog.LevelError, "error not encoded", slog.Any("err", encodeErr))
-		frame, _ = errorFrame(&Error{Code: told.Code, Message: sentence(told.Code)}, id)
+	return errorMessage(told, id)
+}
+
+func errorMessage(e *Error, id string) wire.ErrorMessage {
+	return wire.ErrorMessage{
+		Code: e.Code, Message: e.Message, Details: e.Details, Suggestions: e.Suggestions,
+		MessageID: id, Timestamp: wire.Seconds(time.Now()),
 	}
-	_ = m.hub.Send(c, frame, false)
 }
 
 // errorFrame is the frame of an error_message.
-func errorFrame(e *Error, id string) ([]byte, error) {
-	return buildFrame(256, func(b []byte) ([]byte, error) {
-		return wire.AppendError(b, wire.ErrorMessage{
-			Code: e.Code, Message: e.Message, Details: e.Details, Suggestions: e.Suggestions,
-			MessageID: id, Timestamp: wire.Seconds(time.Now()),
-		})
-	})
+func errorFrame(e wire.ErrorMessage) ([]byte, error) {
+	return buildFrame(256, func(b []byte) ([]byte, error) { return wire.AppendError(b, e) })
 }
 
 // panicError is a panic, for the log only: clients hear nothing but INTERNAL.

@@ -20,10 +20,10 @@ func (m *Manager) Connections() Connections { return Connections{m} }
 type ConnInfo struct {
 	ID, Session, User, Node string
 	Device                  string // what the client calls itself
-	Transport               string // websocket
+	Transport               string // websocket or sse
 	Address                 netip.Addr
 	Opened, LastActivity    time.Time
-	RoundTrip               time.Duration // of the last ping; 0: not known yet
+	RoundTrip               time.Duration // of the last ping; 0: not known yet, or sse
 	Missed                  int           // pings in a row without an answer
 	// Health is 100 less 25 for each missed ping, and 0 while the socket takes nothing.
 	Health          int
@@ -126,6 +126,9 @@ func (m *Manager) connInfo(c hub.Handle) (ConnInfo, bool) {
 		Transport: "websocket", Address: s.address, Opened: v.Opened, LastActivity: v.Seen,
 		RoundTrip: v.RoundTrip, Missed: v.Missed, Health: max(0, 100-25*v.Missed), Behind: int(v.Behind),
 		UnwritableSince: v.Blocked, Received: v.Received, Sent: v.Sent, Errors: v.Errors,
+	}
+	if s.flags&flagEvents != 0 {
+		info.Transport = "sse"
 	}
 	if !v.Blocked.IsZero() {
 		info.Health = 0

@@ -137,6 +137,7 @@ func (m *Manager) runDriver(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		m.unlinked.Store(true)
 		m.hub.LinkLost()
 		if errors.Is(err, broker.ErrClosed) {
 			m.log.LogAttrs(ctx, slog.LevelError, "broker closed under the manager", slog.Any("err", err))
@@ -172,6 +173,7 @@ func (m *Manager) compareHeads(ctx context.Context) {
 	for pause := linkBackoff; ; pause = min(2*pause, linkSlowest) {
 		err := m.driver.Follow(ctx) // no topics: it waits until Run is at work
 		if err == nil {
+			m.unlinked.Store(false)
 			err = m.announceHeads(ctx)
 		}
 		if ctx.Err() != nil {

@@ -182,7 +182,7 @@ func TestRefusedHandshakes(t *testing.T) {
 	}{
 		{"no credential", request{}, 401, wire.CodeAuthError, "no credential", "credential"},
 		{"bad token", request{token: "bad"}, 401, wire.CodeAuthError, "the token is not valid", "credential"},
-		{"ticket", request{path: "/ws?ticket=x"}, 401, wire.CodeAuthError, "the credential is not valid", "credential"},
+		{"ticket", request{path: "/ws?ticket=x"}, 401, wire.CodeAuthError, "the ticket is not valid", "credential"},
 		{"expired", request{token: "alice exp=-1s"}, 401, wire.CodeAuthError, "the credential has expired", "credential"},
 		{"origin", request{token: "alice", origin: "https://evil.example"}, 403, wire.CodeForbidden, "origin is not allowed", "origin"},
 		{"origin before credential", request{token: "bad", origin: "null"}, 403, wire.CodeForbidden, "origin is not allowed", "origin"},

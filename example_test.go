@@ -293,6 +293,28 @@ func ExampleConnections() {
 	// 1 <nil> StatusPolicyViolation
 }
 
+func ExampleAccess() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	m, srv, stop := start(ctx, switchboard.Options{})
+	defer stop()
+	ticket, err := m.Access().Ticket(ctx, switchboard.Identity{User: "alice"}, time.Minute)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 2 {
+		c, resp, err := websocket.Dial(ctx, strings.Replace(srv.URL, "http", "ws", 1)+"/ws?ticket="+ticket, nil)
+		fmt.Println(resp.StatusCode)
+		if err == nil {
+			defer c.CloseNow()
+		}
+	}
+	// Output:
+	// 101
+	// 401
+}
+
 func ExampleWithTenant() {
 	ctx := context.Background()
 	m, _, stop := start(ctx, switchboard.Options{})

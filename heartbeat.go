@@ -45,6 +45,13 @@ func (b *beat) heard(c hub.Handle) {
 	}
 }
 
+// missed is how many connections have a ping unanswered past its time.
+func (b *beat) missed() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.missing)
+}
+
 // forget drops what is known of a connection that has ended.
 func (b *beat) forget(c hub.Handle) {
 	b.mu.Lock()

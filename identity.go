@@ -27,11 +27,12 @@ type Identity struct {
 	Claims json.RawMessage
 }
 
-// Credential is what a client offered: at connect, and again when it refreshes. Session
-// tokens never get to an Authenticator: the manager opens its own.
+// Credential is what a client offered: at connect, with each call over HTTP, and again when
+// it refreshes. Session tokens and tickets never get to an Authenticator: the manager opens
+// its own.
 type Credential struct {
 	Token string // "": none
-	// Request is the one that opened the connection. It is nil at a refresh.
+	// Request is the one that opens the connection, or the call. It is nil at a refresh.
 	Request *http.Request
 }
 

@@ -31,6 +31,7 @@ const (
 	noCredential credentialKind = iota
 	tokenCredential
 	sessionCredential
+	ticketCredential
 	badCredential // there is one that nobody could accept
 )
 
@@ -39,10 +40,13 @@ const (
 func credentialOf(r *http.Request, offered []string) (kind credentialKind, token string) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, token, _ := strings.Cut(header, " ")
-		if token = strings.TrimSpace(token); strings.EqualFold(scheme, "Bearer") && token != "" {
-			return tokenCredential, token
+		switch token = strings.TrimSpace(token); {
+		case !strings.EqualFold(scheme, "Bearer") || token == "":
+			return badCredential, ""
+		case strings.HasPrefix(token, session.Prefix):
+			return sessionCredential, token
 		}
-		return badCredential, ""
+		return tokenCredential, token
 	}
 	for _, sub := range offered {
 		kind, coded := noCredential, ""
@@ -59,41 +63,55 @@ func credentialOf(r *http.Request, offered []string) (kind credentialKind, token
 		}
 		return kind, string(raw)
 	}
-	if r.URL.Query().Has("ticket") {
-		return badCredential, "" // none was ever handed out
+	if query := r.URL.Query(); query.Has("ticket") {
+		if ticket := query.Get("ticket"); ticket != "" {
+			return ticketCredential, ticket
+		}
+		return badCredential, ""
 	}
 	return noCredential, ""
 }
 
 // authenticate finds out who connects. Its errors are refusals.
-func (h *handshake) authenticate(ctx context.Context) (login, error) {
-	m := h.m
-	kind, token := credentialOf(h.r, h.offered)
+func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []string) (login, error) {
+	kind, token := credentialOf(r, offered)
 	refuse := func(err error) (login, error) {
 		return login{}, &refusal{cause: credentialError(err, token), why: "credential"}
 	}
+	l := login{session: hub.NewSession()}
+	var err error
 	switch kind {
 	case badCredential:
-		return refuse(&Error{Code: wire.CodeAuthError, Message: "the credential is not valid"})
+		err = &Error{Code: wire.CodeAuthError, Message: "the credential is not valid"}
 	case sessionCredential:
-		t, err := m.sealer.Open(token, time.Now())
-		if err != nil {
-			return refuse(&Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"})
-		}
-		id := Identity{
-			Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
-			TokenID: t.TokenID, SID: t.SID, Claims: t.Claims,
-		}
-		if err := m.checkIdentity(id, time.Now()); err != nil {
-			return refuse(err)
-		}
-		return login{identity: id, session: t.Session, resumed: true}, nil
+		l, err = m.resume(token)
+	case ticketCredential:
+		l.identity, err = m.redeem(ctx, token)
+	default:
+		l.identity, err = m.identify(ctx, Credential{Token: token, Request: r})
 	}
-	id, err := m.identify(ctx, Credential{Token: token, Request: h.r})
 	if err != nil {
 		return refuse(err)
 	}
-	return login{identity: id, session: hub.NewSession()}, nil
+	return l, nil
+}
+
+// resume opens a session token.
+func (m *Manager) resume(token string) (login, error) {
+	t, err := m.sealer.Open(token, time.Now())
+	if err != nil {
+		return login{}, &Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"}
+	}
+	l := login{identity: identityOf(t), session: t.Session, resumed: true}
+	return l, m.checkIdentity(l.identity, time.Now())
+}
+
+// identityOf is who a session token or a ticket was made for.
+func identityOf(t session.Token) Identity {
+	return Identity{
+		Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
+		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims,
+	}
 }
 
 // identify asks the authenticator and checks what it says.
@@ -157,18 +175,28 @@ func authVerb(ctx context.Context, in *inbound) error {
 	if err := in.env.Decode(&req); err != nil {
 		return err
 	}
+	var id Identity
+	field := "token"
 	switch {
+	case req.Ticket != "" && req.Token != "":
+		return fieldError(wire.CodeInvalidMessage, "ticket", "ticket and token exclude each other")
 	case req.Ticket != "":
-		return fieldError(wire.CodeAuthError, "ticket", "the ticket is not valid")
-	case req.Token == "":
-		return fieldError(wire.CodeAuthError, "token", "no credential")
+		field = "ticket"
+		if id, err = m.redeem(ctx, req.Ticket); errors.Is(err, ErrUnauthenticated) {
+			err = fieldError(wire.CodeAuthError, field, visible(err).Message)
+		}
+	case req.Token != "":
+		if id, err = m.identify(ctx, Credential{Token: req.Token}); err != nil {
+			err = credentialError(err, req.Token)
+		}
+	default:
+		err = fieldError(wire.CodeAuthError, field, "no credential")
 	}
-	id, err := m.identify(ctx, Credential{Token: req.Token})
 	if err != nil {
-		return credentialError(err, req.Token)
+		return err
 	}
 	if id.Tenant != sender.view.User.Tenant || id.User != sender.view.User.ID {
-		return fieldError(wire.CodeAuthError, "token", "the token is another user's")
+		return fieldError(wire.CodeAuthError, field, "the "+field+" is another user's")
 	}
 	if !m.refresh(sender, id) {
 		return hubError(hub.ErrGone)

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -41,12 +41,15 @@ type Manager struct {
 	recent      recent
 	lives       lives
 	holds       holds
+	mail        mailboxes
+	tickets     allowance
 	deadlines   deadlines
 	beat        beat
 	interest    interest
 	members     memberHints
 	permissions permissionTable
 	count       counters
+	unlinked    atomic.Bool // the link to the driver is lost
 	drain       drain
 	runs        ownedRuns
 	keeper      keeper
@@ -118,16 +121,4 @@ func (m *Manager) forgetTopics(ctx context.Context) {
 	for sleep(ctx, time.Second) {
 		m.forgetIdle(ctx)
 	}
-}
-
-// ClientAPI serves all that clients may call, at the paths of docs/protocol.md: /ws and its
-// alias /websocket. Mount it at "/", or behind http.StripPrefix.
-func (m *Manager) ClientAPI() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/ws", m)
-	mux.Handle("/websocket", m)
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeProblem(w, http.StatusNotFound, &Error{Code: wire.CodeNotFound, Message: "there is nothing at this path"})
-	})
-	return mux
 }

@@ -293,7 +293,7 @@ func (r *ownedRun) publish(ctx context.Context, env Envelope, put []byte) (broke
 	}
 	rec := wire.Record{Kind: wire.RecordRun, Topic: r.spec.topic(), Thread: r.spec.Thread, Run: r.spec.ID, Body: body, Streams: r.marks(env)}
 	to := broker.Record{
-		DedupeID: dedupeID("", env.ID), Keep: r.m.opts.Retention,
+		DedupeID: r.spec.dedupeID(env.ID), Keep: r.m.opts.Retention,
 		Guard: broker.Guard{Key: r.spec.recordKey(), Revision: r.revision, Put: put},
 	}
 	var published broker.Published

@@ -138,6 +138,7 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 	m.lanes.close(c, why)
 	m.lives.end(c, why)
 	m.holds.release(c)
+	m.mail.remove(c)
 	m.beat.forget(c)
 	if s, err := decodeState(end.Info); err == nil {
 		m.permissions.drop(s.permissions)

@@ -1,10 +1,12 @@
 package switchboard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -42,17 +44,15 @@ func (r *refusal) closeCode() wire.CloseCode {
 
 // status is the HTTP status of a refusal.
 func (r *refusal) status() int {
-	switch CodeOf(r.cause) {
-	case wire.CodeAuthError:
-		return http.StatusUnauthorized
-	case wire.CodeForbidden:
-		return http.StatusForbidden
-	case wire.CodeRateLimited:
-		return http.StatusTooManyRequests
+	switch code := CodeOf(r.cause); code {
+	case wire.CodeAuthError, wire.CodeForbidden, wire.CodeRateLimited, wire.CodeInternal:
+		return code.HTTPStatus()
 	case wire.CodeUnavailable, wire.CodeBusy, wire.CodeTimeout:
 		return http.StatusServiceUnavailable
-	case wire.CodeInternal:
-		return http.StatusInternalServerError
+	case wire.CodeInvalidMessage:
+		if r.why == whyLastEvent {
+			return http.StatusUnprocessableEntity
+		}
 	}
 	return http.StatusBadRequest
 }
@@ -60,6 +60,10 @@ func (r *refusal) status() int {
 // retryLater says in the body what Retry-After says in the head, which browsers cannot read.
 func retryLater(code Code, text string) *Error {
 	return &Error{Code: code, Message: text, Details: map[string]any{"retry_after_ms": 1000 * retryAfter}}
+}
+
+func errOrigin() *refusal {
+	return &refusal{cause: &Error{Code: wire.CodeForbidden, Message: "origin is not allowed"}, why: "origin"}
 }
 
 func errDraining() *refusal {
@@ -109,13 +113,32 @@ func (h *handshake) refuse(err error) {
 			return
 		}
 	}
-	if status := ref.status(); status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
-		h.w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	writeRefusal(h.w, ref.status(), ref.told())
+}
+
+// writeRefusal is writeProblem with the headers that belong to the status.
+func writeRefusal(w http.ResponseWriter, status int, told *Error) {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", strconv.Itoa(cmp.Or(retrySeconds(told.Details), retryAfter)))
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	if ref.status() == http.StatusUnauthorized {
-		h.w.Header().Set("WWW-Authenticate", "Bearer")
+	writeProblem(w, status, told)
+}
+
+// retrySeconds is what details say of when to try again, in whole seconds; 0: nothing.
+func retrySeconds(details map[string]any) int {
+	var ms float64
+	switch v := details["retry_after_ms"].(type) {
+	case int:
+		ms = float64(v)
+	case int64:
+		ms = float64(v)
+	case float64:
+		ms = v
 	}
-	writeProblem(h.w, ref.status(), ref.told())
+	return int(math.Ceil(min(ms, 1e9) / 1000))
 }
 
 // problem is a problem document (RFC 9457).
@@ -160,6 +183,13 @@ func (g *gate) enter() bool {
 }
 
 func (g *gate) leave() { g.inside.Done() }
+
+// shut reports whether nobody is let in any more.
+func (g *gate) shut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed
+}
 
 // close lets nobody in any more.
 func (g *gate) close() {

@@ -219,3 +219,34 @@ func TestADeviceOnANodeThatDoesNotKnowTheRunGetsItsText(t *testing.T) {
 		}
 	})
 }
+
+func TestRunsAndMessagesHaveIdsOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		a := s.as(t, "alice")
+		if _, err := s.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{Type: "note", ID: "step-1"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"one", "two"} {
+			run, err := s.Runs().Start(t.Context(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice"), ID: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				msg := switchboard.Message{Type: wire.AgentThinking, ID: "step-1", Payload: map[string]string{"reasoning": id}}
+				if _, err := run.Emit(t.Context(), msg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := run.Complete(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var w watched
+		w.take(t, a.until(wire.AgentCompleted)...)
+		w.take(t, a.until(wire.AgentCompleted)...)
+		wantEqual(t, "events", w.events, []string{
+			"note", "agent_started", "agent_thinking", "agent_completed", "agent_started", "agent_thinking", "agent_completed",
+		})
+	})
+}

@@ -95,6 +95,10 @@ func (s *runSpec) eventID(what ...string) string {
 	return id.String()
 }
 
+// dedupeID identifies an event among all messages of the topic: other runs, users and the
+// application have ids of their own. No user's id has a control character.
+func (s *runSpec) dedupeID(id string) string { return dedupeID("\x00run "+s.ID, id) }
+
 // getItem reads an item of the store into v and returns its revision, 0 if there is none.
 func (m *Manager) getItem(ctx context.Context, key string, v any) (uint64, error) {
 	item, err := m.driver.Get(ctx, key)

@@ -31,6 +31,8 @@ const (
 	flagAppPings
 	// flagWarned: auth_expiring was sent for this credential.
 	flagWarned
+	// flagEvents: the client reads server-sent events.
+	flagEvents
 )
 
 // Bounds of the texts in a state.

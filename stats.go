@@ -79,8 +79,9 @@ func (t *tally[K]) all() map[K]uint64 {
 
 // Stats is a snapshot of this node that the caller may keep.
 //
-// The reasons of Refusals are origin, total_limit, subprotocol, query, credential,
-// user_limit, broker, handshake, hijack, engine, on_connect, draining and internal.
+// The reasons of Refusals are origin, total_limit, subprotocol, query, last_event_id,
+// credential, user_limit, broker, handshake, hijack, engine, on_connect, draining and
+// internal.
 func (m *Manager) Stats() Stats {
 	h := m.hub.Stats()
 	return Stats{

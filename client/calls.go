@@ -98,6 +98,16 @@ func (cs *calls) answer(env wire.Envelope, err error) *call {
 	return c
 }
 
+// asked returns the message with that id that waits for its answer; none is the zero value.
+func (cs *calls) asked(id string) wire.Envelope {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if i := cs.index(id); i >= 0 {
+		return cs.open[i].msg
+	}
+	return wire.Envelope{}
+}
+
 // fail ends c with err, if it is open.
 func (cs *calls) fail(c *call, err error) {
 	cs.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 
 	"github.com/netra-systems/switchboard/wire"
@@ -36,8 +37,9 @@ type Options struct {
 	// "all"); the zero position is the beginning of what is kept. Rooms named here are
 	// followed too. Topics that are not named begin with what comes after Dial.
 	Since map[string]wire.Position
-	// Lengths has the lengths to start from of text streams, by stream id, in code points: what
-	// an earlier process has of them. Others come from their beginning.
+	// Lengths has how much an earlier process has of text streams, by stream id
+	// ("<run>/answer"), in code points: where the last chunk began and what it held. Their text
+	// goes on from there; that of others comes from its beginning.
 	Lengths map[string]int
 	// Dial makes network connections, as [net.Dialer.DialContext] does, which is used if it
 	// is nil. TLS is put on top for wss:// and https://.
@@ -71,7 +73,15 @@ func (o *Options) check() (*url.URL, error) {
 			return nil, fmt.Errorf("options: Since: %q %w", topic, err)
 		}
 	}
+	for _, thread := range o.Threads {
+		if err := wire.CheckID(thread); err != nil {
+			return nil, fmt.Errorf("options: Threads: %q %w", thread, err)
+		}
+	}
 	for stream, length := range o.Lengths {
+		if run, name, _ := strings.Cut(stream, "/"); run == "" || name == "" || strings.Contains(name, "/") {
+			return nil, fmt.Errorf(`options: Lengths: %q must be "<run>/<name>"`, stream)
+		}
 		if length < 0 {
 			return nil, fmt.Errorf("options: Lengths: that of %q must not be negative", stream)
 		}
@@ -132,8 +142,12 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 // has ctx's error, none, or an [*Error]. A gap is a message like others; so are the
 // system_message and the session_restored of a new connection. Answers to [Client.Send] and
 // [Client.Do] are not. An error_message has its fields in its payload: see [AsError].
-// Durable messages know their [wire.Envelope.Position]. Chunks of text streams hold what is
-// new in them: joined they are the text; see [Client.Text].
+// Durable messages know their [wire.Envelope.Position].
+//
+// A stream_chunk holds what is new in it, and its start is where that begins: the chunks of a
+// stream, behind what [Options.Lengths] or a thread_snapshot had of it, are its text, over any
+// number of connections. [Client.Text] has them joined. If a client was so slow that the
+// chunks are not kept any more, stream_complete brings the text.
 //
 // Each caller gets everything. One that does not read stops the socket, once a little has
 // been read ahead for it, and catches up later: so range over the sequence, once, or end

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/coder/websocket"
@@ -87,7 +88,8 @@ func (c *Client) handshake(ctx context.Context, resume bool) (string, *websocket
 	if c.opts.Device != "" {
 		query.Set("device", c.opts.Device)
 	}
-	if len(c.track.threads) > 0 {
+	// A query cannot name the default thread: with it among others, all are watched.
+	if len(c.track.threads) > 0 && !slices.Contains(c.track.threads, "") {
 		query["thread"] = c.track.threads
 	}
 	target.RawQuery = query.Encode()
@@ -192,17 +194,24 @@ func (c *Client) beginFirst(ctx context.Context, l *link) error {
 	return nil
 }
 
-// restore tells l what the client has.
+// restore tells l what the client has. Of text streams it tells what the server takes in
+// one message: it may be that many never ended for this client.
 func (c *Client) restore(l *link, replace string) error {
 	what := c.track.restore(replace)
-	what.Streams = c.texts.lengths()
-	order, err := c.order(wire.SessionRestore, what)
-	if err != nil {
-		return err
+	for most := openTexts; ; most /= 2 {
+		what.Streams = c.texts.lengths(most)
+		order, err := c.order(wire.SessionRestore, what)
+		if err != nil {
+			return err
+		}
+		if len(what.Streams) > 0 && !l.fits(order.frame) {
+			c.calls.leave(order)
+			continue
+		}
+		l.restore = order
+		l.push(order.frame)
+		return nil
 	}
-	l.restore = order
-	l.push(order.frame)
-	return nil
 }
 
 // readUntil reads until order is answered.

@@ -17,4 +17,9 @@
 // The client keeps the position of each topic that it follows. After a lost connection it
 // comes back with its session token, says where it stands, and gets what it missed before
 // anything new. What the server cannot deliver any more it tells as a message of type gap.
+//
+// Text streams, such as the answer of an agent that is being written, come as messages of
+// type stream_chunk that hold what is new, and [Client.Text] has each text so far. After a
+// lost connection they go on at the same code point. A process that starts again goes on
+// with [Options.Since] and [Options.Lengths].
 package client

@@ -48,6 +48,63 @@ func ExampleDial() {
 	// chat e1:1 {"text":"Hi"}
 }
 
+func ExampleClient_Text() {
+	ctx := context.Background()
+	server := writingServer()
+	defer server.Close()
+	c, err := client.Dial(ctx, client.Options{URL: server.URL + "/ws"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+
+	for msg, err := range c.Messages(ctx) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		switch msg.Type {
+		case wire.StreamChunk:
+			var chunk wire.StreamChunkPayload
+			if err := msg.Decode(&chunk); err != nil {
+				fmt.Println(err)
+				return
+			}
+			fmt.Printf("%d %q\n", chunk.Start, chunk.Text) // only what is new
+		case wire.StreamComplete:
+			fmt.Println(c.Text("r_1/answer"))
+			return
+		}
+	}
+	// Output:
+	// 0 "Grüße"
+	// 5 "! 🙂"
+	// Grüße! 🙂 true
+}
+
+// writingServer writes a text, some of it twice.
+func writingServer() *httptest.Server {
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.CloseNow() }()
+		for _, frame := range []string{
+			`{"type":"system_message","payload":{"event":"connection_established","topics":{"user/alice":"e1:0"}}}`,
+			`{"type":"stream_chunk","topic":"user/alice","payload":{"stream_id":"r_1/answer","start":0,"text":"Grüße"}}`,
+			`{"type":"stream_chunk","topic":"user/alice","payload":{"stream_id":"r_1/answer","start":3,"text":"ße! 🙂"}}`,
+			`{"type":"stream_complete","topic":"user/alice","offset":1,"payload":{"stream_id":"r_1/answer","length":8,"state":"complete","text":"Grüße! 🙂"}}`,
+		} {
+			if err := conn.Write(r.Context(), websocket.MessageText, []byte(frame)); err != nil {
+				return
+			}
+		}
+		_, _, _ = conn.Read(r.Context()) // until the client leaves
+	}))
+}
+
 // echoServer takes one message, appends it to the user's topic, and acknowledges it.
 func echoServer() *httptest.Server {
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

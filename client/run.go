@@ -150,7 +150,7 @@ func (c *Client) receive(l *link) error {
 		}
 		if env.Type == wire.StreamComplete {
 			if err := c.texts.complete(env); err != nil {
-				return fmt.Errorf("the server sent a bad %s: %w", env.Type, err)
+				return badMessage(env.Type, err)
 			}
 		}
 		c.feed.put(l.ctx, env, len(frame))
@@ -159,7 +159,7 @@ func (c *Client) receive(l *link) error {
 	if env.Type == wire.StreamChunk {
 		fresh, err := c.texts.chunk(&env)
 		if err != nil {
-			return fmt.Errorf("the server sent a bad %s: %w", env.Type, err)
+			return badMessage(env.Type, err)
 		}
 		if fresh {
 			c.feed.put(l.ctx, env, len(frame))
@@ -173,7 +173,7 @@ func (c *Client) receive(l *link) error {
 		}
 	}
 	if err := c.notice(l, env); err != nil {
-		return fmt.Errorf("the server sent a bad %s: %w", env.Type, err)
+		return badMessage(env.Type, err)
 	}
 	if answered := c.calls.answer(env, refused); answered != nil {
 		if answered != l.restore {
@@ -193,6 +193,10 @@ func (c *Client) receive(l *link) error {
 	}
 	c.feed.put(l.ctx, env, len(frame))
 	return nil
+}
+
+func badMessage(typ wire.MessageType, err error) error {
+	return fmt.Errorf("the server sent a bad %s: %w", typ, err)
 }
 
 // unfoldError makes an Error of an error_message and puts its fields into the payload,
@@ -276,7 +280,9 @@ func (c *Client) noticeTopics(env wire.Envelope) error {
 	case wire.RoomLeft:
 		delete(c.track.positions, room)
 	case wire.ThreadSnapshot:
-		if env.Topic != "" {
+		// What comes before the snapshot's position has been sent before it, also of other
+		// threads; where the client stands already, it need not move.
+		if env.Topic != "" && !olderPage(c.calls.asked(env.ID)) {
 			c.track.learn(env.Topic, v.Position)
 		}
 		c.texts.snapshot(v.Runs)

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -8,82 +10,153 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// How much the client keeps of text streams that have ended: the newest ones.
+// What the client keeps of text streams. Where there are more, those that changed last stay.
 const (
-	finishedTexts     = 64
-	finishedTextBytes = 8 << 20
+	openTexts = 1024 // that may grow, with their texts; a server is told of as many at most
+	// endedTexts and endedTextBytes bound the texts that have ended. The newest one is kept
+	// whatever its size.
+	endedTexts     = 64
+	endedTextBytes = 8 << 20
+	// bareTexts is of how many others the length is known, so that text that comes again,
+	// because the caller has gone back to an earlier position, is not given twice.
+	bareTexts = 4096
 )
 
-// texts puts the text streams together that arrive in chunks, and knows their lengths. The
-// goroutine that reads the connection writes; Text reads.
+// texts puts the text streams together that arrive in chunks. The goroutine that reads the
+// connection writes; Text reads.
 type texts struct {
-	mu       sync.Mutex // guards the fields below
-	of       map[string]*text
-	finished []string // ids of streams that have ended, the oldest first
-	bytes    int      // of finished ones
+	mu sync.Mutex // guards the fields below and what text says
+	of map[string]*text
+	// Each text is on one of these, the one that changed last at the end.
+	open, ended, bare shelf
+	endedBytes        int // the sum over ended
 }
 
-// text is one stream. Lengths are in code points.
+type shelf []*text
+
+// text is one stream.
 type text struct {
-	builder strings.Builder
-	length  int
-	missing int // what came before builder's beginning
-	done    bool
+	id     string
+	length int             // up to which readers of messages have it, in code points
+	begin  strings.Builder // the text from its beginning, without holes
+	short  bool            // what follows begin is not here, so that it cannot grow
+	done   bool            // the stream has ended
+
+	on    *shelf
+	bytes int // what it counts in endedBytes
 }
 
 func newTexts(lengths map[string]int) *texts {
 	t := &texts{of: map[string]*text{}}
 	for id, n := range lengths {
 		if n > 0 {
-			t.of[id] = &text{length: n, missing: n}
+			s := t.get(id)
+			s.length, s.short = n, true
+			t.put(s, &t.open)
 		}
 	}
 	return t
 }
 
-// get returns the text of a stream, made if need be. The caller holds t.mu.
+// get returns the text of a stream, which the caller puts on a shelf if it is new. The
+// caller holds t.mu, as for all methods that are not said to take it.
 func (t *texts) get(id string) *text {
-	found := t.of[id]
-	if found == nil {
-		found = &text{}
-		t.of[id] = found
+	s := t.of[id]
+	if s == nil {
+		s = &text{id: id}
+		t.of[id] = s
 	}
-	return found
+	return s
 }
 
-// chunk takes a stream_chunk and reports whether there is anything new in it. What the client
-// has already is cut off.
+// put moves s to the end of a shelf, and forgets what is too much then.
+func (t *texts) put(s *text, to *shelf) {
+	if s.on != nil {
+		i := slices.Index(*s.on, s)
+		*s.on = slices.Delete(*s.on, i, i+1)
+		t.endedBytes -= s.bytes
+	}
+	*to = append(*to, s)
+	s.on, s.bytes = to, 0
+	switch to {
+	case &t.open:
+		if len(t.open) > openTexts {
+			t.strip(t.open[0])
+		}
+	case &t.ended:
+		s.bytes = s.begin.Len()
+		t.endedBytes += s.bytes
+		for len(t.ended) > endedTexts || t.endedBytes > endedTextBytes && len(t.ended) > 1 {
+			t.strip(t.ended[0])
+		}
+	case &t.bare:
+		if len(t.bare) > bareTexts {
+			delete(t.of, t.bare[0].id)
+			t.bare = slices.Delete(t.bare, 0, 1)
+		}
+	}
+}
+
+// strip drops a text; its length stays.
+func (t *texts) strip(s *text) {
+	s.begin.Reset()
+	s.short = true
+	t.put(s, &t.bare)
+}
+
+// chunk takes a stream_chunk and reports whether there is anything new in it. What the
+// client has is cut off. It takes t.mu.
+//
+// A chunk that begins beyond what the client has is new: hiding it would not bring back
+// what is missing. The text does not take it, and waits for the whole.
 func (t *texts) chunk(env *wire.Envelope) (fresh bool, err error) {
 	var p wire.StreamChunkPayload
 	if err := env.Decode(&p); err != nil {
 		return false, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	found := t.get(p.StreamID)
-	if found.done || p.Start+utf8.RuneCountInString(p.Text) <= found.length {
+	if p.Start < 0 {
+		return false, errors.New("start is negative")
+	}
+	if p.Text == "" {
 		return false, nil
 	}
-	if p.Start > found.length {
-		// A server sends this only to a client that has named a length that is not its own.
-		*found = text{length: p.Start, missing: p.Start}
+	end := p.Start + utf8.RuneCountInString(p.Text)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.get(p.StreamID)
+	if s.done || end <= s.length {
+		return false, nil
 	}
-	if p.Start < found.length {
-		for range found.length - p.Start {
-			_, size := utf8.DecodeRuneInString(p.Text)
-			p.Text = p.Text[size:]
-		}
-		p.Start = found.length
+	switch {
+	case p.Start > s.length:
+		s.short = true
+	case p.Start < s.length:
+		p.Text = skipRunes(p.Text, s.length-p.Start)
+		p.Start = s.length
 		if env.Payload, err = wire.Marshal(p); err != nil {
 			return false, err
 		}
 	}
-	found.builder.WriteString(p.Text)
-	found.length += utf8.RuneCountInString(p.Text)
+	if !s.short {
+		s.begin.WriteString(p.Text)
+	}
+	s.length = end
+	t.put(s, &t.open)
 	return true, nil
 }
 
-// complete takes a stream_complete, which has the whole text unless that is long.
+// skipRunes returns s without its first n code points.
+func skipRunes(s string, n int) string {
+	for at := range s {
+		if n == 0 {
+			return s[at:]
+		}
+		n--
+	}
+	return ""
+}
+
+// complete takes a stream_complete, which has the whole text unless that is long. It takes t.mu.
 func (t *texts) complete(env wire.Envelope) error {
 	var p wire.StreamCompletePayload
 	if err := env.Decode(&p); err != nil {
@@ -91,72 +164,83 @@ func (t *texts) complete(env wire.Envelope) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.set(p.StreamID, p.Text, p.Length, true)
+	t.end(p.StreamID, p.Text, p.Length)
 	return nil
 }
 
-// snapshot takes the texts of a thread's live runs.
+// snapshot takes the texts of a thread's live runs. It takes t.mu.
 func (t *texts) snapshot(runs []wire.Run) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, run := range runs {
 		for _, s := range run.Streams {
-			t.set(s.ID, s.Text, utf8.RuneCountInString(s.Text), s.State != wire.StreamStateOpen)
+			if length := utf8.RuneCountInString(s.Text); s.State == wire.StreamStateOpen {
+				t.advance(s.ID, s.Text, length)
+			} else {
+				t.end(s.ID, s.Text, length)
+			}
 		}
 	}
 }
 
-// set takes a text from its beginning, if it is longer than what is there. The caller holds
-// t.mu.
-func (t *texts) set(id, whole string, length int, done bool) {
-	found := t.get(id)
-	if found.done {
-		return
+// advance brings an open stream up to a text from its beginning.
+func (t *texts) advance(id, whole string, length int) {
+	s := t.get(id)
+	if s.done {
+		return // the snapshot is older
 	}
-	if whole != "" && (length > found.length || found.missing > 0) && utf8.RuneCountInString(whole) == length {
-		found.builder.Reset()
-		found.builder.WriteString(whole)
-		found.length, found.missing = length, 0
+	if length > s.length || s.short && length == s.length {
+		s.take(whole, length)
 	}
-	if !done {
-		return
-	}
-	found.done = true
-	t.finished = append(t.finished, id)
-	t.bytes += found.builder.Len()
-	for len(t.finished) > finishedTexts || t.bytes > finishedTextBytes && len(t.finished) > 1 {
-		oldest := t.finished[0]
-		t.finished = t.finished[1:]
-		t.bytes -= t.of[oldest].builder.Len()
-		delete(t.of, oldest)
-	}
+	t.put(s, &t.open)
 }
 
-// lengths are those of streams that may grow, to be told to a new connection.
-func (t *texts) lengths() map[string]int {
+// end ends a stream at a length. A text of that length is what counts, whatever came in
+// chunks, since the log keeps it; without one, the chunks were all.
+func (t *texts) end(id, whole string, length int) {
+	s := t.get(id)
+	switch {
+	case utf8.RuneCountInString(whole) == length:
+		s.take(whole, length)
+	case s.length != length:
+		s.length, s.short = length, true
+	}
+	s.done = true
+	t.put(s, &t.ended)
+}
+
+// take makes s a text from its beginning.
+func (s *text) take(whole string, length int) {
+	s.begin.Reset()
+	s.begin.WriteString(whole)
+	s.length, s.short = length, false
+}
+
+// lengths are those of streams that may grow, at most so many, to be told to a new
+// connection. Of others the text comes from its beginning, and is cut off here. It takes t.mu.
+func (t *texts) lengths(most int) map[string]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var lengths map[string]int
-	for id, found := range t.of {
-		if !found.done && found.length > 0 {
-			if lengths == nil {
-				lengths = map[string]int{}
-			}
-			lengths[id] = found.length
+	lengths := map[string]int{}
+	for _, s := range slices.Backward(t.open) {
+		if s.length > 0 && len(lengths) < most {
+			lengths[s.id] = s.length
 		}
 	}
 	return lengths
 }
 
-// Text returns what there is of a text stream, by the id that stream_open tells, and whether it
-// is complete. Of streams that have ended the newest 64 are kept, at most 8 MiB. A stream of
-// which [Options.Lengths] had a length begins there, until its end brings the whole text.
+// Text returns the text of a stream as far as the client has it, by the id that stream_open
+// tells, and whether the stream has ended. It is always the beginning of the text, without
+// holes: of a stream that began at one of [Options.Lengths] it is empty, until a
+// thread_snapshot or the stream_complete brings the whole, which the latter does of texts up
+// to 64 KiB. Of streams that have ended, the texts of the newest 64 are kept, at most 8 MiB.
 func (c *Client) Text(stream string) (text string, done bool) {
 	c.texts.mu.Lock()
 	defer c.texts.mu.Unlock()
-	found := c.texts.of[stream]
-	if found == nil {
+	s := c.texts.of[stream]
+	if s == nil {
 		return "", false
 	}
-	return found.builder.String(), found.done
+	return s.begin.String(), s.done
 }

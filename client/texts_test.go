@@ -1,147 +1,247 @@
 package client
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
-	"unicode/utf8"
-
-	"pgregory.net/rapid"
 
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// streamer sends a text as a server does: from any length that the client has told, in any
-// pieces.
-type streamer struct {
-	t     *rapid.T
-	id    string
-	whole []rune
-	got   strings.Builder // what readers of messages were given
-}
+const answer = "R/answer"
 
-func (s *streamer) chunk(x *texts, from, to int) {
-	payload, err := wire.Marshal(wire.StreamChunkPayload{StreamID: s.id, Start: from, Text: string(s.whole[from:to])})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	env := wire.Envelope{Type: wire.StreamChunk, Payload: payload}
-	fresh, err := x.chunk(&env)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if !fresh {
-		return
-	}
-	var p wire.StreamChunkPayload
-	if err := json.Unmarshal(env.Payload, &p); err != nil {
-		s.t.Fatal(err)
-	}
-	if n := utf8.RuneCountInString(s.got.String()); p.Start != n {
-		s.t.Fatalf("got a chunk that begins at %d, want %d", p.Start, n)
-	}
-	s.got.WriteString(p.Text)
-}
-
-// TestChunksJoinedAreTheText: whatever the cuts, repeats and reconnects.
-func TestChunksJoinedAreTheText(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		s := &streamer{t: rt, id: "R/answer", whole: []rune(rapid.StringOfN(rapid.RuneFrom([]rune("aß🙂e\u0301 ")), 0, 200, -1).Draw(rt, "text"))}
-		x := newTexts(nil)
-		sent := 0
-		for sent < len(s.whole) {
-			from := rapid.IntRange(0, sent).Draw(rt, "from") // what is known comes again
-			if rapid.Bool().Draw(rt, "in order") {
-				from = x.lengths()[s.id] // as after a reconnect
-			}
-			to := rapid.IntRange(from, len(s.whole)).Draw(rt, "to")
-			s.chunk(x, from, to)
-			sent = max(sent, to)
-		}
-		if s.got.String() != string(s.whole) {
-			rt.Fatalf("chunks: got %q, want %q", s.got.String(), string(s.whole))
-		}
-		c := &Client{texts: x}
-		if got, done := c.Text(s.id); got != string(s.whole) || done {
-			rt.Fatalf("Text: got %q, %v, want %q, false", got, done, string(s.whole))
-		}
-		payload, err := wire.Marshal(wire.StreamCompletePayload{StreamID: s.id, Length: len(s.whole), State: wire.StreamStateComplete, Text: string(s.whole)})
-		if err != nil {
-			rt.Fatal(err)
-		}
-		if err := x.complete(wire.Envelope{Type: wire.StreamComplete, Payload: payload}); err != nil {
-			rt.Fatal(err)
-		}
-		if got, done := c.Text(s.id); got != string(s.whole) || !done || len(x.lengths()) != 0 {
-			rt.Fatalf("Text at the end: got %q, %v, want %q, true", got, done, string(s.whole))
-		}
-		s.chunk(x, 0, len(s.whole)) // a late repetition
-		if s.got.String() != string(s.whole) {
-			rt.Fatal("text came again after its end")
-		}
-	})
-}
-
-func TestATextThatBeginsAtALengthIsCompletedAtTheEnd(t *testing.T) {
-	x := newTexts(map[string]int{"R/answer": 5, "R/other": 0})
-	c := &Client{texts: x}
-	if got := x.lengths(); len(got) != 1 || got["R/answer"] != 5 {
-		t.Errorf("got lengths %v, want 5 of R/answer", got)
-	}
-	env := wire.Envelope{Payload: json.RawMessage(`{"stream_id":"R/answer","start":3,"text":"lo wörld"}`)}
-	if fresh, err := x.chunk(&env); err != nil || !fresh || string(env.Payload) != `{"stream_id":"R/answer","start":5,"text":" wörld"}` {
-		t.Errorf("got %v, %v, %s", fresh, err, env.Payload)
-	}
-	if got, _ := c.Text("R/answer"); got != " wörld" {
-		t.Errorf("got %q", got)
-	}
-	if err := x.complete(wire.Envelope{Payload: json.RawMessage(`{"stream_id":"R/answer","length":11,"state":"complete","text":"Hello wörld"}`)}); err != nil {
+// chunk gives x a chunk and returns what readers get of it: where it begins and its text.
+func chunk(t *testing.T, x *texts, id string, start int, text string) (from int, fresh string) {
+	t.Helper()
+	env := wire.Envelope{Type: wire.StreamChunk}
+	var err error
+	if env.Payload, err = wire.Marshal(wire.StreamChunkPayload{StreamID: id, Start: start, Text: text}); err != nil {
 		t.Fatal(err)
 	}
-	if got, done := c.Text("R/answer"); got != "Hello wörld" || !done {
-		t.Errorf("got %q, %v, want the whole text", got, done)
+	yielded, err := x.chunk(&env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !yielded {
+		return 0, ""
+	}
+	var p wire.StreamChunkPayload
+	if err := env.Decode(&p); err != nil {
+		t.Fatal(err)
+	}
+	return p.Start, p.Text
+}
+
+func complete(t *testing.T, x *texts, id string, length int, text string) {
+	t.Helper()
+	payload, err := wire.Marshal(wire.StreamCompletePayload{StreamID: id, Length: length, State: wire.StreamStateComplete, Text: text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.complete(wire.Envelope{Type: wire.StreamComplete, Payload: payload}); err != nil {
+		t.Fatal(err)
 	}
 }
 
-func TestFinishedTextsAreBounded(t *testing.T) {
+func wantText(t *testing.T, x *texts, id, want string, wantDone bool) {
+	t.Helper()
+	if got, done := (&Client{texts: x}).Text(id); got != want || done != wantDone {
+		t.Errorf("got text %.40q of %s, done %t, want %.40q, %t", got, id, done, want, wantDone)
+	}
+}
+
+func TestWhatIsKnownOfAChunkIsCutOff(t *testing.T) {
 	x := newTexts(nil)
-	c := &Client{texts: x}
-	for i := range 3 * finishedTexts {
-		payload := fmt.Sprintf(`{"stream_id":"R%d/answer","length":3,"state":"complete","text":"abc"}`, i)
-		if err := x.complete(wire.Envelope{Payload: json.RawMessage(payload)}); err != nil {
-			t.Fatal(err)
+	for _, step := range []struct {
+		name      string
+		start     int
+		text      string
+		wantStart int
+		want      string
+	}{
+		{"the beginning", 0, "Grüße", 0, "Grüße"},
+		{"the same again", 0, "Grüße", 0, ""},
+		{"a part of it", 1, "rüß", 0, ""},
+		{"an overlap", 3, "ße! 🙂", 5, "! 🙂"},
+		{"what is next, though it looks like a repetition", 8, "Gr", 8, "Gr"},
+		{"all again and more", 0, "Grüße! 🙂Gr\u0301u", 10, "\u0301u"}, // the accent is a code point of its own
+		{"nothing", 12, "", 0, ""},
+		{"nothing, further on", 20, "", 0, ""},
+	} {
+		if start, text := chunk(t, x, answer, step.start, step.text); start != step.wantStart || text != step.want {
+			t.Errorf("%s: got %q from %d, want %q from %d", step.name, text, start, step.want, step.wantStart)
 		}
 	}
-	if len(x.of) != finishedTexts || x.bytes != 3*finishedTexts {
-		t.Errorf("got %d texts of %d bytes, want %d", len(x.of), x.bytes, finishedTexts)
+	wantText(t, x, answer, "Grüße! 🙂Gr\u0301u", false)
+	complete(t, x, answer, 12, "")
+	wantText(t, x, answer, "Grüße! 🙂Gr\u0301u", true)
+	if _, text := chunk(t, x, answer, 12, "late"); text != "" {
+		t.Errorf("got %q behind the end, want nothing", text)
 	}
-	if _, done := c.Text("R0/answer"); done {
-		t.Error("the oldest text is still there")
+}
+
+func TestTextNeverHasAHole(t *testing.T) {
+	x := newTexts(nil)
+	chunk(t, x, answer, 0, "Hello")
+	if start, text := chunk(t, x, answer, 8, "rld"); start != 8 || text != "rld" {
+		t.Errorf("got %q from %d, want the chunk behind the hole as it is", text, start)
 	}
-	if got, done := c.Text(fmt.Sprintf("R%d/answer", 3*finishedTexts-1)); got != "abc" || !done {
-		t.Errorf("got %q, %v of the newest", got, done)
+	if _, text := chunk(t, x, answer, 5, " wo"); text != "" {
+		t.Errorf("got %q, want nothing that comes before what was given", text)
+	}
+	if start, text := chunk(t, x, answer, 10, "d!"); start != 11 || text != "!" {
+		t.Errorf("got %q from %d, want the end", text, start)
+	}
+	wantText(t, x, answer, "Hello", false)
+	if got := x.lengths(openTexts)[answer]; got != 12 {
+		t.Errorf("got length %d for the server, want 12: what was given must not come again", got)
+	}
+	complete(t, x, answer, 12, "Hello world!")
+	wantText(t, x, answer, "Hello world!", true)
+}
+
+func TestATextThatBeganElsewhereIsWholeAtItsEnd(t *testing.T) {
+	x := newTexts(map[string]int{answer: 5, "R/long": 5, "R/none": 0})
+	if got := x.lengths(openTexts); len(got) != 2 || got[answer] != 5 || got["R/long"] != 5 {
+		t.Errorf("got lengths %v, want 5 of two", got)
+	}
+	if start, text := chunk(t, x, answer, 3, "lo wörld"); start != 5 || text != " wörld" {
+		t.Errorf("got %q from %d, want what comes after 5", text, start)
+	}
+	chunk(t, x, "R/long", 5, " wörld")
+	wantText(t, x, answer, "", false)
+	complete(t, x, answer, 11, "Hello wörld")
+	complete(t, x, "R/long", 11, "") // too long for the message
+	wantText(t, x, answer, "Hello wörld", true)
+	wantText(t, x, "R/long", "", true)
+}
+
+func TestTheTextOfStreamCompleteCounts(t *testing.T) {
+	for _, tt := range []struct {
+		name, before string
+		length       int
+		text, want   string
+	}{
+		{"more than came in chunks", "Hel", 5, "Hello", "Hello"},
+		{"other than came in chunks", "Hallo", 5, "Hello", "Hello"},
+		{"an empty one", "", 0, "", ""},
+		{"not one of another length", "Hello", 5, "Hel", "Hello"},
+		{"none, and the last chunk is missing", "Hel", 5, "", "Hel"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := newTexts(nil)
+			chunk(t, x, answer, 0, tt.before)
+			complete(t, x, answer, tt.length, tt.text)
+			wantText(t, x, answer, tt.want, true)
+			if got := x.lengths(openTexts); len(got) != 0 {
+				t.Errorf("got lengths %v for the server, want none: the stream has ended", got)
+			}
+		})
 	}
 }
 
 func TestASnapshotBringsTextsForward(t *testing.T) {
+	x := newTexts(map[string]int{"R/told": 3, "R/further": 9})
+	chunk(t, x, answer, 0, "Hel")
+	snapshot := func(id, state, text string) {
+		x.snapshot([]wire.Run{{ID: "R", Streams: []wire.Stream{{ID: id, State: state, Text: text}}}})
+	}
+	snapshot(answer, wire.StreamStateOpen, "Hello")
+	snapshot("R/told", wire.StreamStateOpen, "Hel")
+	snapshot("R/further", wire.StreamStateOpen, "Hello")
+	snapshot("R/notes", wire.StreamStateComplete, "done")
+	wantText(t, x, answer, "Hello", false)
+	wantText(t, x, "R/told", "Hel", false)
+	wantText(t, x, "R/further", "", false) // what it lacks is between 5 and 9
+	wantText(t, x, "R/notes", "done", true)
+	if _, text := chunk(t, x, answer, 3, "lo"); text != "" {
+		t.Errorf("got %q, want nothing of what the snapshot had", text)
+	}
+	if start, text := chunk(t, x, answer, 4, "o!"); start != 5 || text != "!" {
+		t.Errorf("got %q from %d, want what comes behind the snapshot", text, start)
+	}
+	snapshot(answer, wire.StreamStateOpen, "He") // from before
+	snapshot("R/notes", wire.StreamStateOpen, "do")
+	wantText(t, x, answer, "Hello!", false)
+	wantText(t, x, "R/notes", "done", true)
+	if got := x.lengths(openTexts)["R/notes"]; got != 0 {
+		t.Errorf("got length %d of a stream that has ended, want none", got)
+	}
+}
+
+func TestEndedTextsAreBoundedAndDoNotComeAgain(t *testing.T) {
 	x := newTexts(nil)
-	c := &Client{texts: x}
-	env := wire.Envelope{Payload: json.RawMessage(`{"stream_id":"R/answer","start":0,"text":"Hel"}`)}
-	if _, err := x.chunk(&env); err != nil {
-		t.Fatal(err)
+	id := func(i int) string { return fmt.Sprintf("R%d/answer", i) }
+	const total = 3 * endedTexts
+	for i := range total {
+		chunk(t, x, id(i), 0, "ab")
+		complete(t, x, id(i), 3, "abc")
 	}
-	x.snapshot([]wire.Run{{ID: "R", Streams: []wire.Stream{
-		{ID: "R/answer", State: wire.StreamStateOpen, Text: "Hello"}, {ID: "R/notes", State: wire.StreamStateComplete, Text: "done"},
-	}}})
-	if got, done := c.Text("R/answer"); got != "Hello" || done {
-		t.Errorf("got %q, %v, want Hello", got, done)
+	if len(x.ended) != endedTexts || x.endedBytes != 3*endedTexts {
+		t.Errorf("got %d texts of %d bytes, want %d of %d", len(x.ended), x.endedBytes, endedTexts, 3*endedTexts)
 	}
-	if got, done := c.Text("R/notes"); got != "done" || !done {
-		t.Errorf("got %q, %v, want done", got, done)
+	wantText(t, x, id(total-1), "abc", true)
+	wantText(t, x, id(0), "", true)
+	if _, text := chunk(t, x, id(0), 0, "abc"); text != "" {
+		t.Errorf("got %q after the caller went back, want nothing twice", text)
 	}
-	x.snapshot([]wire.Run{{ID: "R", Streams: []wire.Stream{{ID: "R/answer", State: wire.StreamStateOpen, Text: "He"}}}})
-	if got := x.lengths()["R/answer"]; got != 5 {
-		t.Errorf("an older snapshot: got length %d, want 5", got)
+	complete(t, x, id(0), 3, "abc")
+	wantText(t, x, id(0), "abc", true)
+	for i := range bareTexts + endedTexts {
+		complete(t, x, id(total+i), 3, "abc")
+	}
+	if got, most := len(x.of), bareTexts+endedTexts; got != most {
+		t.Errorf("got %d streams, want %d", got, most)
+	}
+	big := strings.Repeat("x", endedTextBytes/2+1)
+	for i := range 3 {
+		complete(t, x, id(-1-i), len(big), big)
+	}
+	if len(x.ended) != 1 || x.endedBytes != len(big) {
+		t.Errorf("got %d texts of %d bytes, want the newest of %d", len(x.ended), x.endedBytes, len(big))
+	}
+}
+
+func TestOpenTextsAreBoundedByWhichGrewLast(t *testing.T) {
+	x := newTexts(nil)
+	id := func(i int) string { return fmt.Sprintf("R%d/answer", i) }
+	for i := range openTexts {
+		chunk(t, x, id(i), 0, "ab")
+	}
+	chunk(t, x, id(0), 2, "c")
+	chunk(t, x, id(openTexts), 0, "ab")
+	wantText(t, x, id(0), "abc", false)
+	wantText(t, x, id(1), "", false)
+	lengths := x.lengths(openTexts)
+	if _, told := lengths[id(1)]; len(lengths) != openTexts || told || lengths[id(0)] != 3 {
+		t.Errorf("got %d lengths, of the oldest %t, of the first %d, want %d, false, 3", len(lengths), told, lengths[id(0)], openTexts)
+	}
+	if newest := x.lengths(2); len(newest) != 2 || newest[id(0)] != 3 || newest[id(openTexts)] != 2 {
+		t.Errorf("got %v, want the two that grew last", newest)
+	}
+	// The server was not told of it and begins at its beginning.
+	if start, text := chunk(t, x, id(1), 0, "abc"); start != 2 || text != "c" {
+		t.Errorf("got %q from %d, want what is new", text, start)
+	}
+	wantText(t, x, id(1), "", false)
+	complete(t, x, id(1), 3, "abc")
+	wantText(t, x, id(1), "abc", true)
+}
+
+func TestABadPayloadOfAStreamIsAnError(t *testing.T) {
+	x := newTexts(nil)
+	for _, payload := range []string{`{"stream_id":"R/answer","start":-1,"text":"abc"}`, `{"stream_id":"R/answer","start":"0","text":"abc"}`} {
+		env := wire.Envelope{Type: wire.StreamChunk, Payload: []byte(payload)}
+		if _, err := x.chunk(&env); err == nil {
+			t.Errorf("got no error for %s", payload)
+		}
+	}
+	err := x.complete(wire.Envelope{Type: wire.StreamComplete, Payload: []byte(`{"length":"many"}`)})
+	if _, ok := errors.AsType[*wire.ParseError](err); !ok {
+		t.Errorf("got error %v, want a ParseError", err)
+	}
+	if len(x.of) != 0 {
+		t.Errorf("got %d streams, want none", len(x.of))
 	}
 }

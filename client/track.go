@@ -13,8 +13,7 @@ type track struct {
 	session    wire.SessionInfo
 	connection string                   // the latest one's id, which a new one replaces
 	positions  map[string]wire.Position // the last message seen, by topic address
-	threads    []string                 // watched, in the order they were opened
-	opened     string                   // the thread that switch_thread would leave
+	threads    []string                 // watched; switch_thread leaves the last one
 	restoring  map[string]bool          // topics of which nothing counts until session_restored
 }
 
@@ -119,16 +118,22 @@ func (t *track) follow(verb wire.MessageType, order wire.Envelope) {
 		}
 	case wire.ThreadOpen, wire.SwitchThread:
 		var req wire.ThreadOpenRequest
-		if order.Decode(&req) != nil {
-			return
-		}
-		if verb == wire.SwitchThread {
-			t.forget(t.opened)
+		if order.Decode(&req) != nil || !req.Before.IsZero() {
+			return // an older page opens nothing
 		}
 		t.forget(req.ThreadID)
+		if n := len(t.threads); n > 0 && verb == wire.SwitchThread {
+			t.threads = t.threads[:n-1]
+		}
 		t.threads = append(t.threads, req.ThreadID)
-		t.opened = req.ThreadID
 	}
+}
+
+// olderPage reports whether order asks for a thread's messages before a position. Its answer
+// is nothing to go on from: the topic need not be followed.
+func olderPage(order wire.Envelope) bool {
+	var req wire.ThreadOpenRequest
+	return order.Decode(&req) == nil && !req.Before.IsZero()
 }
 
 func (t *track) forget(thread string) {

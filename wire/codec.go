@@ -36,6 +36,11 @@ var values = jsonv2.JoinOptions(
 	jsonv1.FormatByteArrayAsArray(true),
 )
 
+// exact are values for bodies that may have nothing but known members.
+//
+//nolint:gochecknoglobals // options cannot be changed
+var exact = jsonv2.JoinOptions(values, jsonv2.RejectUnknownMembers(true), jsonv2.MatchCaseInsensitiveNames(false))
+
 // Marshal is json.Marshal with sorted keys, without HTML escapes, and with [] and {} for
 // nil slices and maps. Text that is not UTF-8 is an error.
 func Marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, values) }
@@ -51,11 +56,23 @@ func Unmarshal(data []byte, v any) error {
 	return unmarshal(data, v)
 }
 
-func unmarshal(data []byte, v any) error {
+// UnmarshalExact is Unmarshal for bodies whose every member means something: one that v does
+// not have, also by the case of a letter, is INVALID_MESSAGE, so that a misspelt option is not
+// ignored.
+func UnmarshalExact(data []byte, v any) error {
+	if deeper(data, MaxLevels) {
+		return errTooDeep()
+	}
+	return decode(data, v, exact)
+}
+
+func unmarshal(data []byte, v any) error { return decode(data, v, values) }
+
+func decode(data []byte, v any, opts jsonv2.Options) error {
 	if dst := reflect.ValueOf(v); dst.Kind() != reflect.Pointer || dst.IsNil() {
 		return fmt.Errorf("decode into %T, which is not a pointer to something", v)
 	}
-	err := jsonv2.Unmarshal(data, v, values)
+	err := jsonv2.Unmarshal(data, v, opts)
 	if err == nil {
 		return nil
 	}
@@ -80,6 +97,8 @@ func fieldError(err *jsonv2.SemanticError) *ParseError {
 		if inner.Field != "" {
 			pe.Field = strings.TrimPrefix(pe.Field+"."+inner.Field, ".")
 		}
+	case errors.Is(err.Err, jsonv2.ErrUnknownName):
+		pe.Message = subject + " is not known"
 	case err.Err == nil:
 		pe.Message = subject + " must be " + noun(err.GoType)
 	case errors.Is(err.Err, strconv.ErrRange):

@@ -310,3 +310,36 @@ func TestErrorsAndAcksRefuseWhatCannotBeRead(t *testing.T) {
 		t.Errorf("got %s, error %v for an empty code, want INTERNAL", got, err)
 	}
 }
+
+func TestUnmarshalExactRefusesMembersThatNobodyKnows(t *testing.T) {
+	type body struct {
+		TTL  int                        `json:"ttl"`
+		Deep struct{ A int }            `json:"deep"`
+		List []struct{ B int }          `json:"list"`
+		Map  map[string]struct{ C int } `json:"map"`
+	}
+	tests := []struct{ body, field string }{
+		{`{"ttl":1,"deep":{"A":1},"list":[{"B":1}],"map":{"x":{"C":1}}}`, ""},
+		{`{"tll":1}`, "tll"},
+		{`{"TTL":1}`, "TTL"},
+		{`{"deep":{"a":1}}`, "deep.a"},
+		{`{"list":[{"B":1},{"x":1}]}`, "list.1.x"},
+		{`{"map":{"x":{"D":1}}}`, "map.x.D"},
+	}
+	for _, test := range tests {
+		err := wire.UnmarshalExact([]byte(test.body), new(body))
+		if test.field == "" {
+			if err != nil {
+				t.Errorf("%s: got %v, want none", test.body, err)
+			}
+			continue
+		}
+		parse, ok := errors.AsType[*wire.ParseError](err)
+		if !ok || parse.Code != wire.CodeInvalidMessage || parse.Field != test.field || parse.Message != test.field+" is not known" {
+			t.Errorf("%s: got %+v, want field %q", test.body, err, test.field)
+		}
+	}
+	if err := wire.UnmarshalExact(nested(33), new(any)); err == nil {
+		t.Error("33 levels: got no error")
+	}
+}

@@ -54,6 +54,34 @@ const (
 	CodeInternal Code = "INTERNAL"
 )
 
+// HTTPStatus is the status of an HTTP answer that refuses something with this code: 500 for
+// a code that is none of the above.
+func (c Code) HTTPStatus() int {
+	switch c {
+	case CodeInvalidJSON:
+		return 400
+	case CodeAuthError:
+		return 401
+	case CodeForbidden:
+		return 403
+	case CodeNotFound:
+		return 404
+	case CodeConflict, CodeRunContract, CodeRunEnded, CodeRunCancelled, CodeStreamOffset:
+		return 409
+	case CodeTooLarge:
+		return 413
+	case CodeInvalidMessage, CodeUnsupported:
+		return 422
+	case CodeRateLimited, CodeBusy:
+		return 429
+	case CodeUnavailable, CodeBackendUnavailable:
+		return 503
+	case CodeTimeout:
+		return 504
+	}
+	return 500
+}
+
 // CloseCode is the status of a WebSocket close frame (RFC 6455 §7.4). The reason beside it
 // says what to do, in words.
 type CloseCode uint16

@@ -72,3 +72,15 @@ func TestCloseCodesMayBeSentInACloseFrame(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryCodeHasAStatusOfItsKind(t *testing.T) {
+	for _, c := range declaredCodes() {
+		status := c.HTTPStatus()
+		if status < 400 || status > 599 || status == 500 && c != wire.CodeInternal {
+			t.Errorf("%s: got %d, want a status of its own", c, status)
+		}
+	}
+	if got := wire.Code("OF_AN_APPLICATION").HTTPStatus(); got != 500 {
+		t.Errorf("a code that nobody knows: got %d, want 500", got)
+	}
+}

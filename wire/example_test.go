@@ -56,3 +56,22 @@ func ExampleTypes() {
 	}
 	// Output: agent_started
 }
+
+func ExampleTrack() {
+	var track wire.Track
+	for _, frame := range []string{
+		`{"type":"system_message","payload":{"event":"connection_established","topics":{"user/alice":"k3f9:41"}}}`,
+		`{"type":"order_shipped","topic":"user/alice","offset":42}`,
+		`{"type":"stream_chunk","payload":{"stream_id":"R/answer","start":0,"text":"Grüß"}}`,
+	} {
+		env, err := wire.ParseAnswer([]byte(frame))
+		if err != nil {
+			fmt.Println(err)
+		}
+		track.Take(env)
+	}
+	body, err := wire.Marshal(track.Restore())
+	fmt.Println(string(body), err)
+	// Output:
+	// {"positions":{"user/alice":"k3f9:42"},"streams":{"R/answer":4}} <nil>
+}

@@ -18,6 +18,17 @@ type Welcome struct {
 // WelcomeEvent is the event of a [Welcome].
 const WelcomeEvent = "connection_established"
 
+// Closing is the payload of the system_message that ends an event stream, which has no close
+// frames: it says what they would.
+type Closing struct {
+	Event  string    `json:"event"` // always "connection_closed"
+	Code   CloseCode `json:"code"`
+	Reason string    `json:"reason"`
+}
+
+// ClosingEvent is the event of a [Closing].
+const ClosingEvent = "connection_closed"
+
 // Config is what a client has to know about the server's settings.
 type Config struct {
 	HeartbeatInterval float64 `json:"heartbeat_interval"` // seconds between pings of the server

@@ -24,6 +24,7 @@ type payload struct {
 func payloads() []payload {
 	return []payload{
 		{wire.SystemMessage, new(wire.Welcome)},
+		{wire.SystemMessage, new(wire.Closing)},
 		{wire.SessionRestore, new(wire.Restore)},
 		{wire.SessionRestored, new(wire.Restored)},
 		{wire.Auth, new(wire.AuthRequest)},

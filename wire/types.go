@@ -12,7 +12,8 @@ type MessageType string
 
 // Connection: how a connection begins, lives and ends.
 const (
-	// SystemMessage is the first message on every connection, with a [Welcome].
+	// SystemMessage is the first message on every connection, with a [Welcome], and the last
+	// one of an event stream, with a [Closing].
 	SystemMessage MessageType = "system_message" // server
 	// SessionRestore tells, with a [Restore], what a client that comes back has already.
 	SessionRestore MessageType = "session_restore" // client
@@ -301,6 +302,16 @@ func (t MessageType) Verb() bool {
 		return true
 	}
 	return false
+}
+
+// Answered reports whether the server answers a message of type t from a client. What it
+// does not answer it may still refuse, with an error_message.
+func (t MessageType) Answered() bool {
+	switch t {
+	case Pong, HeartbeatAck, AckType, TypingStarted, TypingStopped:
+		return false
+	}
+	return true
 }
 
 // RunEvent reports whether t is an event of a run. Such a message can come from its run

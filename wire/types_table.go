@@ -3,7 +3,7 @@
 package wire
 
 var typeTable = [...]TypeInfo{
-	{Type: SystemMessage, Group: "Connection", Doc: "Is the first message on every connection, with a Welcome.", FromServer: true},
+	{Type: SystemMessage, Group: "Connection", Doc: "Is the first message on every connection, with a Welcome, and the last one of an event stream, with a Closing.", FromServer: true},
 	{Type: SessionRestore, Group: "Connection", Doc: "Tells, with a Restore, what a client that comes back has already.", FromClient: true},
 	{Type: SessionRestored, Group: "Connection", Doc: "Answers session_restore, with a Restored; what was missed follows.", FromServer: true},
 	{Type: Auth, Group: "Connection", Doc: "Proves the user again on an open connection, with an AuthRequest.", FromClient: true},

@@ -173,6 +173,22 @@ func TestVerbsComeFromClientsAndRunEventsFromTheServerOnly(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotAnsweredComesFromClients(t *testing.T) {
+	silent := 0
+	for info := range wire.Types() {
+		if info.Type.Answered() {
+			continue
+		}
+		silent++
+		if !info.Verb {
+			t.Errorf("%s is not answered and no verb", info.Type)
+		}
+	}
+	if silent != 5 {
+		t.Errorf("got %d types that are not answered, want 5", silent)
+	}
+}
+
 func TestTypesStopsWhenTheCallerDoes(t *testing.T) {
 	var got []wire.MessageType
 	for info := range wire.Types() {

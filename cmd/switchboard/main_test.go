@@ -50,6 +50,10 @@ func TestACommandLineThatCannotWorkNamesTheFlagAndEndsWithTwo(t *testing.T) {
 		{"tail with a bad URL in the environment", []string{"SWITCHBOARD_URL=ftp://h"}, "tail", "URL"},
 		{"tail since nowhere", nil, "tail --url http://h --since user/alice", "--since"},
 		{"tail since no topic", nil, "tail --url http://h --since alice=e:5", "--since"},
+		{"tail since a length of nothing", nil, "tail --url http://h --since answer=5", "STREAM=LENGTH"},
+		{"tail since a length of no stream", nil, "tail --url http://h --since r_12/a/b=5", "STREAM=LENGTH"},
+		{"tail since a negative length", nil, "tail --url http://h --since r_12/answer=-5", "--since"},
+		{"tail since a position of a stream", nil, "tail --url http://h --since r_12/answer=e:5", "--since"},
 		{"tail since no position", nil, "tail --url http://h --since user/alice=5", "--since"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/netra-systems/switchboard/client"
 )
@@ -18,8 +19,8 @@ type tailCmd struct {
 	Server     serverURL `name:"url" env:"SWITCHBOARD_URL" required:"" placeholder:"URL" help:"The server's base URL, such as http://127.0.0.1:8080."`
 	credential `embed:""`
 	Room       []string `sep:"none" placeholder:"R" help:"Follow a room. Repeat for more."`
-	Since      []string `sep:"none" placeholder:"TOPIC=POSITION" help:"Begin behind a position that was printed before, as user/alice=<epoch>:<offset>, or, for a text stream, behind a length, as <run>/answer=1284. Repeat for more."`
-	Thread     []string `sep:"none" placeholder:"T" help:"Print the text of this thread's streams only. Repeat for more."`
+	Thread     []string `sep:"none" placeholder:"T" help:"Print the texts of this conversation and not those of all. Messages that are kept come from everywhere. Repeat for more."`
+	Since      []string `sep:"none" placeholder:"TOPIC=POSITION" help:"Begin behind a position that was printed before, as user/alice=<epoch>:<offset>, or, as <run>/answer=1284, behind a length of that text stream. Repeat for more topics and streams."`
 
 	start client.Options // where to begin, made by Validate
 }
@@ -28,10 +29,13 @@ type tailCmd struct {
 func (*tailCmd) Help() string {
 	return "Each message is a line of JSON; one that is kept has its position. A lost connection is made again and misses nothing; " +
 		"what the server does not have any more is told by a message of type gap. " +
+		"A text that is being written comes in lines of type stream_chunk; each has the length of the text so far. " +
+		"To go on where another tail was killed, tell with --since the last position of each topic, and the last length of each text, that it printed: " +
+		"nothing is lost and nothing comes twice. " +
 		"On a dev server the URL may say who you are, as in http://127.0.0.1:8080?user=alice."
 }
 
-// Validate reads the positions.
+// Validate reads the positions and lengths.
 func (c *tailCmd) Validate() error {
 	positions, err := lengths(&c.start.Lengths, c.Since)
 	if err != nil {
@@ -40,43 +44,52 @@ func (c *tailCmd) Validate() error {
 	return since(&c.start.Since, positions)
 }
 
-// since reads flags of the form TOPIC=POSITION. A position has no "=", a topic may.
+// since reads flags of the form TOPIC=POSITION.
 func since[P any, Text interface {
 	*P
 	encoding.TextUnmarshaler
 }](positions *map[string]P, flags []string) error {
 	*positions = make(map[string]P, len(flags))
 	for _, flag := range flags {
-		at := strings.LastIndexByte(flag, '=')
-		if at < 0 || !isTopic(flag[:at]) {
+		topic, value, ok := cutLast(flag)
+		if !ok || !isTopic(topic) {
 			return usage("--since %s: must be TOPIC=POSITION, such as user/alice=<epoch>:<offset>", flag)
 		}
 		var p P
-		if err := Text(&p).UnmarshalText([]byte(flag[at+1:])); err != nil {
+		if err := Text(&p).UnmarshalText([]byte(value)); err != nil {
 			return usage("--since %s: %w", flag, err)
 		}
-		(*positions)[flag[:at]] = p
+		(*positions)[topic] = p
 	}
 	return nil
 }
 
-// lengths takes the flags of the form STREAM=LENGTH, whose values are whole numbers, and returns
-// the others. A position has a colon.
+// lengths takes the flags of the form STREAM=LENGTH out and returns the others. A length is
+// a whole number; a position has a colon.
 func lengths(of *map[string]int, flags []string) (others []string, err error) {
 	*of = make(map[string]int)
 	for _, flag := range flags {
-		at := strings.LastIndexByte(flag, '=')
-		n, bad := strconv.Atoi(flag[at+1:])
-		if at < 0 || bad != nil || isTopic(flag[:at]) {
+		stream, value, _ := cutLast(flag)
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err != nil || isTopic(stream) {
 			others = append(others, flag)
 			continue
 		}
-		if run, name, ok := strings.Cut(flag[:at], "/"); !ok || run == "" || name == "" || n < 0 {
+		if run, name, _ := strings.Cut(stream, "/"); run == "" || name == "" || strings.Contains(name, "/") {
 			return nil, usage("--since %s: must be TOPIC=POSITION, or STREAM=LENGTH, such as <run>/answer=1284", flag)
 		}
-		(*of)[flag[:at]] = n
+		(*of)[stream] = int(n)
 	}
 	return others, nil
+}
+
+// cutLast cuts a flag at its last "=": a name may have some, a value has none.
+func cutLast(flag string) (name, value string, ok bool) {
+	at := strings.LastIndexByte(flag, '=')
+	if at < 0 {
+		return flag, "", false
+	}
+	return flag[:at], flag[at+1:], true
 }
 
 func isTopic(s string) bool {
@@ -106,11 +119,28 @@ func (c *tailCmd) Run(ctx context.Context, term terminal) error {
 		if pos := msg.Position(); pos.Offset != 0 {
 			line = fmt.Appendf(bytes.TrimSuffix(line, []byte("}")), `,"position":"%s"}`, pos)
 		}
+		if string(msg.Type) == "stream_chunk" {
+			length, err := lengthAfter(msg.Payload)
+			if err != nil {
+				return fmt.Errorf("stream_chunk: %w", err)
+			}
+			line = fmt.Appendf(bytes.TrimSuffix(line, []byte("}")), `,"length":%d}`, length)
+		}
 		if _, err := term.out.Write(append(line, '\n')); err != nil {
 			return unlessGone(err)
 		}
 	}
 	return nil
+}
+
+// lengthAfter returns the length of a text with a chunk of it, in code points.
+func lengthAfter(payload []byte) (int, error) {
+	var chunk struct {
+		Start int    `json:"start"`
+		Text  string `json:"text"`
+	}
+	err := json.Unmarshal(payload, &chunk)
+	return chunk.Start + utf8.RuneCountInString(chunk.Text), err
 }
 
 // ownBusiness reports whether a message is between client and server: these hold the

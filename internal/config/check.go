@@ -34,8 +34,8 @@ const production = "production"
 func (l *loader) check() {
 	c := &l.loaded.Config
 	l.checkNetwork(c)
-	l.checkLogin(c)
 	l.checkAPIKeys(c)
+	l.checkLogin(c)
 	l.checkSessionKeys(c)
 	l.checkHeartbeat(c)
 	s := &l.loaded.server
@@ -91,8 +91,12 @@ func checkAddress(address string) error {
 func (l *loader) checkLogin(c *Config) {
 	given := func(name string) bool { return l.loaded.origin[name] != "" }
 	switch {
-	case !given("jwt-secret") && !given("jwks"):
-		l.missing("without one of them nobody could connect", "jwt-secret", "jwks")
+	case !given("jwt-secret") && !given("jwks") && !given("api-key"):
+		l.missing("without one of them nobody could connect", "jwt-secret", "jwks", "api-key")
+	case !given("jwt-secret") && !given("jwks"): // then users come with the tickets of back ends
+		if !l.bad["api-key"] && !slices.ContainsFunc(l.loaded.server.APIKeys, makesTickets) {
+			l.problem("api-key", "has no key with the scope %s: without a token or a ticket nobody could connect", server.ScopeTickets)
+		}
 	case given("jwt-secret") && given("jwks"):
 		l.problem("jwks", "does not go with jwt-secret: tokens have one issuer")
 	case given("jwt-secret"):
@@ -117,6 +121,10 @@ func (l *loader) checkLogin(c *Config) {
 			l.problem("jwt-tenant", "%q %s", tenant, err)
 		}
 	}
+}
+
+func makesTickets(k server.APIKey) bool {
+	return len(k.Scopes) == 0 || slices.Contains(k.Scopes, server.ScopeTickets)
 }
 
 func (l *loader) checkAPIKeys(c *Config) {

@@ -71,6 +71,10 @@ func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) 
 func (a *api) routes() {
 	withBody(a, operation("publish", http.MethodPost, "/api/v1/publish", ScopePublish,
 		"Publish a message to a user, a room, everybody or one connection"), a.publish)
+	withBody(a, operation("publish-batch", http.MethodPost, "/api/v1/publish/batch", ScopePublish,
+		"Publish some messages, each with an answer of its own"), a.publishBatch)
+	withBody(a, operation("issue-ticket", http.MethodPost, "/api/v1/tickets", ScopeTickets,
+		"Make a credential with which a user connects once"), a.issueTicket)
 	register(a, operation("history", http.MethodGet, "/api/v1/history", ScopeRead,
 		"Read the log of a topic"), a.history)
 	register(a, operation("list-connections", http.MethodGet, "/api/v1/connections", ScopeMonitor,
@@ -141,7 +145,7 @@ func operation(id, method, path string, scope Scope, summary string) huma.Operat
 // requireScope lets only those through whose key has the scope.
 func requireScope(scope Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if key := callerOf(ctx.Context()); key == nil || !key.may(scope) {
+		if key := callerOf(ctx.Context()).key; key == nil || !key.may(scope) {
 			_, w := humago.Unwrap(ctx)
 			newProblem(http.StatusForbidden, wire.CodeForbidden, "the API key has no scope "+string(scope)).write(w)
 			return
@@ -231,12 +235,19 @@ func isJSON(h http.Header) bool {
 	return err == nil && kind == "application/json" && (!named || strings.EqualFold(charset, "utf-8"))
 }
 
-// caller is the key of the context's value: the API key of the request.
-type caller struct{}
+// caller is who made a call, how, and for which tenant.
+type caller struct {
+	key     *APIKey
+	tenant  string
+	request *http.Request // as it came, before its body was read
+}
 
-func callerOf(ctx context.Context) *APIKey {
-	key, _ := ctx.Value(caller{}).(*APIKey)
-	return key
+// callerKey is the key of the context's value.
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
 }
 
 // ServeHTTP lets nothing through without a key, not even the question what there is.
@@ -256,7 +267,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, pattern := a.mux.Handler(r)
-	ctx := switchboard.WithTenant(context.WithValue(r.Context(), caller{}, key), tenant)
+	ctx := switchboard.WithTenant(context.WithValue(r.Context(), callerKey{}, caller{key, tenant, r}), tenant)
 	if !a.lasting[pattern] {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)

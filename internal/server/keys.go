@@ -23,11 +23,14 @@ const (
 	ScopePublish Scope = "publish" // publish messages, produce and stop runs
 	ScopeRead    Scope = "read"    // read messages and runs
 	ScopeManage  Scope = "manage"  // close connections
+	ScopeTickets Scope = "tickets" // make tickets, and so connect as any user
 	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
 )
 
 // Scopes returns all of them.
-func Scopes() []Scope { return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeMonitor} }
+func Scopes() []Scope {
+	return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeTickets, ScopeMonitor}
+}
 
 // APIKey lets a back end call the API. It holds no secret: the key itself is known to
 // its user only.

@@ -102,6 +102,8 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 	want := map[string][]Scope{
 		"GET /api/openapi.json":                  Scopes(),
 		"POST /api/v1/publish":                   {ScopePublish},
+		"POST /api/v1/publish/batch":             {ScopePublish},
+		"POST /api/v1/tickets":                   {ScopeTickets},
 		"GET /api/v1/history":                    {ScopeRead},
 		"GET /api/v1/connections":                {ScopeMonitor},
 		"GET /api/v1/stats":                      {ScopeMonitor},

@@ -72,33 +72,6 @@ func (p *problem) write(w http.ResponseWriter) {
 	w.Write(body) //nolint:errcheck // the client has left
 }
 
-// statusOf is the HTTP status of a code.
-func statusOf(code wire.Code) int {
-	switch code {
-	case wire.CodeInvalidJSON:
-		return http.StatusBadRequest
-	case wire.CodeInvalidMessage, wire.CodeUnsupported:
-		return http.StatusUnprocessableEntity
-	case wire.CodeTooLarge:
-		return http.StatusRequestEntityTooLarge
-	case wire.CodeRateLimited, wire.CodeBusy:
-		return http.StatusTooManyRequests
-	case wire.CodeAuthError:
-		return http.StatusUnauthorized
-	case wire.CodeForbidden:
-		return http.StatusForbidden
-	case wire.CodeNotFound:
-		return http.StatusNotFound
-	case wire.CodeConflict, wire.CodeRunContract, wire.CodeRunEnded, wire.CodeRunCancelled, wire.CodeStreamOffset:
-		return http.StatusConflict
-	case wire.CodeUnavailable, wire.CodeBackendUnavailable:
-		return http.StatusServiceUnavailable
-	case wire.CodeTimeout:
-		return http.StatusGatewayTimeout
-	}
-	return http.StatusInternalServerError
-}
-
 // sentence is the detail of an error whose own text is not for clients.
 func sentence(code wire.Code) string {
 	switch code {
@@ -126,7 +99,7 @@ func problemOf(err error) (p *problem, internal bool) {
 	}
 	var parse *wire.ParseError
 	if errors.As(err, &parse) {
-		p = newProblem(statusOf(parse.Code), parse.Code, parse.Message)
+		p = newProblem(parse.Code.HTTPStatus(), parse.Code, parse.Message)
 		if parse.Field != "" {
 			p.with("field", parse.Field)
 		}
@@ -139,7 +112,7 @@ func problemOf(err error) (p *problem, internal bool) {
 	if code == wire.CodeInternal {
 		return newProblem(http.StatusInternalServerError, code, "internal error"), true
 	}
-	p = newProblem(statusOf(code), code, sentence(code))
+	p = newProblem(code.HTTPStatus(), code, sentence(code))
 	var known *switchboard.Error
 	if errors.As(err, &known) {
 		p.Detail = known.Message

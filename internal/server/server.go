@@ -19,6 +19,7 @@ import (
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/auth"
 	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/ws"
 )
 
 // The bounds of what a client may make the HTTP server wait for or keep.
@@ -166,8 +167,13 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Mana
 		ReadTimeout:       callTimeout, // a body that never ends would keep its connection for good
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		TLSConfig:         s.cfg.TLS,
+		// An event stream stays here. Its client may vanish without a word.
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			ws.Tune(nc)
+			return ctx
+		},
+		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		TLSConfig: s.cfg.TLS,
 	}
 	accept := srv.Serve
 	if s.cfg.TLS != nil {

@@ -40,10 +40,8 @@ func StoredKey(ctx context.Context, store broker.Store) ([]byte, error) {
 			return nil, fmt.Errorf("session key: %w", err)
 		}
 		// Another node was first. Get may not know that yet, which ends within seconds.
-		select {
-		case <-time.After(retry):
-		case <-ctx.Done():
-			return nil, fmt.Errorf("session key: %w", ctx.Err())
+		if err := pause(ctx); err != nil {
+			return nil, fmt.Errorf("session key: %w", err)
 		}
 	}
 }

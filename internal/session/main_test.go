@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newStore(t *testing.T) broker.Store {
+func newStore(t testing.TB) broker.Store {
 	b := membroker.New(membroker.Options{})
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {

@@ -1,7 +1,8 @@
 // Package session seals what outlives a connection, a session's id and its identity, into
-// tokens that clients keep and present to come back, on any node that has the key.
+// tokens that clients keep and present to come back, on any node that has the key; and it
+// keeps tickets, which open one connection each.
 //
-// A token is a bearer credential. It holds no positions: those are the client's to say.
+// Both are bearer credentials. Neither holds positions: those are the client's to say.
 package session
 
 import (
@@ -103,14 +104,7 @@ const (
 
 // Seal encrypts t. Two tokens of the same t differ.
 func (s *Sealer) Seal(t Token) (string, error) {
-	b := body{
-		Session: t.Session[:], Tenant: t.Tenant, User: t.User, Permissions: t.Permissions,
-		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims, Expires: t.Expires.UnixMilli(),
-	}
-	if !t.Credential.IsZero() {
-		b.Credential = t.Credential.UnixMilli()
-	}
-	plain, err := json.Marshal(b)
+	plain, err := encode(t)
 	if err != nil {
 		return "", fmt.Errorf("seal session token: %w", err)
 	}
@@ -170,7 +164,19 @@ func (k key) cipher(salt []byte) (cipher.AEAD, []byte, error) {
 	return aead, material[KeyBytes:], err
 }
 
-// decode reads what Seal encrypted.
+// encode writes t for Seal, or for the store.
+func encode(t Token) ([]byte, error) {
+	b := body{
+		Session: t.Session[:], Tenant: t.Tenant, User: t.User, Permissions: t.Permissions,
+		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims, Expires: t.Expires.UnixMilli(),
+	}
+	if !t.Credential.IsZero() {
+		b.Credential = t.Credential.UnixMilli()
+	}
+	return json.Marshal(b)
+}
+
+// decode reads what encode wrote.
 func decode(plain []byte, now time.Time) (Token, error) {
 	var b body
 	if err := json.Unmarshal(plain, &b); err != nil || len(b.Session) != 12 {

@@ -69,6 +69,11 @@ type Engine interface {
 	Close() error
 }
 
+// Tune sets the options of the TCP connection that is or carries nc as an engine does for
+// those that it owns, so that a peer that has vanished is noticed while something is written
+// to it. It is for connections that stay with an HTTP server and whose answers do not end.
+func Tune(nc net.Conn) { tune(nc, DefaultUserTimeout) }
+
 // A Sink receives the events of an engine's sockets, on goroutines of the engine.
 // For one socket Message, Ping, Pong and Closed come one at a time and in order;
 // Writable may come at the same time as one of them. A method that takes long delays only

@@ -135,6 +135,21 @@ func AppendClose(dst []byte, code uint16, reason string) []byte {
 	return append(dst, reason...)
 }
 
+// Cut splits a frame as [AppendFrame] makes it from the front of b: what a reader of such
+// frames in this process needs, who trusts them. Without ok the frame is not complete yet.
+// Payload is a part of b.
+func Cut(b []byte) (op Opcode, payload, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return 0, nil, b, false
+	}
+	length, start, err := parseLength(b)
+	if start == 0 || err != nil || uint64(len(b)-start) < length {
+		return 0, nil, b, false
+	}
+	end := start + int(length)
+	return Opcode(b[0] & 0x0F), b[start:end], b[end:], true
+}
+
 func appendHeader(dst []byte, first, masked byte, length int) []byte {
 	switch {
 	case length < 126:

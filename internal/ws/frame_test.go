@@ -123,3 +123,22 @@ func TestErrorsAndOpcodesReadWell(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestCutTakesApartWhatAppendMakes(t *testing.T) {
+	for _, size := range []int{0, 1, 125, 126, 65535, 65536} {
+		payload := bytes.Repeat([]byte{'x'}, size)
+		frame := AppendFrame(nil, OpText, payload)
+		for _, cut := range []int{0, 1, 2, 3, len(frame) - 1} {
+			if cut >= len(frame) {
+				continue
+			}
+			if _, _, rest, ok := Cut(frame[:cut]); ok || len(rest) != cut {
+				t.Errorf("%d of %d bytes: got ok %v and %d left, want nothing taken", cut, len(frame), ok, len(rest))
+			}
+		}
+		op, got, rest, ok := Cut(append(frame, "next"...))
+		if !ok || op != OpText || !bytes.Equal(got, payload) || string(rest) != "next" {
+			t.Errorf("%d bytes: got %v, %d bytes, rest %q, ok %v", size, op, len(got), rest, ok)
+		}
+	}
+}

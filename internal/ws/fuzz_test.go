@@ -101,3 +101,25 @@ func FuzzAppendClose(f *testing.F) {
 		}
 	})
 }
+
+func FuzzCut(f *testing.F) {
+	f.Add(AppendFrame(nil, OpText, []byte("Hello")))
+	f.Add(AppendClose(AppendFrame(nil, OpPing, nil), 1000, "bye"))
+	f.Add(AppendHeader(nil, OpText, 1<<40))
+	f.Add(announced(0x81, 1<<63))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for rest := b; ; {
+			_, payload, next, ok := Cut(rest)
+			if !ok {
+				if len(next) != len(rest) {
+					t.Fatalf("%d bytes left of %d without a frame", len(next), len(rest))
+				}
+				return
+			}
+			if n := len(rest) - len(next) - len(payload); n < 2 || n > 10 {
+				t.Fatalf("a header of %d bytes", n)
+			}
+			rest = next
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +48,22 @@ func Subprotocols(r *http.Request) []string {
 		offered = append(offered, token)
 	}
 	return offered
+}
+
+// URL is where a client that made r, to this server and by the same way, opens a WebSocket at
+// path: with TLS if r came with it, and below the prefix that r's path has lost on its way
+// (http.StripPrefix). What a proxy has changed it cannot know.
+func URL(r *http.Request, path string, query url.Values) string {
+	u := url.URL{Scheme: "ws", Host: r.Host, Path: path, RawQuery: query.Encode()}
+	if r.TLS != nil {
+		u.Scheme = "wss"
+	}
+	if asked, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		if prefix, ok := strings.CutSuffix(asked.Path, r.URL.Path); ok {
+			u.Path = prefix + path
+		}
+	}
+	return u.String()
 }
 
 // Upgrade answers an opening handshake and takes the connection over from the HTTP

@@ -2,11 +2,13 @@ package ws
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -300,4 +302,29 @@ func FuzzHandshake(f *testing.F) {
 			t.Errorf("got a Sec-WebSocket-Accept of %d characters, want 28", n)
 		}
 	})
+}
+
+func TestURLIsWhereTheRequestCameFrom(t *testing.T) {
+	tests := []struct {
+		name, target, path string // as it was asked for, and as the handler sees it
+		tls                bool
+		want               string
+	}{
+		{"plain", "/websocket/ticket", "/websocket/ticket", false, "ws://sb.test:8080/ws?ticket=a%2Bb"},
+		{"TLS", "/websocket/ticket", "/websocket/ticket", true, "wss://sb.test:8080/ws?ticket=a%2Bb"},
+		{"behind a prefix", "/live/websocket/ticket?x=1", "/websocket/ticket", false, "ws://sb.test:8080/live/ws?ticket=a%2Bb"},
+		{"through a proxy's form", "http://other.test/live/websocket/ticket", "/websocket/ticket", false, "ws://sb.test:8080/live/ws?ticket=a%2Bb"},
+		{"rewritten", "/t", "/websocket/ticket", false, "ws://sb.test:8080/ws?ticket=a%2Bb"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &http.Request{Host: "sb.test:8080", RequestURI: tt.target, URL: &url.URL{Path: tt.path}}
+			if tt.tls {
+				r.TLS = new(tls.ConnectionState)
+			}
+			if got := URL(r, "/ws", url.Values{"ticket": {"a+b"}}); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
 }

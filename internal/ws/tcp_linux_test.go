@@ -45,6 +45,32 @@ func TestSocketOptionsAreSetBelowEveryTransport(t *testing.T) {
 	}
 }
 
+func TestConnectionsOfAnHTTPServerCanBeTuned(t *testing.T) {
+	for _, tr := range transports(t) {
+		client, server, err := tr.connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		Tune(server) // others than TCP are left alone
+		if tr.name == "tcp" {
+			raw, err := server.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = raw.Control(func(fd uintptr) {
+				if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != 60_000 || err != nil {
+					t.Errorf("got a user timeout of %d ms, %v, want 60000", got, err)
+				}
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		_ = client.Close()
+		_ = server.Close()
+	}
+}
+
 func TestUserTimeoutCanBeLeftToTheSystem(t *testing.T) {
 	tests := []struct {
 		set, want time.Duration

@@ -1,0 +1,177 @@
+package switchboard
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// ClientAPI serves all that clients may call, at the paths of docs/protocol.md: /ws and its
+// alias /websocket, /events and /messages, /websocket/ticket, /ws/config, /ws/health and
+// /ws/beacon. Mount it at "/", or behind http.StripPrefix.
+func (m *Manager) ClientAPI() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/ws", m)
+	mux.Handle("/websocket", m)
+	for path, methods := range map[string]calls{
+		"/events":           {http.MethodGet: m.serveEvents},
+		"/messages":         {http.MethodPost: m.postMessage},
+		"/websocket/ticket": {http.MethodPost: m.postTicket},
+		"/ws/config":        {http.MethodGet: m.getConfig, http.MethodHead: m.getConfig},
+		"/ws/health":        {http.MethodGet: m.getHealth, http.MethodHead: m.getHealth},
+		"/ws/beacon":        {http.MethodGet: m.getBeacon, http.MethodHead: m.getBeacon},
+	} {
+		mux.Handle(path, m.route(methods))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, http.StatusNotFound, &Error{Code: wire.CodeNotFound, Message: "there is nothing at this path"})
+	})
+	return mux
+}
+
+// calls are what can be called at one path, by method.
+type calls map[string]http.HandlerFunc
+
+// allowedHeaders are those that pages of other origins may send.
+const allowedHeaders = "Authorization, Content-Type, Last-Event-ID, Switchboard-Connection"
+
+// route serves one path. Pages of the origins that may connect may also read what it answers.
+func (m *Manager) route(methods calls) http.Handler {
+	allow := strings.Join(append(slices.Sorted(maps.Keys(methods)), http.MethodOptions), ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shared := m.share(w, r)
+		serve, ok := methods[r.Method]
+		switch {
+		case ok:
+			serve(w, r)
+		case r.Method == http.MethodOptions:
+			w.Header().Set("Allow", allow)
+			if shared {
+				w.Header().Set("Access-Control-Allow-Methods", allow)
+				w.Header().Set("Access-Control-Allow-Headers", allowedHeaders)
+				w.Header().Set("Access-Control-Max-Age", "600")
+			}
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			w.Header().Set("Allow", allow)
+			writeProblem(w, http.StatusMethodNotAllowed, &Error{Code: wire.CodeUnsupported, Message: "this path has other methods"})
+		}
+	})
+}
+
+// share lets the page that asks read the answer, if there is one and its origin may connect.
+func (m *Manager) share(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" || !m.originAllowed(r) {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", origin)
+	w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
+	return true
+}
+
+// callContext is the context of what a call has to find out before it is carried out.
+func (m *Manager) callContext(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(r.Context(), m.opts.Limits.Handshake)
+	stop := context.AfterFunc(m.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// caller finds out who calls. A ticket is for connections.
+func (m *Manager) caller(ctx context.Context, r *http.Request) (Identity, error) {
+	if !m.originAllowed(r) {
+		return Identity{}, errOrigin()
+	}
+	if kind, _ := credentialOf(r, nil); kind == ticketCredential {
+		return Identity{}, &Error{Code: wire.CodeAuthError, Message: "a ticket opens a connection and is good for nothing else"}
+	}
+	l, err := m.authenticate(ctx, r, nil)
+	return l.identity, err
+}
+
+// httpError is a refusal whose status is not that of its code.
+type httpError struct {
+	told   *Error
+	status int
+}
+
+func (e *httpError) Error() string { return e.told.Error() }
+
+func (e *httpError) Unwrap() error { return e.told }
+
+// readBody reads a body of JSON, of at most the size of a message. Afterwards the deadline of
+// the server is off: it is for answers that come at once.
+func (m *Manager) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if !isJSON(r.Header) {
+		return nil, &httpError{
+			&Error{Code: wire.CodeUnsupported, Message: "the body must be application/json in UTF-8"}, http.StatusUnsupportedMediaType,
+		}
+	}
+	limit := m.opts.Limits.MessageBytes
+	socket := http.NewResponseController(w)
+	_ = socket.SetReadDeadline(time.Now().Add(m.opts.Limits.Frame)) // some writers cannot: then the server's holds
+	_ = socket.SetWriteDeadline(time.Time{})
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
+	if err == nil {
+		return body, nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, &Error{Code: wire.CodeTooLarge, Message: "the message is too large", Details: map[string]any{"limit": limit}}
+	}
+	return nil, &httpError{&Error{Code: wire.CodeTimeout, Message: "the body did not come"}, http.StatusRequestTimeout}
+}
+
+// isJSON reports whether a body is JSON in UTF-8, or does not say what it is.
+func isJSON(h http.Header) bool {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return false
+	}
+	if h.Get("Content-Type") == "" {
+		return true
+	}
+	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	charset, named := params["charset"]
+	return err == nil && kind == "application/json" && (!named || strings.EqualFold(charset, "utf-8"))
+}
+
+// refuseCall answers a call that is not carried out.
+func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) {
+	told := visible(err)
+	status := told.Code.HTTPStatus()
+	if other, ok := errors.AsType[*httpError](err); ok {
+		status = other.status
+	}
+	level := slog.LevelDebug
+	if told.Code == wire.CodeInternal {
+		level = slog.LevelError
+	}
+	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "call refused", slog.String("path", r.URL.Path),
+		slog.String("code", string(told.Code)), slog.String("address", r.RemoteAddr), slog.Any("err", err))
+	writeRefusal(w, status, told)
+}
+
+// writeJSON answers a call.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := wire.Marshal(v)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // a client that has left needs no answer
+}
