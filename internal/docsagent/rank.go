@@ -255,7 +255,7 @@ func (r *ranking) count(text string, marks bool) (t tally) {
 						t.counts = make([]float64, len(r.of))
 					}
 					t.counts[id] += weight
-					asked = i == 0 && (mark != code || len(r.scratch) > 1) // a command is no name
+					asked = asked || i == 0 && (mark != code || len(r.scratch) > 1) // a command is no name
 					t.meaning = t.meaning || mark == bold
 				}
 			}
