@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/agent"
@@ -28,7 +29,7 @@ func (a *Agent) answer(ctx context.Context, run *switchboard.Run, question strin
 		return a.overview(ctx, run, "Your question has no word that I could look for.")
 	}
 	for range tries {
-		found, err := use(ctx, run, "search", searchArgs{Query: q.String(), Limit: 2 * defaultHits}, a.library.search)
+		found, err := use(ctx, run, "search", searchArgs{Query: strings.TrimSpace(question), Limit: 2 * defaultHits}, a.library.search)
 		if err != nil {
 			return err
 		}

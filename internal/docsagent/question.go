@@ -80,11 +80,3 @@ func isGerman(question string) bool {
 	}
 	return german > english
 }
-
-func (q query) String() string {
-	texts := make([]string, len(q.words))
-	for i, word := range q.words {
-		texts[i] = word.text
-	}
-	return strings.Join(texts, " ")
-}

@@ -20,19 +20,18 @@ const (
 	shortest   = 24   // words: passages do not gain by being shorter
 
 	weightBold    = 2.5
-	weightTerm    = 4.0 // instead, where a question is for what something is
 	weightCode    = 1.2
 	weightFirst   = 0.5 // more for the first words of a passage
-	weightSubject = 1.5 // instead, where a question is for what something is
-	weightIs      = 3.0 // more for a word of which something is said there, likewise
 	weightTitle   = 1.2 // the nearest heading
-	weightOuter   = 0.5 // the headings above it, the file's name, and the columns of a table
+	weightOuter   = 0.5 // the headings above it, and the file's name
+	weightColumns = 0.9 // the names of a row's columns
 	weightPart    = 0.5 // a part of an identifier in the question, against the whole
 	introduced    = 0.4 // what a passage introduces, rows, items or code, against the rest of it
 
 	byCoverage = 0.7  // what a passage would lose that lacks all words
 	byTitle    = 0.4  // how much a word covers that only a heading has, or only a row or an item
 	byStyle    = 0.4  // what a passage loses that is not prose at all
+	byMeaning  = 0.3  // what a passage wins that says what a word is, where a question is for that
 	byPromise  = 0.4  // what a passage loses that ends with a colon, and what follows is not in it
 	proseShare = 0.25 // of filler in prose
 )
@@ -117,7 +116,7 @@ type ranking struct {
 type candidate struct {
 	hit
 	tally
-	body []bool // what the passage itself has, by word of the query
+	body []bool // what the passage has without headings, by word of the query
 }
 
 // gather takes the passages of one document.
@@ -162,26 +161,28 @@ func (r *ranking) take(f file, p passage, lines []tally, above tally) {
 		}
 		sum.length += line.length * share
 		sum.filler += line.filler * share
+		sum.meaning = sum.meaning || line.meaning && share == 1
 		sum.add(line, share)
+	}
+	if f.format == markdown && fenceLine.MatchString(f.lines[p.from-1]) {
+		sum.filler = 0 // whatever it says, code is not prose
 	}
 	r.passages++
 	r.length += max(sum.length, shortest)
+	own := sum.counts != nil
+	if p.columns > 0 {
+		sum.add(lines[p.columns-1], weightColumns)
+	}
 	body := sum.counts
 	if p.items {
 		body = intro.counts
 	}
 	c := candidate{hit: hit{passage: p, file: f}, body: r.has(body)}
-	if sum.counts != nil {
-		weight := weightFirst
-		if r.defining {
-			weight = weightSubject
-		}
-		sum.add(r.count(firstWords(f.lines[p.from-1], 4), false), weight)
+	if own {
+		sum.add(r.count(firstWords(f.lines[p.from-1], 4), false), weightFirst)
+		sum.meaning = sum.meaning || r.isAbout(f.lines[p.from-1])
 	}
 	sum.add(above, 1)
-	if p.columns > 0 {
-		sum.add(lines[p.columns-1], weightOuter)
-	}
 	if sum.counts == nil {
 		return
 	}
@@ -192,6 +193,19 @@ func (r *ranking) take(f file, p passage, lines []tally, above tally) {
 	}
 	c.tally, c.has = sum, r.has(sum.counts)
 	r.found = append(r.found, c)
+}
+
+// isAbout reports whether line begins with a word of the query, after an article perhaps.
+func (r *ranking) isAbout(line string) bool {
+	for word := range words(line) {
+		switch strings.ToLower(word) {
+		case "a", "an", "the", "der", "die", "das", "ein", "eine":
+			continue
+		}
+		whole := terms(nil, word)[0]
+		return slices.ContainsFunc(r.words, func(w queryWord) bool { return w.terms[0] == whole })
+	}
+	return false
 }
 
 // firstWords is line up to its n-th word.
@@ -208,19 +222,18 @@ func firstWords(line string, n int) string {
 
 // A tally is what a text has of the query.
 type tally struct {
-	length float64   // in words
-	filler float64   // of them
-	counts []float64 // by term; nil: none
+	length  float64   // in words
+	filler  float64   // of them
+	meaning bool      // it says what a word of the query is
+	counts  []float64 // by term; nil: none
 }
 
 // count counts text. Marks: those of Markdown mean something.
 func (r *ranking) count(text string, marks bool) (t tally) {
-	var subject []int // what the last word is in the query
+	asked := false // the last word is in the query
 	for span, mark := range spans(text, marks) {
 		weight := 1.0
 		switch {
-		case mark == bold && r.defining:
-			weight = weightTerm
 		case mark == bold:
 			weight = weightBold
 		case mark == code:
@@ -231,20 +244,19 @@ func (r *ranking) count(text string, marks bool) (t tally) {
 			if isFiller(word, false) {
 				t.filler++
 			}
-			if isCopula(word) && r.defining {
-				for _, id := range subject {
-					t.counts[id] += weightIs
-				}
+			if isCopula(word) && asked {
+				t.meaning = true
 			}
-			subject = subject[:0]
+			asked = false
 			r.scratch = terms(r.scratch[:0], word)
-			for _, term := range r.scratch {
+			for i, term := range r.scratch {
 				for _, id := range r.ids[term] {
 					if t.counts == nil {
 						t.counts = make([]float64, len(r.of))
 					}
 					t.counts[id] += weight
-					subject = append(subject, id)
+					asked = asked || i == 0 && (mark != code || len(r.scratch) > 1) // a command is no name
+					t.meaning = t.meaning || mark == bold
 				}
 			}
 		}
@@ -303,6 +315,9 @@ func (r *ranking) score() ranked {
 		}
 		prose := min(1, c.filler/max(c.length, 1)/proseShare)
 		c.score *= (1 - byCoverage*(1-c.covered)) * (1 - byStyle*(1-prose))
+		if r.defining && c.meaning {
+			c.score *= 1 + byMeaning
+		}
 		if c.intro == 0 && strings.HasSuffix(strings.TrimRight(c.file.lines[c.to-1], " *_"), ":") {
 			c.score *= 1 - byPromise
 		}
