@@ -73,7 +73,11 @@ func RedeemTicket(ctx context.Context, store broker.Store, text string, now time
 		}
 	}
 	if err == nil {
-		err = store.Delete(ctx, key, item.Revision) // who succeeds has it
+		revision := item.Revision
+		if mutantRedeem {
+			revision = broker.Any
+		}
+		err = store.Delete(ctx, key, revision) // who succeeds has it
 	}
 	switch {
 	case errors.Is(err, broker.ErrNotFound), errors.Is(err, broker.ErrConflict):

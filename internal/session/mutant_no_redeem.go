@@ -1,0 +1,5 @@
+//go:build !mutant_redeem
+
+package session
+
+const mutantRedeem = false
