@@ -247,9 +247,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 			s.memo = memo{topicSlot, t.gen.Load(), epoch, at.offset, list[0].offset, list[0].frame}
 		}
 		if done := h.take(s, rec, &src, which, at, list); !done {
-			more = s.need == nil
-			h.ask(s, rec, &src)
-			return more
+			return s.need == nil || h.ask(s, rec, &src)
 		}
 	}
 	return h.gatherText(s, rec, &src)

@@ -28,7 +28,7 @@ type textCursor struct {
 	at    uint64
 	taken uint64 // the same, once the turn that is being gathered is written
 	until uint64 // offset of the entry that ended the stream, once it is in a turn; 0: none
-	// A reader of the stream's log is on its way for this cursor.
+	// A reader of the stream's log is on its way, with what comes after at.
 	catching bool
 }
 
@@ -232,18 +232,24 @@ func (h *Hub) gatherText(s *scratch, rec *conn, src *textSource) (more bool) {
 		if !h.takeText(s, rec, src, &st.Stream, st.ready) && s.need == nil {
 			return true
 		}
-		h.ask(s, rec, src)
+		more = h.ask(s, rec, src) || more
 	}
-	return false
+	return more
 }
 
-// ask has the text read that a turn could not find. The caller holds the topic's lock.
-func (h *Hub) ask(s *scratch, rec *conn, src *textSource) {
+// ask has the text read that a turn could not find, from where the cursor stands. If the turn
+// has some of the stream, that is written first: then there is more. The caller holds the
+// topic's lock.
+func (h *Hub) ask(s *scratch, rec *conn, src *textSource) (more bool) {
 	if s.need == nil {
-		return
+		return false
 	}
 	i := h.textCursor(rec, src.slot, s.need.key, true)
-	if cur := &h.readings.at(rec.reading).at[i]; !cur.catching {
+	cur := &h.readings.at(rec.reading).at[i]
+	switch {
+	case cur.taken != cur.at:
+		more = true
+	case !cur.catching:
 		cur.catching = true
 		s.catch = append(s.catch, wanted{
 			conn: handle(s.slot, rec.gen),
@@ -251,6 +257,7 @@ func (h *Hub) ask(s *scratch, rec *conn, src *textSource) {
 		})
 	}
 	s.need = nil
+	return more
 }
 
 // takeText adds the text of a stream up to a length to the turn. It is false if not all of
