@@ -52,6 +52,7 @@ type stream struct {
 	flushed time.Duration
 	pending bool // ready moves when the window is over
 	ended   bool
+	missed  bool   // entries were missed, one of which may have ended it
 	touched uint32 // tick of the last change
 
 	from, to uint64 // what frame holds
@@ -158,7 +159,7 @@ func (h *Hub) dropStream(rec *topic, i uint32) {
 	}
 	st.owner.Store(0)
 	st.Stream, st.next, st.text, st.frame = Stream{}, 0, span{}, nil
-	st.pending, st.ended = false, false
+	st.pending, st.ended, st.missed = false, false, false
 	h.streams.put(i)
 }
 
@@ -169,18 +170,30 @@ func (h *Hub) dropStreams(rec *topic) {
 	}
 }
 
-// AddStream makes a stream known that grows and has length code points at least, for those
-// who follow the topic. It does nothing for a topic that is not known here.
-func (h *Hub) AddStream(key Key, s Stream, length uint64) {
+// missEnds notes that entries up to the topic's head were missed. A stream of which nothing
+// comes any more will be known no more. The caller holds rec.mu.
+func (h *Hub) missEnds(rec *topic) {
+	rec.ends = rec.head.Load()
+	for i := rec.streams.Load(); i != 0; {
+		st := h.streams.at(i)
+		st.missed, i = true, st.next
+	}
+}
+
+// AddStream makes a stream known that has length code points at least, for those who follow
+// the topic, and that grew when the topic's log was at a place. It does nothing for a topic
+// that is not known here, or if streams of it have ended since, as this one may have: what
+// comes of one that has not makes it known after all.
+func (h *Hub) AddStream(key Key, s Stream, length uint64, at wire.Position) {
 	slot, rec := h.topicAt(key)
 	if rec == nil {
 		return
 	}
 	st := h.streamAt(rec, s.Key)
 	switch {
-	case st == nil:
+	case st == nil && rec.flags&topicLive != 0 && h.epochs.name(rec.epoch.Load()) == at.Epoch && at.Offset >= rec.ends:
 		h.addStream(slot, rec, s, length)
-	case st.head < length:
+	case st != nil && !st.ended && st.head < length:
 		st.skip(length)
 	default:
 		rec.mu.Unlock()
@@ -221,7 +234,7 @@ func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
 		text, n = text[size:], n-1
 	}
 	st.head += n
-	st.touched = h.tick()
+	st.missed, st.touched = false, h.tick()
 	if rec.count == 0 {
 		st.skip(st.head)
 		rec.mu.Unlock()
@@ -252,9 +265,12 @@ func (h *Hub) ripen(st *stream, now time.Duration) {
 }
 
 // heed notes what an entry says of streams, before it is appended. The caller holds rec.mu.
-func (h *Hub) heed(slot uint32, rec *topic, marks []Mark) {
-	for i := range marks {
-		m := &marks[i]
+func (h *Hub) heed(slot uint32, rec *topic, e *Entry) {
+	for i := range e.Marks {
+		m := &e.Marks[i]
+		if m.Ended {
+			rec.ends = e.Pos.Offset
+		}
 		st := h.streamAt(rec, m.Key)
 		if st == nil {
 			if !m.Ended && rec.count > 0 {
@@ -267,7 +283,7 @@ func (h *Hub) heed(slot uint32, rec *topic, marks []Mark) {
 		}
 		st.ready = max(st.ready, m.Length)
 		st.ended = st.ended || m.Ended
-		st.touched = h.tick()
+		st.missed, st.touched = false, h.tick()
 	}
 }
 
@@ -292,7 +308,7 @@ func (h *Hub) freeIdleStream(i uint32) {
 	if st.owner.Load() != owner || int32(h.tick()-st.touched) <= windowIdle {
 		return
 	}
-	if st.frame = nil; st.ended {
+	if st.frame = nil; st.ended || st.missed {
 		h.dropStream(rec, i)
 	} else if !st.pending {
 		st.text.restart(st.head)

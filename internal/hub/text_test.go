@@ -41,3 +41,72 @@ func TestTextThatTheSocketDidNotTakeIsReadAgain(t *testing.T) {
 		c.read(t, nil).want("R/answer", string(s.text))
 	})
 }
+
+func TestAStreamThatHasEndedIsNotMadeKnownAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		alice := user("alice")
+		c := r.open(alice)
+		s := r.stream(alice, "R/answer", "")
+		r.write(s, "text", false)
+		_, topic := r.hub.topicAt(keyOf(alice))
+		then := r.hub.headOf(topic)
+		topic.mu.Unlock()
+		r.finish(s)
+		other := r.stream(alice, "R/other", "")
+		_, topic = r.hub.topicAt(keyOf(alice))
+		now := r.hub.headOf(topic)
+		topic.mu.Unlock()
+		for range 2 {
+			r.hub.AddStream(keyOf(alice), s.Stream, uint64(len(s.text)), then)
+			r.hub.AddStream(keyOf(alice), other.Stream, 0, now)
+			time.Sleep(time.Minute) // what has ended is known no more
+			synctest.Wait()
+		}
+		r.write(other, "more", false)
+		got := c.read(t, nil) // it fails if text comes twice
+		got.want("R/answer", "text")
+		got.want("R/other", "more")
+		if n := r.hub.streams.used(); n != 1 {
+			t.Errorf("got %d streams, want the one that grows", n)
+		}
+	})
+}
+
+// What a gap hides may be the end of a stream.
+func TestStreamsWhoseEndWasMissedAreForgotten(t *testing.T) {
+	for name, lose := range map[string]func(r *rig, l *testLog){
+		"gap": func(r *rig, l *testLog) { r.keep(l.address, 1) },
+		"epoch": func(_ *rig, l *testLog) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.epoch, l.head, l.entries = "e2", 0, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				alice := user("alice")
+				c := r.open(alice)
+				s := r.stream(alice, "R/answer", "")
+				r.write(s, "text", false)
+				l := r.log(alice)
+				l.lost = 2
+				r.finish(s)
+				r.publish(alice)
+				lose(r, l)
+				r.publish(alice)
+				synctest.Wait()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				late := r.open(alice)
+				synctest.Wait()
+				late.read(t, nil).want("R/answer", "")
+				c.read(t, nil).want("R/answer", "text")
+				if n := r.hub.streams.used(); n != 0 {
+					t.Errorf("got %d streams, want none", n)
+				}
+			})
+		})
+	}
+}
