@@ -376,6 +376,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, l
 		if gap != nil && begun > s.first(which) {
 			at.epoch = list.epoch
 			h.count.gaps.Add(1)
+			h.skipEnds(rec, topicSlot)
 			gap = nil
 		}
 		h.advance(s, rec, n)

@@ -179,6 +179,27 @@ func (h *Hub) leaveTexts(rec *conn, topicSlot uint32) {
 	}
 }
 
+// skipEnds is called when a connection was told of a gap: cursors of streams that have ended
+// are dropped once it has come to where the topic is now, because their ends may be in the gap.
+// The caller holds rec.mu.
+func (h *Hub) skipEnds(rec *conn, topicSlot uint32) {
+	if rec.reading == 0 {
+		return
+	}
+	t := h.topics.at(topicSlot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := h.readings.at(rec.reading).at
+	for i := range list {
+		if list[i].topic != topicSlot {
+			continue
+		}
+		if st := h.streamAt(t, list[i].key); st == nil || st.ended {
+			list[i].until = max(1, t.head.Load())
+		}
+	}
+}
+
 // textSource is where the text of a flush comes from: the topic whose lock is held, if any, and
 // what a worker has read.
 type textSource struct {
@@ -204,10 +225,7 @@ type need struct {
 func (h *Hub) gatherMarks(s *scratch, rec *conn, src *textSource, marks []Mark, offset uint64) bool {
 	for i := range marks {
 		m := &marks[i]
-		if !h.watches(rec, h.threadTag(m.Thread)) {
-			continue
-		}
-		if m.Length > 0 && !mutantOrder && !h.takeText(s, rec, src, &m.Stream, m.Length) {
+		if m.Length > 0 && !mutantOrder && h.watches(rec, h.threadTag(m.Thread)) && !h.takeText(s, rec, src, &m.Stream, m.Length) {
 			return false
 		}
 		if m.Ended {

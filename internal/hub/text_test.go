@@ -110,3 +110,57 @@ func TestStreamsWhoseEndWasMissedAreForgotten(t *testing.T) {
 		})
 	}
 }
+
+// What a connection has of streams is given back however they end for it.
+func TestTextCursorsEndWithTheirStreams(t *testing.T) {
+	for name, end := range map[string]func(r *rig, c *client, s *testText){
+		"seen": func(r *rig, _ *client, s *testText) { r.finish(s) },
+		"in a thread that is not watched any more": func(r *rig, c *client, s *testText) {
+			if err := r.hub.SwitchThread(c.h, "t2"); err != nil {
+				r.t.Error(err)
+			}
+			r.finish(s)
+		},
+		"in a gap": func(r *rig, c *client, s *testText) {
+			f := r.engine.socket(c.socket())
+			f.mu.Lock()
+			f.fill = r.engine.room
+			f.mu.Unlock()
+			r.publish(s.topic)
+			synctest.Wait()
+			r.finish(s)
+			for range 20 {
+				r.publish(s.topic)
+			}
+			time.Sleep(time.Minute)
+			r.keep(s.topic, 5)
+			r.engine.drainAll()
+		},
+		"in a room that was left": func(r *rig, c *client, s *testText) {
+			r.hub.Unfollow(c.h, keyOf(s.topic))
+			r.finish(s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, func(c *Config, e *fakeEngine) { c.WindowMessages, e.room = 4, 1<<20 })
+				c := r.open(user("alice"))
+				c.join(room("r"))
+				s := r.stream(room("r"), "R/answer", "t1")
+				r.write(s, "text", false)
+				synctest.Wait()
+				c.read(t, nil).want("R/answer", "text")
+				end(r, c, s)
+				synctest.Wait()
+				r.publish(room("r"))
+				r.publish(user("alice"))
+				synctest.Wait()
+				rec := r.hub.lock(c.h)
+				defer r.hub.unlock(rec, c.h.slot())
+				if rec.reading != 0 && len(r.hub.readings.at(rec.reading).at) > 0 {
+					t.Errorf("got %+v, want nothing", r.hub.readings.at(rec.reading).at)
+				}
+			})
+		})
+	}
+}
