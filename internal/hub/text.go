@@ -58,6 +58,7 @@ func (h *Hub) dropReading(rec *conn) {
 // [ErrThreadLimit] or [ErrGone].
 func (h *Hub) Watch(c Handle, threads ...string) error {
 	return h.choose(c, func(r *reading) {
+		r.chosen = true
 		for _, thread := range threads {
 			r.leave(h.threadTag(thread))
 			r.threads = append(r.threads, h.threadTag(thread))
@@ -65,7 +66,8 @@ func (h *Hub) Watch(c Handle, threads ...string) error {
 	})
 }
 
-// Unwatch ends what Watch began.
+// Unwatch ends what Watch began. A connection that has chosen no threads goes on to receive
+// all.
 func (h *Hub) Unwatch(c Handle, threads ...string) error {
 	return h.choose(c, func(r *reading) {
 		for _, thread := range threads {
@@ -77,11 +79,17 @@ func (h *Hub) Unwatch(c Handle, threads ...string) error {
 // SwitchThread is Watch that unwatches the thread that was watched last.
 func (h *Hub) SwitchThread(c Handle, thread string) error {
 	return h.choose(c, func(r *reading) {
-		r.leave(h.threadTag(thread))
-		if n := len(r.threads); n > 0 {
-			r.threads = r.threads[:n-1]
+		r.chosen = true
+		tag := h.threadTag(thread)
+		former := len(r.threads) - 1
+		if former >= 0 && r.threads[former] == tag {
+			return
 		}
-		r.threads = append(r.threads, h.threadTag(thread))
+		if former >= 0 {
+			r.threads = r.threads[:former]
+		}
+		r.leave(tag)
+		r.threads = append(r.threads, tag)
 	})
 }
 
@@ -98,7 +106,6 @@ func (h *Hub) choose(c Handle, change func(*reading)) error {
 	defer h.unlock(rec, c.slot())
 	r := h.readingOf(rec)
 	before, chosen := slices.Clone(r.threads), r.chosen
-	r.chosen = true
 	change(r)
 	if len(r.threads) > MaxThreads {
 		r.threads, r.chosen = before, chosen

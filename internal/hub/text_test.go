@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -159,6 +160,40 @@ func TestTextCursorsEndWithTheirStreams(t *testing.T) {
 				defer r.hub.unlock(rec, c.h.slot())
 				if rec.reading != 0 && len(r.hub.readings.at(rec.reading).at) > 0 {
 					t.Errorf("got %+v, want nothing", r.hub.readings.at(rec.reading).at)
+				}
+			})
+		})
+	}
+}
+
+func TestThreadsAreChosenOnlyByWatching(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		choose func(h *Hub, c Handle) error
+		want   string // threads of which text comes
+	}{
+		{"nothing chosen", func(*Hub, Handle) error { return nil }, "t1 t2 t3"},
+		{"unwatch of what was not chosen", func(h *Hub, c Handle) error { return h.Unwatch(c, "t1") }, "t1 t2 t3"},
+		{"watch", func(h *Hub, c Handle) error { return h.Watch(c, "t1", "t3") }, "t1 t3"},
+		{"unwatch", func(h *Hub, c Handle) error { return errors.Join(h.Watch(c, "t1", "t3"), h.Unwatch(c, "t1", "t3")) }, ""},
+		{"switch", func(h *Hub, c Handle) error { return errors.Join(h.Watch(c, "t1", "t2"), h.SwitchThread(c, "t3")) }, "t1 t3"},
+		{"switch to the same", func(h *Hub, c Handle) error { return errors.Join(h.Watch(c, "t1", "t2"), h.SwitchThread(c, "t2")) }, "t1 t2"},
+		{"switch back", func(h *Hub, c Handle) error { return errors.Join(h.Watch(c, "t1", "t2"), h.SwitchThread(c, "t1")) }, "t1"},
+		{"switch first", func(h *Hub, c Handle) error { return h.SwitchThread(c, "t2") }, "t2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				c := r.openAfter(user("alice"), func(c *client) error { return tt.choose(r.hub, c.h) })
+				var got []string
+				for _, thread := range []string{"t1", "t2", "t3"} {
+					r.write(r.stream(user("alice"), "R/"+thread, thread), "text", false)
+					if len(c.read(t, nil).texts["R/"+thread]) > 0 {
+						got = append(got, thread)
+					}
+				}
+				if got := strings.Join(got, " "); got != tt.want {
+					t.Errorf("got text of %q, want %q", got, tt.want)
 				}
 			})
 		})
