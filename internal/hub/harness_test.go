@@ -214,7 +214,7 @@ type rig struct {
 	ended      map[Handle]End
 	message    func(c Handle, payload []byte)
 	failing    error        // what readings of logs return
-	unreadable map[Key]bool // logs that cannot be read
+	unreadable map[Key]bool // logs and streams that cannot be read
 	texts      map[Key]*testText
 	textFails  int // readings of streams that fail
 	// afterText is called when a stream was read, before the hub has the text.
@@ -329,6 +329,9 @@ func (r *rig) text(topic, stream Key, from uint64) (string, func(Key, uint64), e
 	defer r.mu.Unlock()
 	if r.textFails > 0 {
 		r.textFails--
+		return "", nil, errLogDown
+	}
+	if r.unreadable[stream] {
 		return "", nil, errLogDown
 	}
 	s := r.texts[stream]

@@ -16,8 +16,13 @@ const (
 	// textKeep is how much text, in bytes, a node keeps of a stream beyond what has not been
 	// flushed. Who is further behind reads the log of the stream.
 	textKeep = 4 << 10
+	// textMost is how much text, in bytes, a node keeps of a stream at all: what comes within
+	// one window may be more than that.
+	textMost = 1 << 20
 	// chunkBytes is how much text, in bytes, a chunk holds at most.
 	chunkBytes = 256 << 10
+	// chunksKept is how many chunks of a piece of text are remembered for who wants the same.
+	chunksKept = 4
 	// longAgo is when a stream was flushed that never was.
 	longAgo = -time.Hour
 )
@@ -54,9 +59,6 @@ type stream struct {
 	ended   bool
 	missed  bool   // entries were missed, one of which may have ended it
 	touched uint32 // tick of the last change
-
-	from, to uint64 // what frame holds
-	frame    []byte // the last chunk, for who wants the same; nil: none
 }
 
 // span is a piece of a text.
@@ -66,6 +68,14 @@ type span struct {
 	// A place in text that is known, so that reading on does not count from the beginning.
 	at     uint64
 	offset int
+	chunks [chunksKept]chunk // made of it last; the next one takes the place of chunks[oldest]
+	oldest int
+}
+
+// chunk is the frame of the text between two lengths; nil: none.
+type chunk struct {
+	from, to uint64
+	frame    []byte
 }
 
 // grow appends text of n code points.
@@ -95,16 +105,34 @@ func (p *span) seek(length uint64) int {
 // cut returns the text between two lengths, or less where it would be more than limit bytes,
 // and its end.
 func (p *span) cut(from, to uint64, limit int) (text []byte, end uint64) {
+	text = p.text[p.seek(from):]
+	if len(text) > limit {
+		for !utf8.RuneStart(text[limit]) {
+			limit--
+		}
+		text = text[:limit]
+	}
+	if end = from + uint64(utf8.RuneCount(text)); end <= to {
+		return text, end
+	}
 	start := p.seek(from)
-	if stop := p.seek(to); stop-start <= limit {
-		return p.text[start:stop], to
+	return p.text[start:p.seek(to)], to
+}
+
+// made returns a chunk that was made before, or nil.
+func (p *span) made(from, to uint64) []byte {
+	for i := range p.chunks {
+		if c := &p.chunks[i]; c.from == from && c.to == to {
+			return c.frame
+		}
 	}
-	stop := start + limit
-	for !utf8.RuneStart(p.text[stop]) {
-		stop--
-	}
-	text = p.text[start:stop]
-	return text, from + uint64(utf8.RuneCount(text))
+	return nil
+}
+
+// keep remembers a chunk.
+func (p *span) keep(c chunk) {
+	p.chunks[p.oldest] = c
+	p.oldest = (p.oldest + 1) % chunksKept
 }
 
 // trim drops text from the front until at most keep bytes before a length are left.
@@ -158,7 +186,7 @@ func (h *Hub) dropStream(rec *topic, i uint32) {
 		before.next = st.next
 	}
 	st.owner.Store(0)
-	st.Stream, st.next, st.text, st.frame = Stream{}, 0, span{}, nil
+	st.Stream, st.next, st.text = Stream{}, 0, span{}
 	st.pending, st.ended, st.missed = false, false, false
 	h.streams.put(i)
 }
@@ -240,7 +268,9 @@ func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
 		rec.mu.Unlock()
 		return true
 	}
-	st.text.grow(text, n)
+	if st.text.grow(text, n); len(st.text.text) > textMost {
+		st.text.restart(st.head)
+	}
 	if st.pending {
 		rec.mu.Unlock()
 		return true
@@ -260,8 +290,10 @@ func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
 // ripen lets all text be written that is there. The caller holds the topic's lock, and
 // delivers.
 func (h *Hub) ripen(st *stream, now time.Duration) {
+	if st.text.from < st.ready {
+		st.text.trim(st.ready, textKeep)
+	}
 	st.pending, st.ready, st.flushed = false, st.head, now
-	st.text.trim(st.ready, textKeep)
 }
 
 // heed notes what an entry says of streams, before it is appended. The caller holds rec.mu.
@@ -308,7 +340,7 @@ func (h *Hub) freeIdleStream(i uint32) {
 	if st.owner.Load() != owner || int32(h.tick()-st.touched) <= windowIdle {
 		return
 	}
-	if st.frame = nil; st.ended || st.missed {
+	if st.text.chunks = [chunksKept]chunk{}; st.ended || st.missed {
 		h.dropStream(rec, i)
 	} else if !st.pending {
 		st.text.restart(st.head)

@@ -332,39 +332,38 @@ func (s *scratch) skip(which int, end uint64, cur *textCursor) {
 // chunk returns the frame of a stream's text from a length on, up to another or less far, and
 // where it ends; nil if that text is gone. It is not ok if the text has to be read.
 func (h *Hub) chunk(s *scratch, src *textSource, of *Stream, from, to uint64) (frame []byte, end uint64, ok bool) {
-	var st *stream
 	var piece *span
 	if src.rec != nil {
-		st = h.streamAt(src.rec, of.Key)
-	}
-	if st != nil && st.text.from <= from && to <= st.text.to {
-		if st.frame != nil && st.from == from && st.to == to {
-			return st.frame, to, true
+		if st := h.streamAt(src.rec, of.Key); st != nil && st.text.from <= from && to <= st.text.to {
+			piece = &st.text
 		}
-		piece = &st.text
-	} else {
+	}
+	if piece == nil {
 		var gone bool
 		if piece, gone = s.piece(of.Key, from); piece == nil {
 			return nil, to, gone
 		}
-		to, st = min(to, piece.to), nil
+		to = min(to, piece.to)
+	}
+	if frame = piece.made(from, to); frame != nil {
+		return frame, to, true
+	}
+	text, end := piece.cut(from, to, chunkBytes)
+	if frame = piece.made(from, end); frame != nil {
+		return frame, end, true
 	}
 	if src.address == "" {
 		src.address = h.address(src)
 	}
-	text, end := piece.cut(from, to, chunkBytes)
 	frame = h.chunkFrame(src.address, of, from, text)
-	if st != nil {
-		st.frame, st.from, st.to = frame, from, end
-	}
+	piece.keep(chunk{from, end, frame})
 	return frame, end, true
 }
 
 // piece finds text that was read, from a length on. Gone: a reading found nothing where
 // there was text to be expected, so the stream was folded, or lost.
 func (s *scratch) piece(key Key, from uint64) (piece *span, gone bool) {
-	for i := range s.texts {
-		r := &s.texts[i]
+	for _, r := range s.texts {
 		switch {
 		case r.key != key || r.span.from > from:
 		case from < r.span.to:
@@ -388,32 +387,32 @@ func (h *Hub) address(src *textSource) string {
 
 // readStream reads the text of a stream once for all cursors at the same place.
 func (h *Hub) readStream(s *scratch, from place) {
-	span, err := h.readText(from)
+	r, err := h.readText(from)
 	if err != nil {
 		h.failed(err, job{from: from})
 		return
 	}
 	for _, c := range h.catch.take(from) {
-		h.handText(s, c, from, span)
+		h.handText(s, c, from, r)
 	}
 }
 
 // readText reads a stream from a place on.
-func (h *Hub) readText(from place) (span, error) {
+func (h *Hub) readText(from place) (*readText, error) {
 	text, err := h.cfg.Source.Text(h.ctx, from.key, from.stream, from.pos.Offset)
 	if err != nil {
-		return span{}, err
+		return nil, err
 	}
 	h.count.textReads.Add(1)
-	var p span
-	p.restart(from.pos.Offset)
-	p.grow(text, uint64(utf8.RuneCountInString(text)))
-	return p, nil
+	r := &readText{key: from.stream}
+	r.span.restart(from.pos.Offset)
+	r.span.grow(text, uint64(utf8.RuneCountInString(text)))
+	return r, nil
 }
 
 // handText flushes a connection with text that was read for it, if its cursor still stands
 // where the reading began.
-func (h *Hub) handText(s *scratch, c Handle, from place, p span) {
+func (h *Hub) handText(s *scratch, c Handle, from place, r *readText) {
 	rec := h.lock(c)
 	if rec == nil {
 		return
@@ -431,7 +430,7 @@ func (h *Hub) handText(s *scratch, c Handle, from place, p span) {
 		return
 	}
 	cur.catching = false
-	s.texts = append(s.texts[:0], readText{key: from.stream, span: p})
+	s.texts = append(s.texts[:0], r)
 	for h.flush(s, rec, slot) {
 	}
 	clear(s.texts)

@@ -2,11 +2,15 @@ package hub
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
 )
 
 // A turn has text that was read and needs more of it, and the socket takes nothing: the text
@@ -164,6 +168,171 @@ func TestTextCursorsEndWithTheirStreams(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestADrainingCloseWaitsForTextThatIsBeingRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.afterText = func(Key, uint64) { time.Sleep(time.Second) }
+		alice := user("alice")
+		c := r.open(alice)
+		s := r.stream(alice, "R/answer", "")
+		r.write(s, "lost ", true)
+		r.write(s, "seen", false)
+		if err := r.hub.Close(c.h, wire.CloseGoingAway, "bye", true); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		got := c.got.frames()
+		if n := len(got); n != 3 || !strings.Contains(got[1], "lost seen") || got[2] != "close 1001 bye" {
+			t.Errorf("got %q, want the event, the text and the close", got)
+		}
+	})
+}
+
+// The first reading serves all who wait at the same place, and so do the frames made of it.
+func TestReadersOfTheSamePlaceShareFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := new(countingEngine)
+		r := newRig(t, func(c *Config, e *fakeEngine) {
+			open := c.Engine
+			c.Engine = func(s ws.Sink) ws.Engine {
+				open(s)
+				engine.fakeEngine = e
+				return engine
+			}
+		})
+		alice := user("alice")
+		keep := r.follow(alice)
+		defer r.hub.Release(keep)
+		s := r.stream(alice, "R/answer", "")
+		r.write(s, strings.Repeat("Grüße ", chunkBytes/3), false)
+		var clients []*client
+		for range 20 {
+			clients = append(clients, r.open(alice))
+		}
+		r.event(s)
+		synctest.Wait()
+		for _, c := range clients {
+			c.read(t, nil).want("R/answer", string(s.text))
+		}
+		if n := len(engine.frames); n > 3*3 {
+			t.Errorf("got %d chunks made for 20 readers, want them shared", n)
+		}
+	})
+}
+
+// countingEngine remembers the chunks that it was given by where they are in memory.
+type countingEngine struct {
+	*fakeEngine
+	mu     sync.Mutex
+	frames map[*byte]bool
+}
+
+func (e *countingEngine) Write(s ws.Socket, bufs [][]byte) (int, bool, error) {
+	e.mu.Lock()
+	for _, b := range bufs {
+		if len(b) > 1000 {
+			if e.frames == nil {
+				e.frames = map[*byte]bool{}
+			}
+			e.frames[&b[0]] = true
+		}
+	}
+	e.mu.Unlock()
+	return e.fakeEngine.Write(s, bufs)
+}
+
+// The log is for who lags: a live watcher gets a burst from what is kept here.
+func TestLiveTextIsNotReadFromTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		alice := user("alice")
+		c := r.open(alice)
+		s := r.stream(alice, "R/answer", "")
+		for range 20 {
+			for range 30 {
+				r.write(s, strings.Repeat("burst ", 500), false)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		c.read(t, nil).want("R/answer", string(s.text))
+		if n := r.hub.Stats().TextReads; n != 0 {
+			t.Errorf("got %d readings, want none", n)
+		}
+		rec := r.hub.topics.at(r.hub.index.find(keyOf(alice)))
+		rec.mu.Lock()
+		defer rec.mu.Unlock()
+		if n := len(r.hub.streamAt(rec, s.Key).text.text); n > 300_000 {
+			t.Errorf("got %d bytes kept of what was flushed", n)
+		}
+	})
+}
+
+func TestABurstBeyondBoundsIsReadFromTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		alice := user("alice")
+		c := r.open(alice)
+		s := r.stream(alice, "R/answer", "")
+		rec := r.hub.topics.at(r.hub.index.find(keyOf(alice)))
+		for range 50 {
+			r.write(s, strings.Repeat("🙂", 10_000), false)
+			rec.mu.Lock()
+			if n := len(r.hub.streamAt(rec, s.Key).text.text); n > textMost {
+				t.Errorf("got %d bytes kept, want at most %d", n, textMost)
+			}
+			rec.mu.Unlock()
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		c.read(t, nil).want("R/answer", string(s.text))
+	})
+}
+
+// Many connections that come back to texts that cannot be read do not keep others from their
+// logs.
+func TestUnreadableTextsDoNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.unreadable = map[Key]bool{}
+		back := func(id string, n int) (s *testText, clients []*client) {
+			s = r.stream(user(id), "R/"+id, "")
+			r.write(s, "text", false)
+			r.finish(s)
+			r.publish(user(id))
+			for range n {
+				clients = append(clients, r.openAfter(user(id), func(c *client) error {
+					return r.hub.Seek(c.h, keyOf(user(id)), wire.Position{Epoch: "e1"})
+				}))
+			}
+			return s, clients
+		}
+		for i := range 2 * catchWorkers {
+			id := fmt.Sprint("bad ", i)
+			r.mu.Lock()
+			r.unreadable[keyOf(wire.Topic{Kind: wire.KindRoom, ID: user(id).String() + "R/" + id})] = true
+			r.mu.Unlock()
+			back(id, 20)
+		}
+		last, late := back("late", 20)
+		time.Sleep(4 * catchRetry)
+		for _, c := range late {
+			c.read(t, nil).want(last.ID, "text")
+		}
+		r.mu.Lock()
+		clear(r.unreadable)
+		r.mu.Unlock()
+		time.Sleep(4 * catchRetry)
+		for i := uint32(1); i < r.hub.conns.limit(); i++ {
+			if v, ok := r.hub.View(handle(i, 1)); !ok || v.Behind != 0 {
+				t.Errorf("got %+v, want a connection that has everything", v)
+			}
+		}
+	})
 }
 
 func TestThreadsAreChosenOnlyByWatching(t *testing.T) {
