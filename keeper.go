@@ -162,7 +162,7 @@ func (m *Manager) addStreams(ctx context.Context, topic wire.Topic) error {
 			if err != nil {
 				return err
 			}
-			m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length))
+			m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length), f.at)
 		}
 	}
 	return nil

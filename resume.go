@@ -130,7 +130,7 @@ func (m *Manager) restoredRuns(ctx context.Context, own wire.Topic, plan []resto
 					return nil, err
 				}
 				run.StreamLengths[s.ID] = max(length, s.Length)
-				m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length))
+				m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length), f.at)
 			}
 			told = append(told, run)
 		}

@@ -17,6 +17,7 @@ type folded struct {
 	machine runs.Machine
 	run     wire.Run            // what machine says at the end
 	latest  Position            // of the last event that was applied
+	at      Position            // the place in the log up to which it was read
 	ids     map[string]Position // of events, by message id
 	texts   map[string]string   // of streams that are complete, by stream id
 	// next is how long streams are by the first event behind the place up to which was asked.
@@ -54,8 +55,11 @@ func (m *Manager) foldRuns(ctx context.Context, topic wire.Topic, notes []liveRu
 			from = note.From
 		}
 	}
+	var head Position
 	for at := from; ; {
-		entries, head, err := m.driver.Since(ctx, broker.KeyOf(topic), at, historyBatch)
+		var entries []broker.Entry
+		var err error
+		entries, head, err = m.driver.Since(ctx, broker.KeyOf(topic), at, historyBatch)
 		if _, gap := gapOf(err); err != nil && !gap {
 			return nil, fmt.Errorf("runs of %s: %w", topic, err)
 		}
@@ -69,8 +73,11 @@ func (m *Manager) foldRuns(ctx context.Context, topic wire.Topic, notes []liveRu
 			break
 		}
 	}
+	if !upTo.IsZero() {
+		head = upTo
+	}
 	for _, f := range found {
-		f.run = f.machine.Snapshot()
+		f.run, f.at = f.machine.Snapshot(), head
 	}
 	return found, nil
 }

@@ -168,7 +168,7 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 			_, name, _ := strings.Cut(s.ID, "/")
 			stream, length := hubStream(run.ID, req.ThreadID, name), uint64(utf8.RuneCountInString(s.Text))
 			if s.State == wire.StreamStateOpen {
-				m.hub.AddStream(a.key, stream, length)
+				m.hub.AddStream(a.key, stream, length, at)
 				_ = m.hub.SeekText(in.c, a.key, stream.Key, length) // a connection that has ended needs none
 			}
 		}

@@ -180,7 +180,7 @@ func BenchmarkText(b *testing.B) {
 				}
 			}
 			key, name := keyOf(room("r")), Key{1}
-			r.hub.AddStream(key, Stream{Key: name, ID: "R/answer", Run: "R"}, 0)
+			r.hub.AddStream(key, Stream{Key: name, ID: "R/answer", Run: "R"}, 0, wire.Position{Epoch: "e1"})
 			length, chunks := uint64(0), uint64(0)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,10 +155,10 @@ func (h *Hub) read(from place, j job) (Batch, bool) {
 	return b, true
 }
 
-// failed is called when a log could not be read. The worker rests, and the job goes to the
-// end of the queue: whoever waits for it has no other way on, but it must not keep others
+// failed is called when a log could not be read. The worker rests, and the jobs go to the
+// end of the queue: whoever waits for them has no other way on, but they must not keep others
 // from theirs.
-func (h *Hub) failed(err error, j job) {
+func (h *Hub) failed(err error, jobs ...job) {
 	if h.ctx.Err() != nil {
 		return
 	}
@@ -171,7 +172,9 @@ func (h *Hub) failed(err error, j job) {
 	select {
 	case <-h.ctx.Done():
 	case <-timer.C:
-		h.catch.add(j)
+		for _, j := range jobs {
+			h.catch.add(j)
+		}
 	}
 }
 
@@ -212,6 +215,9 @@ func (h *Hub) catchUp(s *scratch, from place) {
 	for _, c := range h.catch.take(from) {
 		h.hand(s, c, &list)
 	}
+	if list.err != nil {
+		h.failed(list.err, list.again...)
+	}
 }
 
 // moveOn tells a topic that its log is in another epoch than a cursor that
@@ -247,7 +253,11 @@ type caught struct {
 	gap   []byte // frame to write first, nil: nothing is missing
 	after uint64 // offset of a cursor that was told the gap
 	kept  []kept
-	texts []readText // of streams, as far as connections needed it
+	texts []*readText // of streams, as far as connections needed it
+
+	err        error // why texts could not be read; nil: none was such
+	unreadable []Key // these
+	again      []job // for who waits for them
 }
 
 // gapFrame tells a client what is gone: all in (from, to]. Delivery goes on
@@ -285,15 +295,29 @@ func (h *Hub) hand(s *scratch, c Handle, list *caught) {
 			return
 		}
 		gap = nil
-		p, err := h.readText(place{key: list.from.key, stream: missing.key, pos: wire.Position{Offset: missing.at}})
-		if err != nil {
-			from := place{key: list.from.key, pos: stands}
-			h.catch.wait(from, c)
-			h.failed(err, job{from: from})
+		if !h.readFor(list, missing) {
+			again := job{from: place{key: list.from.key, pos: stands}}
+			h.catch.wait(again.from, c)
+			if !slices.Contains(list.again, again) {
+				list.again = append(list.again, again)
+			}
 			return
 		}
-		list.texts = append(list.texts, readText{key: missing.key, span: p})
 	}
+}
+
+// readFor reads text that was missing, unless that has failed before.
+func (h *Hub) readFor(list *caught, missing *need) bool {
+	if slices.Contains(list.unreadable, missing.key) {
+		return false
+	}
+	r, err := h.readText(place{key: list.from.key, stream: missing.key, pos: wire.Position{Offset: missing.at}})
+	if err != nil {
+		list.err, list.unreadable = err, append(list.unreadable, missing.key)
+		return false
+	}
+	list.texts = append(list.texts, r)
+	return true
 }
 
 // handOn writes to a connection whose cursor stands at a place, until it has all, its socket
@@ -376,6 +400,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, l
 		if gap != nil && begun > s.first(which) {
 			at.epoch = list.epoch
 			h.count.gaps.Add(1)
+			h.skipEnds(rec, topicSlot)
 			gap = nil
 		}
 		h.advance(s, rec, n)

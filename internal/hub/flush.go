@@ -25,9 +25,9 @@ type scratch struct {
 	slots []uint32   // for callers that collect connections first
 	list  []follower // for walkers
 
-	slot  uint32     // of the connection whose turn it is
-	texts []readText // what a worker has read for it
-	need  *need      // text that has to be read before the turn can go on
+	slot  uint32      // of the connection whose turn it is
+	texts []*readText // what a worker has read for it
+	need  *need       // text that has to be read before the turn can go on
 }
 
 // mark says what it means that a buffer is written.
@@ -247,9 +247,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 			s.memo = memo{topicSlot, t.gen.Load(), epoch, at.offset, list[0].offset, list[0].frame}
 		}
 		if done := h.take(s, rec, &src, which, at, list); !done {
-			more = s.need == nil
-			h.ask(s, rec, &src)
-			return more
+			return s.need == nil || h.ask(s, rec, &src)
 		}
 	}
 	return h.gatherText(s, rec, &src)
@@ -345,12 +343,19 @@ func (h *Hub) finish(s *scratch, rec *conn, slot uint32) {
 	}
 }
 
-// catching reports whether a reader of a log is on its way for any cursor.
+// catching reports whether a reader is on its way for any cursor, in a log or in a text.
 func (rec *conn) catching(h *Hub) bool {
 	flags := rec.userAt.flags | rec.allAt.flags | rec.room.at.flags
 	if rec.more != 0 {
 		for _, f := range h.more.at(rec.more).list {
 			flags |= f.at.flags
+		}
+	}
+	if rec.reading != 0 {
+		for i := range h.readings.at(rec.reading).at {
+			if h.readings.at(rec.reading).at[i].catching {
+				return true
+			}
 		}
 	}
 	return flags&cursorCatching != 0

@@ -214,9 +214,11 @@ type rig struct {
 	ended      map[Handle]End
 	message    func(c Handle, payload []byte)
 	failing    error        // what readings of logs return
-	unreadable map[Key]bool // logs that cannot be read
+	unreadable map[Key]bool // logs and streams that cannot be read
 	texts      map[Key]*testText
 	textFails  int // readings of streams that fail
+	// afterText is called when a stream was read, before the hub has the text.
+	afterText func(stream Key, from uint64)
 }
 
 // testText is a stream that grows.
@@ -315,17 +317,28 @@ func (r *rig) Since(_ context.Context, key Key, pos wire.Position, limit int) (B
 }
 
 func (r *rig) Text(_ context.Context, topic, stream Key, from uint64) (string, error) {
+	text, after, err := r.text(topic, stream, from)
+	if after != nil {
+		after(stream, from)
+	}
+	return text, err
+}
+
+func (r *rig) text(topic, stream Key, from uint64) (string, func(Key, uint64), error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.textFails > 0 {
 		r.textFails--
-		return "", errLogDown
+		return "", nil, errLogDown
+	}
+	if r.unreadable[stream] {
+		return "", nil, errLogDown
 	}
 	s := r.texts[stream]
 	if s == nil || keyOf(s.topic) != topic || from >= uint64(len(s.text)) {
-		return "", nil
+		return "", r.afterText, nil
 	}
-	return string(s.text[from:]), nil
+	return string(s.text[from:]), r.afterText, nil
 }
 
 func keyOf(a wire.Topic) Key {

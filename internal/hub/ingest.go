@@ -142,6 +142,7 @@ func (h *Hub) synced(t Topic, from wire.Position, b *Batch) (done bool) {
 			rec.head.Store(first)
 			rec.base = first
 		}
+		h.missEnds(rec)
 	}
 	before := rec.head.Load()
 	for i := range b.Entries {
@@ -161,6 +162,7 @@ func (h *Hub) synced(t Topic, from wire.Position, b *Batch) (done bool) {
 		if b.Head.Offset > before && len(b.Entries) == 0 {
 			rec.head.Store(b.Head.Offset)
 			h.dropWindow(rec)
+			h.missEnds(rec)
 		}
 	}
 	done = rec.head.Load() >= rec.want

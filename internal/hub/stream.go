@@ -16,8 +16,13 @@ const (
 	// textKeep is how much text, in bytes, a node keeps of a stream beyond what has not been
 	// flushed. Who is further behind reads the log of the stream.
 	textKeep = 4 << 10
+	// textMost is how much text, in bytes, a node keeps of a stream at all: what comes within
+	// one window may be more than that.
+	textMost = 1 << 20
 	// chunkBytes is how much text, in bytes, a chunk holds at most.
 	chunkBytes = 256 << 10
+	// chunksKept is how many chunks of a piece of text are remembered for who wants the same.
+	chunksKept = 4
 	// longAgo is when a stream was flushed that never was.
 	longAgo = -time.Hour
 )
@@ -52,10 +57,8 @@ type stream struct {
 	flushed time.Duration
 	pending bool // ready moves when the window is over
 	ended   bool
+	missed  bool   // entries were missed, one of which may have ended it
 	touched uint32 // tick of the last change
-
-	from, to uint64 // what frame holds
-	frame    []byte // the last chunk, for who wants the same; nil: none
 }
 
 // span is a piece of a text.
@@ -65,6 +68,14 @@ type span struct {
 	// A place in text that is known, so that reading on does not count from the beginning.
 	at     uint64
 	offset int
+	chunks [chunksKept]chunk // made of it last; the next one takes the place of chunks[oldest]
+	oldest int
+}
+
+// chunk is the frame of the text between two lengths; nil: none.
+type chunk struct {
+	from, to uint64
+	frame    []byte
 }
 
 // grow appends text of n code points.
@@ -94,16 +105,34 @@ func (p *span) seek(length uint64) int {
 // cut returns the text between two lengths, or less where it would be more than limit bytes,
 // and its end.
 func (p *span) cut(from, to uint64, limit int) (text []byte, end uint64) {
+	text = p.text[p.seek(from):]
+	if len(text) > limit {
+		for !utf8.RuneStart(text[limit]) {
+			limit--
+		}
+		text = text[:limit]
+	}
+	if end = from + uint64(utf8.RuneCount(text)); end <= to {
+		return text, end
+	}
 	start := p.seek(from)
-	if stop := p.seek(to); stop-start <= limit {
-		return p.text[start:stop], to
+	return p.text[start:p.seek(to)], to
+}
+
+// made returns a chunk that was made before, or nil.
+func (p *span) made(from, to uint64) []byte {
+	for i := range p.chunks {
+		if c := &p.chunks[i]; c.from == from && c.to == to {
+			return c.frame
+		}
 	}
-	stop := start + limit
-	for !utf8.RuneStart(p.text[stop]) {
-		stop--
-	}
-	text = p.text[start:stop]
-	return text, from + uint64(utf8.RuneCount(text))
+	return nil
+}
+
+// keep remembers a chunk.
+func (p *span) keep(c chunk) {
+	p.chunks[p.oldest] = c
+	p.oldest = (p.oldest + 1) % chunksKept
 }
 
 // trim drops text from the front until at most keep bytes before a length are left.
@@ -157,8 +186,8 @@ func (h *Hub) dropStream(rec *topic, i uint32) {
 		before.next = st.next
 	}
 	st.owner.Store(0)
-	st.Stream, st.next, st.text, st.frame = Stream{}, 0, span{}, nil
-	st.pending, st.ended = false, false
+	st.Stream, st.next, st.text = Stream{}, 0, span{}
+	st.pending, st.ended, st.missed = false, false, false
 	h.streams.put(i)
 }
 
@@ -169,18 +198,30 @@ func (h *Hub) dropStreams(rec *topic) {
 	}
 }
 
-// AddStream makes a stream known that grows and has length code points at least, for those
-// who follow the topic. It does nothing for a topic that is not known here.
-func (h *Hub) AddStream(key Key, s Stream, length uint64) {
+// missEnds notes that entries up to the topic's head were missed. A stream of which nothing
+// comes any more will be known no more. The caller holds rec.mu.
+func (h *Hub) missEnds(rec *topic) {
+	rec.ends = rec.head.Load()
+	for i := rec.streams.Load(); i != 0; {
+		st := h.streams.at(i)
+		st.missed, i = true, st.next
+	}
+}
+
+// AddStream makes a stream known that has length code points at least, for those who follow
+// the topic, and that grew when the topic's log was at a place. It does nothing for a topic
+// that is not known here, or if streams of it have ended since, as this one may have: what
+// comes of one that has not makes it known after all.
+func (h *Hub) AddStream(key Key, s Stream, length uint64, at wire.Position) {
 	slot, rec := h.topicAt(key)
 	if rec == nil {
 		return
 	}
 	st := h.streamAt(rec, s.Key)
 	switch {
-	case st == nil:
+	case st == nil && rec.flags&topicLive != 0 && h.epochs.name(rec.epoch.Load()) == at.Epoch && at.Offset >= rec.ends:
 		h.addStream(slot, rec, s, length)
-	case st.head < length:
+	case st != nil && !st.ended && st.head < length:
 		st.skip(length)
 	default:
 		rec.mu.Unlock()
@@ -221,13 +262,15 @@ func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
 		text, n = text[size:], n-1
 	}
 	st.head += n
-	st.touched = h.tick()
+	st.missed, st.touched = false, h.tick()
 	if rec.count == 0 {
 		st.skip(st.head)
 		rec.mu.Unlock()
 		return true
 	}
-	st.text.grow(text, n)
+	if st.text.grow(text, n); len(st.text.text) > textMost {
+		st.text.restart(st.head)
+	}
 	if st.pending {
 		rec.mu.Unlock()
 		return true
@@ -247,14 +290,19 @@ func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
 // ripen lets all text be written that is there. The caller holds the topic's lock, and
 // delivers.
 func (h *Hub) ripen(st *stream, now time.Duration) {
+	if st.text.from < st.ready {
+		st.text.trim(st.ready, textKeep)
+	}
 	st.pending, st.ready, st.flushed = false, st.head, now
-	st.text.trim(st.ready, textKeep)
 }
 
 // heed notes what an entry says of streams, before it is appended. The caller holds rec.mu.
-func (h *Hub) heed(slot uint32, rec *topic, marks []Mark) {
-	for i := range marks {
-		m := &marks[i]
+func (h *Hub) heed(slot uint32, rec *topic, e *Entry) {
+	for i := range e.Marks {
+		m := &e.Marks[i]
+		if m.Ended {
+			rec.ends = e.Pos.Offset
+		}
 		st := h.streamAt(rec, m.Key)
 		if st == nil {
 			if !m.Ended && rec.count > 0 {
@@ -267,7 +315,7 @@ func (h *Hub) heed(slot uint32, rec *topic, marks []Mark) {
 		}
 		st.ready = max(st.ready, m.Length)
 		st.ended = st.ended || m.Ended
-		st.touched = h.tick()
+		st.missed, st.touched = false, h.tick()
 	}
 }
 
@@ -292,7 +340,7 @@ func (h *Hub) freeIdleStream(i uint32) {
 	if st.owner.Load() != owner || int32(h.tick()-st.touched) <= windowIdle {
 		return
 	}
-	if st.frame = nil; st.ended {
+	if st.text.chunks = [chunksKept]chunk{}; st.ended || st.missed {
 		h.dropStream(rec, i)
 	} else if !st.pending {
 		st.text.restart(st.head)

@@ -28,7 +28,7 @@ type textCursor struct {
 	at    uint64
 	taken uint64 // the same, once the turn that is being gathered is written
 	until uint64 // offset of the entry that ended the stream, once it is in a turn; 0: none
-	// A reader of the stream's log is on its way for this cursor.
+	// A reader of the stream's log is on its way, with what comes after at.
 	catching bool
 }
 
@@ -58,6 +58,7 @@ func (h *Hub) dropReading(rec *conn) {
 // [ErrThreadLimit] or [ErrGone].
 func (h *Hub) Watch(c Handle, threads ...string) error {
 	return h.choose(c, func(r *reading) {
+		r.chosen = true
 		for _, thread := range threads {
 			r.leave(h.threadTag(thread))
 			r.threads = append(r.threads, h.threadTag(thread))
@@ -65,7 +66,8 @@ func (h *Hub) Watch(c Handle, threads ...string) error {
 	})
 }
 
-// Unwatch ends what Watch began.
+// Unwatch ends what Watch began. A connection that has chosen no threads goes on to receive
+// all.
 func (h *Hub) Unwatch(c Handle, threads ...string) error {
 	return h.choose(c, func(r *reading) {
 		for _, thread := range threads {
@@ -77,11 +79,17 @@ func (h *Hub) Unwatch(c Handle, threads ...string) error {
 // SwitchThread is Watch that unwatches the thread that was watched last.
 func (h *Hub) SwitchThread(c Handle, thread string) error {
 	return h.choose(c, func(r *reading) {
-		r.leave(h.threadTag(thread))
-		if n := len(r.threads); n > 0 {
-			r.threads = r.threads[:n-1]
+		r.chosen = true
+		tag := h.threadTag(thread)
+		former := len(r.threads) - 1
+		if former >= 0 && r.threads[former] == tag {
+			return
 		}
-		r.threads = append(r.threads, h.threadTag(thread))
+		if former >= 0 {
+			r.threads = r.threads[:former]
+		}
+		r.leave(tag)
+		r.threads = append(r.threads, tag)
 	})
 }
 
@@ -98,7 +106,6 @@ func (h *Hub) choose(c Handle, change func(*reading)) error {
 	defer h.unlock(rec, c.slot())
 	r := h.readingOf(rec)
 	before, chosen := slices.Clone(r.threads), r.chosen
-	r.chosen = true
 	change(r)
 	if len(r.threads) > MaxThreads {
 		r.threads, r.chosen = before, chosen
@@ -179,6 +186,27 @@ func (h *Hub) leaveTexts(rec *conn, topicSlot uint32) {
 	}
 }
 
+// skipEnds is called when a connection was told of a gap: cursors of streams that have ended
+// are dropped once it has come to where the topic is now, because their ends may be in the gap.
+// The caller holds rec.mu.
+func (h *Hub) skipEnds(rec *conn, topicSlot uint32) {
+	if rec.reading == 0 {
+		return
+	}
+	t := h.topics.at(topicSlot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := h.readings.at(rec.reading).at
+	for i := range list {
+		if list[i].topic != topicSlot {
+			continue
+		}
+		if st := h.streamAt(t, list[i].key); st == nil || st.ended {
+			list[i].until = max(1, t.head.Load())
+		}
+	}
+}
+
 // textSource is where the text of a flush comes from: the topic whose lock is held, if any, and
 // what a worker has read.
 type textSource struct {
@@ -204,10 +232,7 @@ type need struct {
 func (h *Hub) gatherMarks(s *scratch, rec *conn, src *textSource, marks []Mark, offset uint64) bool {
 	for i := range marks {
 		m := &marks[i]
-		if !h.watches(rec, h.threadTag(m.Thread)) {
-			continue
-		}
-		if m.Length > 0 && !mutantOrder && !h.takeText(s, rec, src, &m.Stream, m.Length) {
+		if m.Length > 0 && !mutantOrder && h.watches(rec, h.threadTag(m.Thread)) && !h.takeText(s, rec, src, &m.Stream, m.Length) {
 			return false
 		}
 		if m.Ended {
@@ -232,18 +257,24 @@ func (h *Hub) gatherText(s *scratch, rec *conn, src *textSource) (more bool) {
 		if !h.takeText(s, rec, src, &st.Stream, st.ready) && s.need == nil {
 			return true
 		}
-		h.ask(s, rec, src)
+		more = h.ask(s, rec, src) || more
 	}
-	return false
+	return more
 }
 
-// ask has the text read that a turn could not find. The caller holds the topic's lock.
-func (h *Hub) ask(s *scratch, rec *conn, src *textSource) {
+// ask has the text read that a turn could not find, from where the cursor stands. If the turn
+// has some of the stream, that is written first: then there is more. The caller holds the
+// topic's lock.
+func (h *Hub) ask(s *scratch, rec *conn, src *textSource) (more bool) {
 	if s.need == nil {
-		return
+		return false
 	}
 	i := h.textCursor(rec, src.slot, s.need.key, true)
-	if cur := &h.readings.at(rec.reading).at[i]; !cur.catching {
+	cur := &h.readings.at(rec.reading).at[i]
+	switch {
+	case cur.taken != cur.at:
+		more = true
+	case !cur.catching:
 		cur.catching = true
 		s.catch = append(s.catch, wanted{
 			conn: handle(s.slot, rec.gen),
@@ -251,6 +282,7 @@ func (h *Hub) ask(s *scratch, rec *conn, src *textSource) {
 		})
 	}
 	s.need = nil
+	return more
 }
 
 // takeText adds the text of a stream up to a length to the turn. It is false if not all of
@@ -300,39 +332,38 @@ func (s *scratch) skip(which int, end uint64, cur *textCursor) {
 // chunk returns the frame of a stream's text from a length on, up to another or less far, and
 // where it ends; nil if that text is gone. It is not ok if the text has to be read.
 func (h *Hub) chunk(s *scratch, src *textSource, of *Stream, from, to uint64) (frame []byte, end uint64, ok bool) {
-	var st *stream
 	var piece *span
 	if src.rec != nil {
-		st = h.streamAt(src.rec, of.Key)
-	}
-	if st != nil && st.text.from <= from && to <= st.text.to {
-		if st.frame != nil && st.from == from && st.to == to {
-			return st.frame, to, true
+		if st := h.streamAt(src.rec, of.Key); st != nil && st.text.from <= from && to <= st.text.to {
+			piece = &st.text
 		}
-		piece = &st.text
-	} else {
+	}
+	if piece == nil {
 		var gone bool
 		if piece, gone = s.piece(of.Key, from); piece == nil {
 			return nil, to, gone
 		}
-		to, st = min(to, piece.to), nil
+		to = min(to, piece.to)
+	}
+	if frame = piece.made(from, to); frame != nil {
+		return frame, to, true
+	}
+	text, end := piece.cut(from, to, chunkBytes)
+	if frame = piece.made(from, end); frame != nil {
+		return frame, end, true
 	}
 	if src.address == "" {
 		src.address = h.address(src)
 	}
-	text, end := piece.cut(from, to, chunkBytes)
 	frame = h.chunkFrame(src.address, of, from, text)
-	if st != nil {
-		st.frame, st.from, st.to = frame, from, end
-	}
+	piece.keep(chunk{from, end, frame})
 	return frame, end, true
 }
 
 // piece finds text that was read, from a length on. Gone: a reading found nothing where
 // there was text to be expected, so the stream was folded, or lost.
 func (s *scratch) piece(key Key, from uint64) (piece *span, gone bool) {
-	for i := range s.texts {
-		r := &s.texts[i]
+	for _, r := range s.texts {
 		switch {
 		case r.key != key || r.span.from > from:
 		case from < r.span.to:
@@ -356,32 +387,32 @@ func (h *Hub) address(src *textSource) string {
 
 // readStream reads the text of a stream once for all cursors at the same place.
 func (h *Hub) readStream(s *scratch, from place) {
-	span, err := h.readText(from)
+	r, err := h.readText(from)
 	if err != nil {
 		h.failed(err, job{from: from})
 		return
 	}
 	for _, c := range h.catch.take(from) {
-		h.handText(s, c, from, span)
+		h.handText(s, c, from, r)
 	}
 }
 
 // readText reads a stream from a place on.
-func (h *Hub) readText(from place) (span, error) {
+func (h *Hub) readText(from place) (*readText, error) {
 	text, err := h.cfg.Source.Text(h.ctx, from.key, from.stream, from.pos.Offset)
 	if err != nil {
-		return span{}, err
+		return nil, err
 	}
 	h.count.textReads.Add(1)
-	var p span
-	p.restart(from.pos.Offset)
-	p.grow(text, uint64(utf8.RuneCountInString(text)))
-	return p, nil
+	r := &readText{key: from.stream}
+	r.span.restart(from.pos.Offset)
+	r.span.grow(text, uint64(utf8.RuneCountInString(text)))
+	return r, nil
 }
 
 // handText flushes a connection with text that was read for it, if its cursor still stands
 // where the reading began.
-func (h *Hub) handText(s *scratch, c Handle, from place, p span) {
+func (h *Hub) handText(s *scratch, c Handle, from place, r *readText) {
 	rec := h.lock(c)
 	if rec == nil {
 		return
@@ -399,7 +430,7 @@ func (h *Hub) handText(s *scratch, c Handle, from place, p span) {
 		return
 	}
 	cur.catching = false
-	s.texts = append(s.texts[:0], readText{key: from.stream, span: p})
+	s.texts = append(s.texts[:0], r)
 	for h.flush(s, rec, slot) {
 	}
 	clear(s.texts)

@@ -21,6 +21,7 @@ type topic struct {
 
 	base uint64 // everything after it, up to head, is in the window
 	want uint64 // an offset that the log is known to have, while live or syncing is missing
+	ends uint64 // no entry after it has ended a text stream
 
 	window uint32 // 0: none, then base is head
 	addr   uint32 // arena block of the id
@@ -83,7 +84,7 @@ func (h *Hub) Acquire(key Key, address wire.Topic) (t Topic, live bool) {
 		rec.tenant, rec.addr = h.tenants.number(address.Tenant), h.arena.put([]byte(address.ID))
 		rec.head.Store(0)
 		rec.epoch.Store(0)
-		rec.base, rec.want, rec.flags, rec.count, rec.first = 0, 0, 0, 0, 0
+		rec.base, rec.want, rec.ends, rec.flags, rec.count, rec.first = 0, 0, 0, 0, 0, 0
 	}
 	rec.refs++
 	return Topic(handle(slot, rec.gen.Load())), rec.flags&topicLive != 0
@@ -155,7 +156,7 @@ func (h *Hub) Confirm(t Topic, head wire.Position, link uint32) {
 		rec.flags |= topicLive
 		rec.epoch.Store(h.epochs.number(head.Epoch))
 		rec.head.Store(head.Offset)
-		rec.base = head.Offset
+		rec.base, rec.ends = head.Offset, head.Offset
 		rec.link = link
 		if rec.want > head.Offset { // ingested before its head was known
 			h.syncTo(t.slot(), rec, rec.want)
@@ -206,6 +207,7 @@ func (h *Hub) newEpoch(rec *topic, epoch string) {
 	rec.head.Store(0)
 	rec.epoch.Store(h.epochs.number(epoch))
 	rec.base, rec.want = 0, 0
+	h.missEnds(rec)
 }
 
 // LinkLost says that entries may be missed from now on, until each topic's

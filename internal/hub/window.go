@@ -28,7 +28,7 @@ type kept struct {
 // its head. The caller holds rec.mu.
 func (h *Hub) append(slot uint32, rec *topic, e *Entry) {
 	defer rec.head.Store(e.Pos.Offset)
-	h.heed(slot, rec, e.Marks)
+	h.heed(slot, rec, e)
 	if rec.count == 0 {
 		h.dropWindow(rec)
 		rec.base = e.Pos.Offset
