@@ -379,6 +379,9 @@ func (m *Manager) finalText(ctx context.Context, topic, stream broker.Key, lengt
 		text, _, err = m.driver.Read(ctx, topic, stream, 0)
 		return err
 	})
+	if len(text) > runs.MaxFinalText {
+		text = ""
+	}
 	return text, err
 }
 
