@@ -16,12 +16,13 @@ import (
 // keepEvery is how often leases and limits of runs are looked at.
 const keepEvery = 250 * time.Millisecond
 
-// keeper cleans up behind runs that have ended. Each list is in the order of its times, since
-// all of its items wait equally long.
+// keeper cleans up behind runs that have ended. Runs and texts are in the order of their times,
+// since all of a list wait equally long.
 type keeper struct {
 	mu    sync.Mutex // guards the fields below
 	runs  []endedRun
 	texts []endedText
+	gone  []endedText // to be removed now
 }
 
 // endedRun is a run that is remembered for who asks, and for devices in the middle of its text.
@@ -42,67 +43,86 @@ func (k *keeper) add(r *ownedRun) {
 	k.runs = append(k.runs, endedRun{at: time.Now().Add(textDelay), run: r})
 }
 
-// due takes what is to be cleaned up now.
-func (k *keeper) due(now time.Time) (runs []*ownedRun, texts []endedText) {
+// dueRuns takes the runs that are to be forgotten now.
+func (k *keeper) dueRuns(now time.Time) (runs []*ownedRun) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for len(k.runs) > 0 && !now.Before(k.runs[0].at) {
-		runs = append(runs, k.runs[0].run)
-		k.runs = k.runs[1:]
+	n := 0
+	for n < len(k.runs) && !now.Before(k.runs[n].at) {
+		runs = append(runs, k.runs[n].run)
+		n++
 	}
-	for len(k.texts) > 0 && !now.Before(k.texts[0].at) {
-		texts = append(texts, k.texts[0])
-		k.texts = k.texts[1:]
+	clear(k.runs[:n])
+	if k.runs = k.runs[n:]; len(k.runs) == 0 {
+		k.runs = nil
 	}
-	return runs, texts
+	return runs
 }
 
-// keepRuns ends runs that are due and cleans up behind them, until ctx ends.
+// dueTexts takes the texts that are to be removed now.
+func (k *keeper) dueTexts(now time.Time) []endedText {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := 0
+	for n < len(k.texts) && !now.Before(k.texts[n].at) {
+		n++
+	}
+	due := append(k.gone, k.texts[:n]...)
+	k.gone = nil
+	if k.texts = k.texts[n:]; len(k.texts) == 0 {
+		k.texts = nil
+	}
+	return due
+}
+
+// keepRuns ends runs that are due and forgets those that have ended, until ctx ends.
 func (m *Manager) keepRuns(ctx context.Context) {
 	for sleep(ctx, keepEvery) {
 		now := time.Now()
 		m.endSome(now)
-		ended, texts := m.keeper.due(now)
-		for _, r := range ended {
-			texts = append(texts, m.foldTexts(r, now)...)
+		for _, r := range m.keeper.dueRuns(now) {
+			m.foldTexts(r, now)
 			r.drop()
 		}
-		for _, t := range texts {
+	}
+}
+
+// removeTexts removes texts of runs that have ended, until ctx ends.
+func (m *Manager) removeTexts(ctx context.Context) {
+	for sleep(ctx, keepEvery) {
+		for _, t := range m.keeper.dueTexts(time.Now()) {
 			if err := m.driver.Remove(ctx, t.topic, t.stream); err != nil && ctx.Err() == nil {
-				m.keeper.again(t, now)
+				m.keeper.again(t)
 			}
 		}
 	}
 }
 
 // again tries to remove a text later.
-func (k *keeper) again(t endedText, now time.Time) {
+func (k *keeper) again(t endedText) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	t.at = now
-	k.texts = append([]endedText{t}, k.texts...)
+	k.gone = append(k.gone, t)
 }
 
-// foldTexts returns the texts of a run that are in the log as well; the others are to go with
+// foldTexts lets the texts of a run go: those that are in the log as well now, the others with
 // the log.
-func (m *Manager) foldTexts(r *ownedRun, now time.Time) (folded []endedText) {
-	r.mu.Lock()
-	streams := r.streams
-	r.mu.Unlock()
+func (m *Manager) foldTexts(r *ownedRun, now time.Time) {
 	age := m.opts.Retention.Age
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	m.keeper.mu.Lock()
 	defer m.keeper.mu.Unlock()
-	for _, s := range streams {
+	for _, s := range r.streams {
 		t := endedText{at: now.Add(age), topic: r.key(), stream: s.key}
-		switch _, opened, _ := s.now(); {
-		case !opened:
+		switch {
+		case !s.opened:
 		case s.folded:
-			folded = append(folded, t)
+			m.keeper.gone = append(m.keeper.gone, t)
 		case age > 0:
 			m.keeper.texts = append(m.keeper.texts, t)
 		}
 	}
-	return folded
 }
 
 // strays are topics of which text came of a stream that this node does not know: of a run that

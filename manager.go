@@ -89,7 +89,7 @@ func New(opts Options) (*Manager, error) {
 		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,
 		MemoryBytes: opts.Limits.MemoryBytes,
 	})
-	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.findStrays} {
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil

@@ -1,6 +1,7 @@
 package switchboard_test
 
 import (
+	"context"
 	"io"
 	"strings"
 	"testing"
@@ -9,6 +10,27 @@ import (
 
 	"github.com/netra-systems/switchboard"
 )
+
+func TestSlowRemovalOfTextsDoesNotKeepTheDeadAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d := hookedNode(t, switchboard.Options{})
+		run := started(t, s, switchboard.RunOptions{ID: "R"})
+		if _, err := io.WriteString(run.Stream("answer"), "text"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := run.Complete(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		d.set(hooks{remove: func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}})
+		time.Sleep(2*time.Minute + time.Second)
+		started(t, s, switchboard.RunOptions{ID: "S", Lease: 5 * time.Second})
+		time.Sleep(6 * time.Second)
+		wantEqual(t, "log", s.logOf(t, "S"), []string{"agent_started", "agent_death"})
+	})
+}
 
 func TestATextThatIsLongInBytesOnlyIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
