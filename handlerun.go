@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -75,15 +76,18 @@ func runFor(c *Conn, msg Envelope, opts RunOptions) (runSpec, error) {
 
 // execute runs an agent and ends its run with what comes of it.
 func (m *Manager) execute(run *Run, msg Envelope, h RunHandler) {
-	o := run.held
-	err := func() (err error) {
-		defer func() {
-			if r := recover(); r != nil {
-				err = newPanicError(r)
-			}
-		}()
-		return h(o.ctx, run, msg)
+	err := errors.New("the handler has left its goroutine") // unless it returns
+	defer func() {
+		if r := recover(); r != nil {
+			err = newPanicError(r)
+		}
+		m.conclude(run.held, err)
 	}()
+	err = h(run.held.ctx, run, msg)
+}
+
+// conclude ends the run of an agent that is through.
+func (m *Manager) conclude(o *ownedRun, err error) {
 	if o.gone() {
 		return
 	}
@@ -92,7 +96,7 @@ func (m *Manager) execute(run *Run, msg Envelope, h RunHandler) {
 		return
 	}
 	m.count.handlerErrors.Add(1)
-	attrs := []slog.Attr{slog.String("run_id", run.ID()), slog.String("agent", o.spec.Agent), slog.Any("err", err)}
+	attrs := []slog.Attr{slog.String("run_id", o.spec.ID), slog.String("agent", o.spec.Agent), slog.Any("err", err)}
 	if p, ok := err.(*panicError); ok { //nolint:errorlint // made above
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
