@@ -18,8 +18,10 @@ const (
 	// Connections are closed at this rate or faster, so that few of them do not take all
 	// the time that there is.
 	drainPause = 5 * time.Millisecond
-	// stopGrace is what is left for what does not end by itself when the context has.
+	// stopGrace is what is left for what does not end by itself when the context has, and
+	// endGrace how much of it for writing the ends of runs: then their agents are told.
 	stopGrace = time.Second
+	endGrace  = stopGrace / 2
 	// Clients come back so long after they were told, each after a time of its own.
 	returnFirst = 200 * time.Millisecond
 	returnLast  = 3 * time.Second
@@ -67,9 +69,15 @@ func (m *Manager) shutDown(ctx context.Context) {
 	go func() {
 		defer close(idle)
 		m.gate.inside.Wait()
-		m.moveAway(ctx)
+		peace := ctx
+		if _, bound := ctx.Deadline(); !bound {
+			var cancel context.CancelFunc
+			peace, cancel = context.WithTimeout(ctx, drainTime)
+			defer cancel()
+		}
+		m.moveAway(peace)
 		m.lanes.stop()
-		m.finishRuns(ctx)
+		m.finishRuns(peace)
 	}()
 	select {
 	case <-idle:
@@ -85,13 +93,11 @@ func (m *Manager) shutDown(ctx context.Context) {
 	}
 }
 
-// finishRuns lets the agents of this process finish, for most of the time that there is.
+// finishRuns lets the agents of this process finish, for most of the time that there is. ctx
+// has a deadline.
 func (m *Manager) finishRuns(ctx context.Context) {
-	limit := drainTime
-	if end, ok := ctx.Deadline(); ok {
-		limit = time.Until(end)
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit*3/4)
+	end, _ := ctx.Deadline()
+	ctx, cancel := context.WithTimeout(ctx, time.Until(end)*3/4)
 	defer cancel()
 	m.runs.wait(ctx)
 }
@@ -99,7 +105,7 @@ func (m *Manager) finishRuns(ctx context.Context) {
 // endRuns ends the runs of this node that have not ended by themselves, and waits for their
 // agents.
 func (m *Manager) endRuns() {
-	timer := time.AfterFunc(stopGrace, m.cease)
+	timer := time.AfterFunc(endGrace, m.cease)
 	defer timer.Stop()
 	left := m.runs.close()
 	var ends sync.WaitGroup
@@ -114,17 +120,14 @@ func (m *Manager) endRuns() {
 	m.cease()
 }
 
-// moveAway tells every connection to come back elsewhere and closes it.
+// moveAway tells every connection to come back elsewhere and closes it. ctx has a deadline.
 func (m *Manager) moveAway(ctx context.Context) {
 	var all []hub.Handle
 	m.hub.Each(func(c hub.Handle) bool {
 		all = append(all, c)
 		return true
 	})
-	end, ok := ctx.Deadline()
-	if !ok {
-		end = time.Now().Add(drainTime)
-	}
+	end, _ := ctx.Deadline()
 	// A quarter of the time is left for those whose sockets are slow.
 	pause := min(drainPause, time.Until(end)*3/4/time.Duration(len(all)+1))
 	due := time.Now()
