@@ -139,6 +139,11 @@ func (r *Run) Emit(ctx context.Context, msg Message) (pos Position, err error) {
 	if msg.Class != wire.Durable {
 		return Position{}, unsupported("class", "the class "+msg.Class.String()+" is not available")
 	}
+	if msg.Agent != "" {
+		if err := wire.CheckID(msg.Agent); err != nil {
+			return Position{}, fieldError(wire.CodeInvalidMessage, "agent_name", "agent_name "+err.Error())
+		}
+	}
 	if !runs.Producible(msg.Type) || msg.Type.Verb() {
 		return Position{}, runError(&r.spec, &runs.Violation{Field: "type", Rule: string(msg.Type) + " is not for the producer to write"})
 	}

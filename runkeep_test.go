@@ -2,6 +2,7 @@ package switchboard_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -29,6 +30,21 @@ func TestSlowRemovalOfTextsDoesNotKeepTheDeadAlive(t *testing.T) {
 		started(t, s, switchboard.RunOptions{ID: "S", Lease: 5 * time.Second})
 		time.Sleep(6 * time.Second)
 		wantEqual(t, "log", s.logOf(t, "S"), []string{"agent_started", "agent_death"})
+	})
+}
+
+func TestNamesInEventsAreChecked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := hookedNode(t, switchboard.Options{})
+		run := started(t, s, switchboard.RunOptions{ID: "R"})
+		for _, msg := range []switchboard.Message{
+			{Type: "note", Agent: "a\x00b"}, {Type: "note", Agent: strings.Repeat("a", 129)}, {Type: "note", ID: strings.Repeat("m", 129)}, {Type: ""},
+		} {
+			if _, err := run.Emit(t.Context(), msg); !errors.Is(err, switchboard.ErrInvalid) {
+				t.Errorf("%+v: got %v, want ErrInvalid", msg, err)
+			}
+		}
+		wantEqual(t, "log", s.logOf(t, "R"), []string{"agent_started"})
 	})
 }
 
