@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -246,17 +248,17 @@ func stopAgentVerb(ctx context.Context, in *inbound) error {
 	if err != nil {
 		return err
 	}
+	reason := req.Reason
+	if reason == "" {
+		reason = "stopped by the user"
+	}
+	results, err := in.m.stopRuns(ctx, specs, reason, sender.view.User.ID)
+	if err != nil {
+		return err
+	}
 	ack := wire.Ack{Status: wire.StatusNotFound, Runs: []wire.StoppedRun{}}
-	for i := range specs {
-		reason := req.Reason
-		if reason == "" {
-			reason = "stopped by the user"
-		}
-		result, err := in.m.stopRun(ctx, specs[i], reason, sender.view.User.ID)
-		if err != nil {
-			return err
-		}
-		if result.status == wire.StatusAlreadyEnded && req.RunID == "" {
+	for _, result := range results {
+		if result.status == wire.StatusNotFound || result.status == wire.StatusAlreadyEnded && req.RunID == "" {
 			continue // only live ones are meant
 		}
 		if result.status == wire.StatusOK || ack.Status == wire.StatusNotFound {
@@ -266,6 +268,34 @@ func stopAgentVerb(ctx context.Context, in *inbound) error {
 	}
 	in.m.ack(in.c, in.env.ID, ack, "")
 	return nil
+}
+
+// stopsAtOnce is how many runs one stop_agent ends at the same time: none waits for one that
+// is hard to reach.
+const stopsAtOnce = 16
+
+// stopRuns ends runs, and returns what became of each, or the first error if there were some.
+func (m *Manager) stopRuns(ctx context.Context, specs []runSpec, reason, by string) ([]stopped, error) {
+	results, errs := make([]stopped, len(specs)), make([]error, len(specs))
+	var wg sync.WaitGroup
+	next := atomic.Int64{}
+	for range min(len(specs), stopsAtOnce) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(specs); i = int(next.Add(1)) - 1 {
+				results[i], errs[i] = m.stopRun(ctx, specs[i], reason, by)
+			}
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, ErrNotFound): // it is about to be started
+			results[i].status = wire.StatusNotFound
+		case err != nil:
+			return nil, err
+		}
+	}
+	return results, nil
 }
 
 // runsToStop finds the runs that a stop_agent is about. One that the sender may not stop is
