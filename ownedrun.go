@@ -420,6 +420,13 @@ func (r *ownedRun) warn(what string, err error) {
 		slog.String("run_id", r.spec.ID), slog.String("tenant", r.spec.Tenant), slog.Any("err", err))
 }
 
+// refused reports whether err says no for good, and not that something is in the way or that
+// nothing is known.
+func refused(err error) bool {
+	_, told := errors.AsType[*Error](err)
+	return told || errors.Is(err, ErrInvalid)
+}
+
 // runError puts what breaks the contract of runs into the words of clients.
 func runError(spec *runSpec, err error) error {
 	if errors.Is(err, runs.ErrEnded) {

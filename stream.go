@@ -14,8 +14,15 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// maxAppend is how much text, in bytes, goes to the broker at once.
-const maxAppend = 64 << 10
+const (
+	// maxAppend is how much text, in bytes, goes to the broker at once.
+	maxAppend = 64 << 10
+	// maxOverlap is how far, in code points, an append may reach back so that any driver
+	// compares it itself: not more than 64 KiB.
+	maxOverlap = 64 << 10 / utf8.UTFMax
+	// maxStreams is how many streams a run opens: each of its events tells the lengths of all.
+	maxStreams = 128
+)
 
 // Stream is a growing text of a run, such as the tokens of an answer: an io.WriteCloser, so
 // that io.Copy moves tokens. Its methods may be called concurrently.
@@ -25,25 +32,27 @@ type Stream struct {
 }
 
 // Stream returns the text stream of that name, opened by its first write. A name has at most
-// 63 bytes and no "/"; one that is none is refused by the first call.
+// 63 bytes and no "/", and a run has at most 128 streams; else the first call is refused.
 func (r *Run) Stream(name string) *Stream { return &Stream{run: r, name: name} }
 
 // Write appends p, and returns once the log has it: watchers get it merged with what follows
 // within some milliseconds. UTF-8 that a write splits waits for its rest; what is no UTF-8 is
-// refused with [ErrInvalid]. While the broker is unavailable Write waits, for up to 10 s.
-func (s *Stream) Write(p []byte) (int, error) {
+// refused with [ErrInvalid]. While the broker is unavailable Write waits, for up to 10 s. After
+// an error the count says what of p is in; more may be, which is the same if it is written
+// again.
+func (s *Stream) Write(p []byte) (n int, err error) {
 	ctx := s.run.Context()
-	err := s.run.call(ctx, "write", false, func(o *ownedRun) error {
+	err = s.run.call(ctx, "write", false, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
 		}
-		return own.write(ctx, p)
+		defer own.leave()
+		done, err := own.write(ctx, p[n:])
+		n += done
+		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return n, err
 }
 
 // AppendAt appends text at a length in Unicode code points, -1 for the end, and returns the
@@ -62,6 +71,7 @@ func (s *Stream) AppendNew(ctx context.Context, start int, text string) (from, l
 		if err != nil {
 			return err
 		}
+		defer own.leave()
 		from, length, err = own.append(ctx, start, text)
 		return err
 	})
@@ -77,6 +87,7 @@ func (s *Stream) Close() error {
 		if err != nil {
 			return err
 		}
+		defer own.leave()
 		return own.close(ctx)
 	})
 }
@@ -99,8 +110,12 @@ type ownedStream struct {
 
 	turn turn   // the right to append
 	rest []byte // the begin of a code point whose end has not been written; for who has the turn
+	// Where text that had no answer was to begin, -1: none. What comes next begins there, so that
+	// it may be the same again. For who has the turn.
+	doubt int
 
-	// Guarded by run.mu, and changed by who has the turn (of the run, for all but length).
+	// Guarded by run.mu, and but for users and length changed by who has the run's turn.
+	users  int // calls under way
 	length int
 	opened bool   // stream_open is in the log
 	folded bool   // the whole text is in stream_complete
@@ -109,25 +124,47 @@ type ownedStream struct {
 
 func newOwnedStream(r *ownedRun, name string) *ownedStream {
 	return &ownedStream{
-		run: r, name: name, key: broker.NameKey(runs.StreamID(r.spec.ID, name)), turn: newTurn(), state: wire.StreamStateOpen,
+		run: r, name: name, key: broker.NameKey(runs.StreamID(r.spec.ID, name)), turn: newTurn(), doubt: -1, state: wire.StreamStateOpen,
 	}
 }
 
-// stream returns a stream of the run, made if need be.
+// stream returns a stream of the run, made if need be, for a call that leaves it after.
 func (r *ownedRun) stream(name string) (*ownedStream, error) {
 	if err := runs.CheckStreamName(name); err != nil {
 		return nil, fieldError(wire.CodeInvalidMessage, "stream", "stream "+err.Error())
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range r.streams {
-		if s.name == name {
-			return s, nil
+	own := r.streamNamed(name, maxStreams)
+	if own == nil {
+		return nil, &Error{
+			Code: wire.CodeRunContract, Message: "too many streams",
+			Details: map[string]any{"field": "stream", "limit": maxStreams, "run_id": r.spec.ID},
 		}
 	}
-	s := newOwnedStream(r, name)
-	r.streams = append(r.streams, s)
-	return s, nil
+	return own, nil
+}
+
+// streamNamed is stream without its checks; nil if there are limit others.
+func (r *ownedRun) streamNamed(name string, limit int) *ownedStream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.streams, func(s *ownedStream) bool { return s.name == name })
+	if i < 0 {
+		if i = len(r.streams); i >= limit {
+			return nil
+		}
+		r.streams = append(r.streams, newOwnedStream(r, name))
+	}
+	r.streams[i].users++
+	return r.streams[i]
+}
+
+// leave ends a call. A stream that nothing was written to is no stream of the run.
+func (s *ownedStream) leave() {
+	s.run.mu.Lock()
+	defer s.run.mu.Unlock()
+	if s.users--; s.users == 0 && !s.opened {
+		s.run.streams = slices.DeleteFunc(s.run.streams, func(o *ownedStream) bool { return o == s })
+	}
 }
 
 // now returns the stream's length and state.
@@ -137,22 +174,27 @@ func (s *ownedStream) now() (length int, opened bool, state string) {
 	return s.length, s.opened, s.state
 }
 
-// write appends bytes as they come.
-func (s *ownedStream) write(ctx context.Context, p []byte) error {
+// write appends bytes as they come, and returns how many of p are in, or wait for their rest.
+func (s *ownedStream) write(ctx context.Context, p []byte) (int, error) {
 	if err := s.turn.take(ctx); err != nil {
-		return s.run.orOver(err)
+		return 0, s.run.orOver(err)
 	}
 	defer s.turn.give()
 	text := append(s.rest[:len(s.rest):len(s.rest)], p...)
 	whole := wholeRunes(text)
 	if !utf8.Valid(text[:whole]) {
-		return fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8")
+		return 0, fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8")
 	}
-	if _, err := s.appendLocked(ctx, -1, string(text[:whole])); err != nil {
-		return err
+	_, done, err := s.appendLocked(ctx, -1, string(text[:whole]))
+	if err != nil {
+		if done > 0 {
+			done -= len(s.rest)
+			s.rest = nil
+		}
+		return done, err
 	}
 	s.rest = append([]byte(nil), text[whole:]...)
-	return nil
+	return len(p), nil
 }
 
 // wholeRunes is how much of b is before a code point that its end cuts off.
@@ -180,38 +222,64 @@ func (s *ownedStream) append(ctx context.Context, start int, text string) (from,
 	}
 	defer s.turn.give()
 	from, _, _ = s.now()
-	length, err = s.appendLocked(ctx, start, text)
+	length, _, err = s.appendLocked(ctx, start, text)
 	return from, length, err
 }
 
-// appendLocked appends for who has the turn.
-func (s *ownedStream) appendLocked(ctx context.Context, start int, text string) (int, error) {
+// appendLocked appends for who has the turn. done is how many bytes of text are in.
+func (s *ownedStream) appendLocked(ctx context.Context, start int, text string) (length, done int, err error) {
 	length, opened, state := s.now()
+	over := s.run.isOver()
 	switch {
-	case s.run.isOver() != nil:
-		return length, s.run.isOver()
+	case over != nil:
+		return length, 0, over
 	case start > length:
-		return length, offsetError(length)
+		return length, 0, offsetError(length)
 	case state != wire.StreamStateOpen:
-		return s.compare(ctx, start, text, length)
+		length, err = s.compare(ctx, start, text, length)
+		return length, 0, err
 	case !opened:
 		if err := s.open(ctx); err != nil {
-			return length, err
+			return length, 0, err
 		}
 	}
 	if start < 0 {
-		start = length
-	}
-	for text != "" {
-		piece := text[:firstPiece(text, maxAppend)]
-		var err error
-		if length, err = s.send(ctx, start, piece); err != nil {
-			return length, err
+		if start = length; s.doubt >= 0 {
+			start = s.doubt
 		}
-		start += utf8.RuneCountInString(piece)
-		text = text[len(piece):]
 	}
-	return length, nil
+	if length-start > maxOverlap {
+		if done, err = s.overlap(ctx, start, text, length); err != nil {
+			return length, 0, err
+		}
+		start += utf8.RuneCountInString(text[:done])
+	}
+	for done < len(text) {
+		piece := text[done : done+firstPiece(text[done:], maxAppend)]
+		if length, err = s.send(ctx, start, piece); err != nil {
+			if !refused(err) {
+				s.doubt = start
+			}
+			return length, done, err
+		}
+		s.doubt = -1
+		start += utf8.RuneCountInString(piece)
+		done += len(piece)
+	}
+	return length, done, nil
+}
+
+// overlap is how many bytes of text are there already, from start on.
+func (s *ownedStream) overlap(ctx context.Context, start int, text string, length int) (int, error) {
+	there, _, err := s.run.m.driver.Read(ctx, s.run.key(), s.key, start)
+	if err != nil {
+		return 0, s.run.orOver(err)
+	}
+	there = there[:min(len(there), len(text))]
+	if !strings.HasPrefix(text, there) {
+		return 0, differs(length)
+	}
+	return len(there), nil
 }
 
 // compare answers an append to a stream that is complete: it may repeat what is there.
