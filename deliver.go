@@ -104,8 +104,11 @@ func (s *source) Since(ctx context.Context, topic hub.Key, pos Position, limit i
 		if !ok {
 			continue
 		}
-		if rec.Kind == wire.RecordMember {
-			m.removeMember(e, rec) // one that was not delivered live
+		switch rec.Kind { // one that was not delivered live
+		case wire.RecordMember:
+			m.removeMember(e, rec)
+		case wire.RecordRun:
+			m.heardOfRun(rec)
 		}
 		batch.Entries = append(batch.Entries, hubEntry(e, rec))
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
-	"github.com/netra-systems/switchboard/internal/runs"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -108,14 +107,12 @@ func (m *Manager) endRuns() {
 	timer := time.AfterFunc(endGrace, m.cease)
 	defer timer.Stop()
 	left := m.runs.close()
+	m.halt()
 	var ends sync.WaitGroup
 	for _, r := range left {
-		ends.Go(func() { r.persist(ending{typ: wire.AgentDeath, payload: runs.Death(r.spec.Agent, wire.DeathShutdown)}) })
+		ends.Go(r.dieOfShutdown)
 	}
 	ends.Wait()
-	for _, r := range left {
-		r.end(ErrClosed) // of which nobody could be told
-	}
 	m.runs.wg.Wait()
 	m.cease()
 }

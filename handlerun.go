@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"time"
 
 	"github.com/netra-systems/switchboard/internal/runs"
 	"github.com/netra-systems/switchboard/wire"
@@ -92,7 +91,7 @@ func (m *Manager) conclude(o *ownedRun, err error) {
 		return
 	}
 	if err == nil {
-		o.persist(ending{typ: wire.AgentCompleted, payload: runs.Completed(o.spec.Agent, nil, time.Since(o.began))})
+		o.persist(ending{typ: wire.AgentCompleted, payload: runs.Completed(o.spec.Agent, nil, o.age())})
 		return
 	}
 	m.count.handlerErrors.Add(1)

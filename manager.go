@@ -31,6 +31,8 @@ type Manager struct {
 	verbs     map[wire.MessageType]verb
 	life      context.Context // of verbs, handlers and workers
 	end       context.CancelFunc
+	starts    context.Context // of starts of runs; shorter than life
+	halt      context.CancelFunc
 	last      context.Context // of the ends of runs; longer than life
 	cease     context.CancelFunc
 
@@ -75,6 +77,7 @@ func New(opts Options) (*Manager, error) {
 		return nil, errors.Join(fmt.Errorf("switchboard: %w", err), m.closeDriver())
 	}
 	m.life, m.end = context.WithCancel(context.Background())
+	m.starts, m.halt = context.WithCancel(m.life)
 	m.last, m.cease = context.WithCancel(context.Background())
 	m.lanes.init(m.life, m.work)
 	m.lives.base = m.life

@@ -1,13 +1,10 @@
 package switchboard
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -18,12 +15,14 @@ import (
 )
 
 const (
-	// runPatience is how long a producer's call tries while the broker is unavailable.
+	// runPatience is how long a producer's call tries while the broker is unavailable, and
+	// tryTime how long one try in the background takes: a call that hangs is made again.
 	runPatience = 10 * time.Second
+	tryTime     = 2 * runPatience
 	// retryFirst and retryLast are the first and the longest pause between tries.
 	retryFirst = 20 * time.Millisecond
 	retryLast  = time.Second
-	// seenEvents is how many message ids of a producer a run remembers: the latest ones.
+	// seenEvents is how many message ids of a producer a run remembers: the newest.
 	seenEvents = 1024
 )
 
@@ -31,8 +30,7 @@ const (
 // of the run's record. It stays for a while after it has ended, for who asks.
 type ownedRun struct {
 	m     *Manager
-	spec  runSpec // this and what follows is immutable once the run is known, as is Started
-	began time.Time
+	spec  runSpec   // this and what follows is immutable once the run is known, as is Started
 	term  uint64    // what texts are sealed by
 	topic hub.Topic // one reference, given back by drop
 	ctx   context.Context
@@ -44,19 +42,26 @@ type ownedRun struct {
 	record   runRecord
 	revision uint64  // of the record
 	seen     seenIDs // message ids that the producer gave
+	unsure   bool    // the log may have more than machine knows
+	loose    bool    // and may get more: the fate of an append is not known
+	note     liveRun // as stored for the start, and
+	noted    uint64  // its revision; 0: it was there
 
 	mu        sync.Mutex // guards the fields below; never held while waiting
+	began     time.Time
 	streams   []*ownedStream
 	leased    time.Time // when the lease ends, of a run that has one, unless busy
 	busy      int       // calls under way
+	ends      *ending   // the end that has begun; it is the one that counts
 	over      error     // how it has ended, or whose it is now; nil: neither
 	ended     Position
+	out       bool // another node is the owner now
 	dropped   bool
 	ending    bool      // somebody persists in ending it
 	unwatched time.Time // since when nobody follows the topic; zero: somebody does
 }
 
-// seenIDs are the message ids of the latest events, and where those are.
+// seenIDs are the newest message ids of a run, with their places.
 type seenIDs struct {
 	at    map[string]Position
 	order []string // as they came; a ring once it is full
@@ -66,6 +71,9 @@ type seenIDs struct {
 func (s *seenIDs) add(id string, pos Position) {
 	if s.at == nil {
 		s.at = make(map[string]Position)
+	}
+	if _, known := s.at[id]; known {
+		return
 	}
 	s.at[id] = pos
 	if len(s.order) < seenEvents {
@@ -101,8 +109,7 @@ func (t turn) give() { <-t }
 // newOwned makes a run with a reference to its topic. It is not known to anybody yet.
 func (m *Manager) newOwned(spec runSpec, topic hub.Topic, record runRecord) *ownedRun {
 	r := &ownedRun{
-		m: m, spec: spec, topic: topic, began: time.Now(), term: record.Term, turn: newTurn(),
-		record: record,
+		m: m, spec: spec, topic: topic, began: time.Now(), term: record.Term, turn: newTurn(), record: record,
 	}
 	r.ctx, r.end = context.WithCancelCause(WithTenant(context.Background(), spec.Tenant))
 	r.leased = r.began.Add(spec.Lease)
@@ -111,8 +118,7 @@ func (m *Manager) newOwned(spec runSpec, topic hub.Topic, record runRecord) *own
 
 // begin writes agent_started and, in the same step, the record.
 func (r *ownedRun) begin(ctx context.Context, a acquired) error {
-	note := liveRun{ID: r.spec.ID, From: a.head}
-	if _, err := r.m.putItem(ctx, r.spec.liveKey(), &note, broker.Any, 0); err != nil {
+	if err := r.takeNote(ctx, a.head); err != nil {
 		return err
 	}
 	r.record.Event = r.spec.eventID(string(wire.AgentStarted))
@@ -128,7 +134,7 @@ func (r *ownedRun) begin(ctx context.Context, a acquired) error {
 	if err != nil {
 		return err
 	}
-	published, err := r.publish(ctx, env, record)
+	published, _, err := r.publish(ctx, env, record)
 	if err != nil {
 		return err
 	}
@@ -136,9 +142,10 @@ func (r *ownedRun) begin(ctx context.Context, a acquired) error {
 		// An earlier attempt, of this node or another: whose is it?
 		var now runRecord
 		if _, err := r.m.getItem(ctx, r.spec.recordKey(), &now); err != nil {
+			r.loose = true
 			return err
 		}
-		if now.Node != r.record.Node || now.Term != r.term || now.State.Ended() {
+		if !r.owns(&now) || now.State.Ended() {
 			return broker.ErrFenced
 		}
 	}
@@ -147,36 +154,23 @@ func (r *ownedRun) begin(ctx context.Context, a acquired) error {
 	return nil
 }
 
-// recall learns from the log what the run has done under its former owner, whose texts it
-// seals.
-func (r *ownedRun) recall(ctx context.Context, note liveRun) error {
-	found, err := r.m.foldRuns(ctx, r.spec.topic(), []liveRun{note}, Position{})
+// takeNote notes that events of the run come after a place, unless an earlier attempt has done
+// so. Until the start is sure the note is not kept for good.
+func (r *ownedRun) takeNote(ctx context.Context, head Position) error {
+	var there liveRun
+	revision, err := r.m.getItem(ctx, r.spec.liveKey(), &there)
 	if err != nil {
 		return err
 	}
-	f := found[r.spec.ID]
-	r.machine = f.machine
-	r.latest = f.latest
-	for _, id := range slices.SortedFunc(maps.Keys(f.ids), func(a, b string) int {
-		return cmp.Compare(f.ids[a].Offset, f.ids[b].Offset)
-	}) {
-		r.seen.add(id, f.ids[id])
+	if revision != 0 && there.From.Epoch == head.Epoch && there.From.Offset <= head.Offset {
+		return nil
 	}
-	run := f.machine.Snapshot()
-	if run.StartedAt != 0 {
-		r.began = time.UnixMilli(int64(run.StartedAt * 1000))
+	r.note = liveRun{ID: r.spec.ID, From: head}
+	r.noted, err = r.m.putItem(ctx, r.spec.liveKey(), &r.note, revision, reserveFor)
+	if errors.Is(err, broker.ErrConflict) {
+		return nil
 	}
-	for _, s := range run.Streams {
-		own := newOwnedStream(r, s.Name)
-		own.opened, own.length, own.state = true, s.Length, s.State
-		if s.State == wire.StreamStateOpen {
-			if own.length, err = r.m.driver.Seal(ctx, r.key(), own.key, r.record.Term); err != nil {
-				return err
-			}
-		}
-		r.streams = append(r.streams, own)
-	}
-	return nil
+	return err
 }
 
 func (r *ownedRun) key() broker.Key { return broker.KeyOf(r.spec.topic()) }
@@ -218,20 +212,34 @@ type event struct {
 // emit writes an event, unless it breaks the contract of runs. An id that was written before
 // is not written again.
 func (r *ownedRun) emit(ctx context.Context, e event) (Position, error) {
-	if err := r.turn.take(ctx); err != nil {
+	ctx, cancel := r.within(ctx)
+	defer cancel()
+	if err := r.enter(ctx); err != nil {
 		return Position{}, r.orOver(err)
 	}
 	defer r.turn.give()
-	if err := r.isOver(); err != nil {
+	if err := r.isEnding(); err != nil {
 		return Position{}, err
 	}
-	if pos, known := r.seen.at[e.id]; known {
+	if pos, known := r.seen.at[e.id]; known && e.id != "" {
 		return pos, nil
 	}
-	return r.write(ctx, e)
+	pos, err := r.write(ctx, e)
+	return pos, r.orOver(err)
 }
 
-// write is emit for who has the turn.
+// within is ctx, which ends with the run as well: a call that hangs does not keep the run from
+// its end.
+func (r *ownedRun) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(r.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// write is emit for who has entered.
 func (r *ownedRun) write(ctx context.Context, e event) (Position, error) {
 	if e.build != nil {
 		e.payload = e.build()
@@ -261,11 +269,16 @@ func (r *ownedRun) write(ctx context.Context, e event) (Position, error) {
 			return Position{}, runError(&r.spec, err)
 		}
 	}
-	published, err := r.publish(ctx, env, nil)
-	if err != nil {
-		return Position{}, r.lost(ctx, err)
+	published, before, err := r.publish(ctx, env, nil)
+	if errors.Is(err, broker.ErrFenced) {
+		err = r.fenced(ctx)
 	}
-	r.applied(env, published.Pos)
+	if err != nil {
+		return Position{}, err
+	}
+	if !before { // else it is so old that its id was forgotten
+		r.applied(env, published.Pos)
+	}
 	if e.id != "" {
 		r.seen.add(e.id, published.Pos)
 	}
@@ -286,25 +299,40 @@ func (r *ownedRun) applied(env Envelope, pos Position) {
 
 // publish appends an event, guarded by the record, which takes put as its value if that is
 // not empty. While the broker is unavailable it tries again, always with the same record.
-func (r *ownedRun) publish(ctx context.Context, env Envelope, put []byte) (broker.Published, error) {
-	body, err := wire.Append(nil, env)
+// before: it was in the log when the call began. Without an answer nothing is sure any more.
+func (r *ownedRun) publish(ctx context.Context, env Envelope, put []byte) (published broker.Published, before bool, err error) {
+	rec, err := r.recordOf(env)
 	if err != nil {
-		return broker.Published{}, &Error{Code: wire.CodeInvalidMessage, Message: err.Error()}
+		return published, false, err
 	}
-	rec := wire.Record{Kind: wire.RecordRun, Topic: r.spec.topic(), Thread: r.spec.Thread, Run: r.spec.ID, Body: body, Streams: r.marks(env)}
 	to := broker.Record{
 		DedupeID: r.spec.dedupeID(env.ID), Keep: r.m.opts.Retention,
 		Guard: broker.Guard{Key: r.spec.recordKey(), Revision: r.revision, Put: put},
 	}
-	var published broker.Published
+	tries := 0
 	err = r.m.retry(ctx, func() (err error) {
+		tries++
 		published, err = r.m.publishRecord(ctx, rec, to)
 		return err
 	})
-	if err == nil && !published.Duplicate {
+	switch {
+	case err == nil && !published.Duplicate:
 		r.m.count.published.Add(1)
+	case err != nil && !errors.Is(err, broker.ErrFenced) && !refused(err):
+		r.unsure, r.loose = true, true
 	}
-	return published, err
+	return published, published.Duplicate && tries == 1, err
+}
+
+// recordOf is what is appended of an event.
+func (r *ownedRun) recordOf(env Envelope) (wire.Record, error) {
+	body, err := wire.Append(nil, env)
+	if err != nil {
+		return wire.Record{}, &Error{Code: wire.CodeInvalidMessage, Message: err.Error()}
+	}
+	return wire.Record{
+		Kind: wire.RecordRun, Topic: r.spec.topic(), Thread: r.spec.Thread, Run: r.spec.ID, Body: body, Streams: r.marks(env),
+	}, nil
 }
 
 // marks are the streams that grow, and the one that the event completes: later events have
@@ -345,37 +373,31 @@ func (r *ownedRun) isOver() error {
 func (r *ownedRun) gone() bool { return r.isOver() != nil }
 
 // taken reports whether another node has become the owner.
-func (r *ownedRun) taken() bool { return errors.Is(r.isOver(), ErrConflict) }
+func (r *ownedRun) taken() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out
+}
 
-// orOver is err, unless the run has ended, which says more.
+// isEnding is isOver for who would write more: nil if no end has begun either.
+func (r *ownedRun) isEnding() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over != nil || r.ends == nil {
+		return r.over
+	}
+	return r.ends.over(&r.spec)
+}
+
+// orOver is err, unless the run has ended or is about to, which says more.
 func (r *ownedRun) orOver(err error) error {
-	if over := r.isOver(); over != nil {
+	if err == nil {
+		return nil
+	}
+	if over := r.isEnding(); over != nil {
 		return over
 	}
 	return err
-}
-
-// lost finds out why an append was refused as that of a former owner.
-func (r *ownedRun) lost(ctx context.Context, err error) error {
-	if !errors.Is(err, broker.ErrFenced) {
-		return r.orOver(err)
-	}
-	if over := r.isOver(); over != nil {
-		return over
-	}
-	var record runRecord
-	if _, bad := r.m.getItem(ctx, r.spec.recordKey(), &record); bad != nil {
-		return bad
-	}
-	over := errOver(&r.spec, &record)
-	if !record.State.Ended() {
-		over = &Error{Code: wire.CodeConflict, Message: "another node has taken the run over", Details: map[string]any{"run_id": r.spec.ID}}
-	}
-	r.closeWith(over, record.End)
-	if !record.State.Ended() {
-		r.drop()
-	}
-	return over
 }
 
 // closeWith makes the run refuse everything with over, and ends its context.
@@ -413,6 +435,13 @@ func (r *ownedRun) alive() (done func()) {
 		r.busy--
 		r.leased = time.Now().Add(r.spec.Lease)
 	}
+}
+
+// age is how long ago the run began.
+func (r *ownedRun) age() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Since(r.began)
 }
 
 func (r *ownedRun) warn(what string, err error) {

@@ -145,9 +145,7 @@ func (m *Manager) publishRecord(ctx context.Context, r wire.Record, to broker.Re
 		return broker.Published{}, fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	if len(data) > maxRecord {
-		return broker.Published{}, &Error{
-			Code: wire.CodeTooLarge, Message: "the message is too large", Details: map[string]any{"limit": maxRecord},
-		}
+		return broker.Published{}, errTooLarge()
 	}
 	to.Topic, to.Data = broker.KeyOf(r.Topic), data
 	p, err := m.driver.Publish(ctx, to)
@@ -155,6 +153,10 @@ func (m *Manager) publishRecord(ctx context.Context, r wire.Record, to broker.Re
 		err = errors.Join(ErrClosed, err)
 	}
 	return p, err
+}
+
+func errTooLarge() *Error {
+	return &Error{Code: wire.CodeTooLarge, Message: "the message is too large", Details: map[string]any{"limit": maxRecord}}
 }
 
 // publishToConn sends to one connection of this node, at once or not at all.
@@ -174,9 +176,7 @@ func (m *Manager) publishToConn(tenant, id string, class wire.Class, env Envelop
 		return Delivery{}, &Error{Code: wire.CodeInvalidMessage, Message: err.Error()}
 	}
 	if len(frame) > maxRecord {
-		return Delivery{}, &Error{
-			Code: wire.CodeTooLarge, Message: "the message is too large", Details: map[string]any{"limit": maxRecord},
-		}
+		return Delivery{}, errTooLarge()
 	}
 	switch err := m.hub.Send(c, frame, true); {
 	case errors.Is(err, hub.ErrFull):

@@ -58,11 +58,11 @@ func (r *Run) Context() context.Context {
 // Run: not if the run was there before.
 func (r *Run) Started() (pos Position, now bool) { return r.spec.Started, r.new }
 
-// own returns the run as owned by this node. One with a lease, or one that is to be ended by
-// force, is taken over from another node.
-func (r *Run) own(ctx context.Context, force bool) (*ownedRun, error) {
-	if r.held == nil || r.spec.Lease > 0 && r.held.taken() {
-		return r.m.ownRun(ctx, r.spec, force)
+// own returns the run as owned by this node. One with a lease, or one that is to be ended
+// whoever holds it, is taken over from another node.
+func (r *Run) own(ctx context.Context, end *ending) (*ownedRun, error) {
+	if r.held == nil || (r.spec.Lease > 0 || end != nil) && r.held.taken() {
+		return r.m.ownRun(ctx, r.spec, end)
 	}
 	return r.held, r.held.isOver()
 }
@@ -71,12 +71,13 @@ func (r *Run) own(ctx context.Context, force bool) (*ownedRun, error) {
 const ownerTries = 4
 
 // call does something with the run as owned by this node. It counts as a sign of life. What is
-// refused because the run has moved to another node is done again, from here.
-func (r *Run) call(ctx context.Context, what string, force bool, do func(*ownedRun) error) error {
+// refused because the run has moved to another node is done again, from here. With end the run
+// may be held by another process, and is to be ended.
+func (r *Run) call(ctx context.Context, what string, end *ending, do func(*ownedRun) error) error {
 	var err error
 	for range ownerTries {
 		var owned *ownedRun
-		if owned, err = r.own(ctx, force); err != nil {
+		if owned, err = r.own(ctx, end); err != nil {
 			break
 		}
 		done := owned.alive()
@@ -85,7 +86,7 @@ func (r *Run) call(ctx context.Context, what string, force bool, do func(*ownedR
 		if err == nil {
 			return nil
 		}
-		if r.spec.Lease == 0 || !owned.taken() {
+		if r.spec.Lease == 0 && end == nil || !owned.taken() {
 			break
 		}
 	}
@@ -96,7 +97,7 @@ func (r *Run) call(ctx context.Context, what string, force bool, do func(*ownedR
 // Released at once it is a sign of life. held ends with ctx and with the run, whose end is
 // then its cause; it is [ErrConflict] if another node has taken the run over.
 func (r *Run) Hold(ctx context.Context) (held context.Context, release func(), err error) {
-	owned, err := r.own(ctx, false)
+	owned, err := r.own(ctx, nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("run %s: hold: %w", r.spec.ID, err)
 	}
@@ -112,7 +113,7 @@ func (r *Run) Hold(ctx context.Context) (held context.Context, release func(), e
 
 // Thinking tells what the agent is about. Steps are counted.
 func (r *Run) Thinking(ctx context.Context, text string) error {
-	return r.call(ctx, "thinking", false, func(o *ownedRun) error {
+	return r.call(ctx, "thinking", nil, func(o *ownedRun) error {
 		_, err := o.emit(ctx, event{typ: wire.AgentThinking, build: func() any {
 			return runs.Thinking(text, o.machine.Steps()+1, 0)
 		}})
@@ -122,7 +123,7 @@ func (r *Run) Thinking(ctx context.Context, text string) error {
 
 // Progress tells how far the run is: percent is 0 to 100; msg may be empty.
 func (r *Run) Progress(ctx context.Context, percent float64, msg string) error {
-	return r.call(ctx, "progress", false, func(o *ownedRun) error {
+	return r.call(ctx, "progress", nil, func(o *ownedRun) error {
 		_, err := o.emit(ctx, event{typ: wire.ProgressUpdate, payload: runs.Progress(o.spec.Agent, percent, msg)})
 		return err
 	})
@@ -147,7 +148,7 @@ func (r *Run) Emit(ctx context.Context, msg Message) (pos Position, err error) {
 	if !runs.Producible(msg.Type) || msg.Type.Verb() {
 		return Position{}, runError(&r.spec, &runs.Violation{Field: "type", Rule: string(msg.Type) + " is not for the producer to write"})
 	}
-	err = r.call(ctx, string(msg.Type), false, func(o *ownedRun) (err error) {
+	err = r.call(ctx, string(msg.Type), nil, func(o *ownedRun) (err error) {
 		pos, err = o.emit(ctx, event{typ: msg.Type, id: msg.ID, agent: msg.Agent, raw: payload})
 		return err
 	})
@@ -160,7 +161,7 @@ func (r *Run) Tool(ctx context.Context, name string, params any) *Tool {
 	t := &Tool{run: r, name: name, began: time.Now()}
 	var raw json.RawMessage
 	if raw, t.err = encodePayload(params); t.err == nil {
-		t.err = r.call(ctx, "tool", false, func(o *ownedRun) error {
+		t.err = r.call(ctx, "tool", nil, func(o *ownedRun) error {
 			_, err := o.emit(ctx, event{typ: wire.ToolExecuting, payload: runs.ToolExecuting(o.spec.Agent, name, raw)})
 			return err
 		})
@@ -189,7 +190,7 @@ func (t *Tool) End(ctx context.Context, result any, err error) error {
 			return bad
 		}
 	}
-	return t.run.call(ctx, "tool", false, func(o *ownedRun) error {
+	return t.run.call(ctx, "tool", nil, func(o *ownedRun) error {
 		took := time.Since(t.began)
 		payload := runs.ToolCompleted(o.spec.Agent, t.name, raw, took)
 		if err != nil {
@@ -200,14 +201,15 @@ func (t *Tool) End(ctx context.Context, result any, err error) error {
 	})
 }
 
-// Complete ends the run well. The result, which may be nil, is never cut.
+// Complete ends the run well. The result, which may be nil, is never cut. An end that could not
+// be written for want of the broker goes on by itself: so do those of Fail and Cancel.
 func (r *Run) Complete(ctx context.Context, result any) (pos Position, err error) {
 	raw, err := encodePayload(result)
 	if err != nil {
 		return Position{}, err
 	}
-	return r.finish(ctx, "complete", false, func(o *ownedRun) ending {
-		return ending{typ: wire.AgentCompleted, payload: runs.Completed(o.spec.Agent, raw, time.Since(o.began))}
+	return r.finish(ctx, "complete", func(o *ownedRun) ending {
+		return ending{typ: wire.AgentCompleted, payload: runs.Completed(o.spec.Agent, raw, o.age())}
 	})
 }
 
@@ -215,7 +217,7 @@ func (r *Run) Complete(ctx context.Context, result any) (pos Position, err error
 // of any other error stays in the log. Of an *Error's Details "error_type" (a word) and
 // "recoverable" (whether trying again may help) are told as well.
 func (r *Run) Fail(ctx context.Context, cause error) (pos Position, err error) {
-	return r.finish(ctx, "fail", false, func(o *ownedRun) ending {
+	return r.finish(ctx, "fail", func(o *ownedRun) ending {
 		return ending{typ: wire.AgentError, payload: runs.Failed(o.spec.Agent, failure(cause).text, failure(cause).about)}
 	})
 }
@@ -223,13 +225,17 @@ func (r *Run) Fail(ctx context.Context, cause error) (pos Position, err error) {
 // Cancel ends the run with agent_cancelled, as Stop does on a device: open streams keep their
 // text, and the producer's context ends.
 func (r *Run) Cancel(ctx context.Context, reason string) (pos Position, err error) {
-	return r.finish(ctx, "cancel", true, func(*ownedRun) ending {
-		return ending{typ: wire.AgentCancelled, payload: runs.Cancelled(reason, "")}
+	stop := ending{typ: wire.AgentCancelled, payload: runs.Cancelled(reason, "")}
+	err = r.call(ctx, "cancel", &stop, func(o *ownedRun) (err error) {
+		o.announce(stop)
+		pos, err = o.finish(ctx, stop)
+		return err
 	})
+	return pos, err
 }
 
-func (r *Run) finish(ctx context.Context, what string, force bool, how func(*ownedRun) ending) (pos Position, err error) {
-	err = r.call(ctx, what, force, func(o *ownedRun) (err error) {
+func (r *Run) finish(ctx context.Context, what string, how func(*ownedRun) ending) (pos Position, err error) {
+	err = r.call(ctx, what, nil, func(o *ownedRun) (err error) {
 		pos, err = o.finish(ctx, how(o))
 		return err
 	})

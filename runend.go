@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -18,30 +19,42 @@ type ending struct {
 	by      string // the user who stopped it
 }
 
-// finish completes what is open and writes the last event, which changes the run's record in
-// the same step: that is the end, whatever becomes of the answer. The first end counts.
+// over is what a run that ends by e says to who wants to write more.
+func (e *ending) over(spec *runSpec) error {
+	state, _ := runs.EndState(e.typ)
+	return errOver(spec, &runRecord{State: state, By: e.by})
+}
+
+// finish ends the run, unless the contract refuses that. An end that has begun is carried
+// through, also when nobody waits for it any more: texts are sealed by then, or the run was
+// taken from another process.
 func (r *ownedRun) finish(ctx context.Context, e ending) (Position, error) {
-	if err := r.turn.take(ctx); err != nil {
-		return Position{}, r.orOver(err)
+	pos, err := r.tryFinish(ctx, e)
+	if err != nil && !r.gone() {
+		r.mu.Lock()
+		begun := r.ends
+		r.mu.Unlock()
+		if begun != nil {
+			r.insist(*begun)
+		}
 	}
-	defer r.turn.give()
-	if err := r.isOver(); err != nil {
+	return pos, err
+}
+
+// tryFinish completes what is open and writes the last event, which changes the run's record
+// in the same step: that is the end, whatever becomes of the answer. The first end that begins
+// counts; what comes after it helps it along.
+func (r *ownedRun) tryFinish(ctx context.Context, e ending) (Position, error) {
+	if err := r.enter(ctx); err != nil {
 		return Position{}, err
 	}
-	state, _ := runs.EndState(e.typ)
-	payload, err := encodePayload(e.payload)
+	defer r.turn.give()
+	asked := e.typ
+	env, err := r.beginEnd(&e)
 	if err != nil {
 		return Position{}, err
 	}
-	env := r.envelope(e.typ, r.spec.eventID(string(e.typ)))
-	if env.Payload = payload; e.typ == wire.AgentError {
-		if env.Payload, err = runs.Redact(payload); err != nil {
-			return Position{}, err
-		}
-	}
-	if err := r.machine.Check(env); err != nil {
-		return Position{}, runError(&r.spec, err)
-	}
+	state, _ := runs.EndState(e.typ)
 	if err := r.completeAll(ctx, runs.StreamEnd(state)); err != nil {
 		return Position{}, err
 	}
@@ -53,20 +66,119 @@ func (r *ownedRun) finish(ctx context.Context, e ending) (Position, error) {
 	if err != nil {
 		return Position{}, err
 	}
-	published, err := r.publish(ctx, env, put)
-	if err != nil {
-		return Position{}, r.lost(ctx, err)
+	published, _, err := r.publish(ctx, env, put)
+	switch {
+	case err == nil && !published.Duplicate:
+		record.End = published.Pos
+		r.finished(record, published.Revision)
+	case err == nil || errors.Is(err, broker.ErrFenced):
+		// There is an end already: of an earlier try, or of another node.
+		if err = r.fenced(ctx); r.record.State != state {
+			return Position{}, err
+		}
+	default:
+		return Position{}, err
 	}
-	r.applied(env, published.Pos)
-	r.record, r.revision = record, published.Revision
-	r.record.End = published.Pos
-	r.closeWith(errOver(&r.spec, &record), published.Pos)
-	r.m.count.runsEnded.add(state)
-	if !r.m.runs.background(func() { r.settle(r.m.last) }) {
-		r.settle(ctx)
+	if asked != e.typ {
+		return Position{}, r.isOver()
+	}
+	return r.record.End, nil
+}
+
+// lastWords is the event of an end, if that may be now. Who has the turn calls it.
+func (r *ownedRun) lastWords(e ending) (Envelope, error) {
+	env := r.envelope(e.typ, r.spec.eventID(string(e.typ)))
+	var err error
+	if env.Payload, err = encodePayload(e.payload); err != nil {
+		return env, err
+	}
+	if e.typ == wire.AgentError {
+		if env.Payload, err = runs.Redact(env.Payload); err != nil {
+			return env, err
+		}
+	}
+	if err := r.machine.Check(env); err != nil {
+		return env, runError(&r.spec, err)
+	}
+	rec, err := r.recordOf(env)
+	if err != nil {
+		return env, err
+	}
+	// Texts may still grow, and so may the digits of their lengths.
+	if len(rec.Body)+16*len(env.StreamLengths) > maxRecord-recordExtra {
+		return env, errTooLarge()
+	}
+	return env, nil
+}
+
+// recordExtra is what a record has, at most, besides the body and its streams.
+const recordExtra = 4 << 10
+
+// beginEnd makes e the end that counts, or e the one that has begun before, and returns its
+// event. Who has the turn calls it.
+func (r *ownedRun) beginEnd(e *ending) (Envelope, error) {
+	for {
+		r.mu.Lock()
+		begun := r.ends
+		r.mu.Unlock()
+		if begun != nil {
+			*e = *begun
+		}
+		env, err := r.lastWords(*e)
+		if err != nil {
+			r.swapEnds(begun, nil)
+			return env, err
+		}
+		if begun != nil || r.swapEnds(nil, new(*e)) {
+			return env, nil
+		}
+	}
+}
+
+// swapEnds changes the end that counts, unless another one has begun.
+func (r *ownedRun) swapEnds(from, to *ending) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ends != from {
+		return false
+	}
+	r.ends = to
+	return true
+}
+
+// announce makes an end that nothing can refuse the one that counts, and tells the producer at
+// once: what it is about is cut short, so that the end does not wait for it.
+func (r *ownedRun) announce(e ending) {
+	if payload, err := encodePayload(e.payload); err != nil || len(payload) > maxRecord/2 {
+		return // it is refused yet
+	}
+	r.mu.Lock()
+	if r.over != nil {
+		r.mu.Unlock()
+		return
+	}
+	if r.ends == nil {
+		r.ends = &e
+	}
+	why := r.ends.over(&r.spec)
+	r.mu.Unlock()
+	r.end(why)
+}
+
+// finished takes note of the end, which is in the log. Who has the turn calls it.
+func (r *ownedRun) finished(record runRecord, revision uint64) {
+	r.record, r.revision = record, revision
+	for _, typ := range runEnds() {
+		if state, _ := runs.EndState(typ); state == record.State {
+			r.applied(Envelope{Type: typ, RunID: r.spec.ID, StreamLengths: record.Lengths}, record.End)
+		}
+	}
+	r.closeWith(errOver(&r.spec, &record), record.End)
+	r.m.count.runsEnded.add(record.State)
+	if !r.m.runs.background(func() { r.m.insistOn(r.m.last, r.settle) }) {
+		r.m.insistOn(r.m.last, r.settle)
 	}
 	r.m.keeper.add(r)
-	return published.Pos, nil
 }
 
 // completeAll completes every stream that is open. Who has the turn calls it.
@@ -86,11 +198,13 @@ func (r *ownedRun) completeAll(ctx context.Context, state string) error {
 // It returns when the run is over, or when the manager has ended.
 func (r *ownedRun) persist(e ending) {
 	for pause := retryFirst; ; pause = min(2*pause, retryLast) {
-		_, err := r.finish(r.m.last, e)
+		ctx, cancel := context.WithTimeout(r.m.last, tryTime)
+		_, err := r.tryFinish(ctx, e)
+		cancel()
 		if err == nil || r.gone() || r.m.last.Err() != nil {
 			return
 		}
-		if !errors.Is(err, ErrUnavailable) {
+		if refused(err) {
 			// An end that the contract refuses, as a tool is still executing: the producer is gone.
 			r.warn("run cannot end as asked", err)
 			e = ending{typ: wire.AgentError, payload: runs.Failed(r.spec.Agent, failure(err).text, failure(err).about)}
@@ -101,30 +215,26 @@ func (r *ownedRun) persist(e ending) {
 	}
 }
 
-// heardOfRun looks whether an event that came by ends a run that this node owns: another node
-// has stopped it, and its agent has to hear of that at once.
-func (m *Manager) heardOfRun(rec wire.Record) {
-	r := m.runs.find(rec.Topic.Tenant, rec.Run)
-	if r == nil || r.gone() || rec.Topic != r.spec.topic() {
-		return
-	}
-	env, err := wire.ParseAnswer(rec.Body)
-	if err != nil {
-		return
-	}
-	if _, ends := runs.EndState(env.Type); ends {
-		m.runs.background(func() { r.look(m.last) })
+// insist persists in the background, if nobody does yet.
+func (r *ownedRun) insist(e ending) {
+	r.mu.Lock()
+	busy := r.ending
+	r.ending = true
+	r.mu.Unlock()
+	if !busy {
+		r.insistAs(e)
 	}
 }
 
-// look finds out whether the run is still this node's.
-func (r *ownedRun) look(ctx context.Context) {
-	if r.turn.take(ctx) != nil {
-		return
+// insistAs is insist for who has set r.ending.
+func (r *ownedRun) insistAs(e ending) {
+	done := func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ending = false
 	}
-	defer r.turn.give()
-	if !r.gone() {
-		_ = r.lost(ctx, broker.ErrFenced) // the next append finds out too
+	if !r.m.runs.background(func() { r.persist(e); done() }) {
+		done()
 	}
 }
 
@@ -136,34 +246,53 @@ type stopped struct {
 
 // stopRun ends a run for somebody who may do that, wherever it is.
 func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) (stopped, error) {
-	result := stopped{StoppedRun: wire.StoppedRun{RunID: spec.ID}, status: wire.StatusAlreadyEnded}
-	owned := m.runs.find(spec.Tenant, spec.ID)
+	result := stopped{StoppedRun: wire.StoppedRun{RunID: spec.ID}, status: wire.StatusOK}
+	stop := ending{typ: wire.AgentCancelled, payload: runs.Cancelled(reason, by), by: by}
 	var err error
-	if owned == nil {
-		owned, err = m.ownRun(ctx, spec, true)
+	for range ownerTries {
+		owned := m.runs.find(spec.Tenant, spec.ID)
+		if owned == nil {
+			owned, err = m.ownRun(ctx, spec, &stop)
+		}
+		if owned == nil {
+			break
+		}
+		owned.announce(stop)
+		result.Position, err = owned.finish(ctx, stop)
+		if err == nil {
+			result.StreamLengths = owned.lengths()
+			return result, nil
+		}
+		if !owned.taken() {
+			break
+		}
 	}
-	if err == nil {
-		_, err = owned.finish(ctx, ending{typ: wire.AgentCancelled, payload: runs.Cancelled(reason, by), by: by})
-	}
-	switch {
-	case err == nil:
-		result.status = wire.StatusOK
-	case !errors.Is(err, ErrRunEnded) && !errors.Is(err, ErrRunCancelled):
+	if !errors.Is(err, ErrRunEnded) && !errors.Is(err, ErrRunCancelled) {
 		return result, err
 	}
-	if owned != nil {
-		owned.mu.Lock()
-		result.Position = owned.ended
-		owned.mu.Unlock()
-		result.StreamLengths = owned.lengths()
-		return result, nil
-	}
+	result.status = wire.StatusAlreadyEnded
 	var record runRecord
 	if _, err := m.getItem(ctx, spec.recordKey(), &record); err != nil {
 		return result, err
 	}
-	result.Position, result.StreamLengths = record.End, record.Lengths
-	return result, nil
+	result.StreamLengths = record.Lengths
+	result.Position, err = m.endOf(ctx, &spec, &record)
+	return result, err
+}
+
+// endOf is the place of a run's last event.
+func (m *Manager) endOf(ctx context.Context, spec *runSpec, record *runRecord) (Position, error) {
+	if !record.End.IsZero() || !record.State.Ended() {
+		return record.End, nil
+	}
+	f, err := m.foldRun(ctx, spec) // it is not stored yet
+	if err != nil {
+		return Position{}, err
+	}
+	if !f.machine.State().Ended() {
+		return Position{}, nil
+	}
+	return f.latest, nil
 }
 
 // endSome ends what is due: leases that are over, runs that nobody watches or that take too
@@ -171,12 +300,7 @@ func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) 
 func (m *Manager) endSome(now time.Time) {
 	for _, r := range m.runs.all() {
 		if e, due := r.due(now); due {
-			m.runs.background(func() {
-				r.persist(e)
-				r.mu.Lock()
-				r.ending = false
-				r.mu.Unlock()
-			})
+			r.insistAs(e)
 		}
 	}
 }
@@ -216,17 +340,40 @@ func (r *ownedRun) due(now time.Time) (e ending, due bool) {
 
 // settle notes in the record where the run has ended, and lets all that is stored of it expire
 // with the history.
-func (r *ownedRun) settle(ctx context.Context) {
+func (r *ownedRun) settle(ctx context.Context) error {
 	keep := r.m.opts.Retention.Age
 	record, spec := r.record, r.spec
-	if _, err := r.m.putItem(ctx, spec.recordKey(), &record, r.revision, keep); err != nil {
-		r.warn("end of a run not stored", err)
+	var err error
+	if record.End, err = r.m.endOf(ctx, &spec, &record); err != nil {
+		return err
+	}
+	// A record that has changed was settled by a call that had no answer.
+	if _, err := r.m.putItem(ctx, spec.recordKey(), &record, r.revision, keep); err != nil && !errors.Is(err, broker.ErrConflict) {
+		return err
 	}
 	if _, err := r.m.putItem(ctx, spec.specKey(), &spec, broker.Any, keep); err != nil {
-		r.warn("end of a run not stored", err)
+		return err
 	}
-	// A note that stays is noticed as one of a run that has ended.
-	if err := r.m.driver.Delete(ctx, spec.liveKey(), broker.Any); err != nil {
-		r.warn("note of a run not removed", err)
+	return r.m.driver.Delete(ctx, spec.liveKey(), broker.Any)
+}
+
+// insistOn does something until it succeeds or ctx ends.
+func (m *Manager) insistOn(ctx context.Context, do func(context.Context) error) {
+	told := false
+	for pause := retryFirst; ; pause = min(2*pause, retryLast) {
+		try, cancel := context.WithTimeout(ctx, tryTime)
+		err := do(try)
+		cancel()
+		if err == nil {
+			return
+		}
+		again := sleep(ctx, pause)
+		if !told && (!again || !errors.Is(err, ErrUnavailable)) {
+			m.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelWarn, "what is stored of a run was not updated", slog.Any("err", err))
+			told = true
+		}
+		if !again {
+			return
+		}
 	}
 }

@@ -15,11 +15,12 @@ import (
 // folded is a run as the log of its topic tells it.
 type folded struct {
 	machine runs.Machine
-	run     wire.Run            // what machine says at the end
-	latest  Position            // of the last event that was applied
-	at      Position            // the place in the log up to which it was read
-	ids     map[string]Position // of events, by message id
-	texts   map[string]string   // of streams that are complete, by stream id
+	run     wire.Run          // what machine says at the end
+	started Position          // of agent_started, if the log has it
+	latest  Position          // of the last event that was applied
+	at      Position          // the place in the log up to which it was read
+	ids     seenIDs           // of its latest events
+	texts   map[string]string // of streams that are complete, by stream id
 	// next is how long streams are by the first event behind the place up to which was asked.
 	next map[string]int
 }
@@ -48,7 +49,7 @@ func (m *Manager) foldRuns(ctx context.Context, topic wire.Topic, notes []liveRu
 	found := make(map[string]*folded, len(notes))
 	from := notes[0].From
 	for _, note := range notes {
-		found[note.ID] = &folded{ids: make(map[string]Position)}
+		found[note.ID] = new(folded)
 		if note.From.Epoch != from.Epoch {
 			from = Position{} // one of them is of a log that is gone
 		} else if !from.IsZero() && note.From.Offset < from.Offset {
@@ -105,7 +106,10 @@ func (m *Manager) foldEntry(found map[string]*folded, topic wire.Topic, e broker
 	}
 	env.Timestamp = wire.Seconds(e.At)
 	f.machine.Apply(env)
-	f.ids[env.ID], f.latest = e.Pos, e.Pos
+	f.ids.add(env.ID, e.Pos)
+	if f.latest = e.Pos; env.Type == wire.AgentStarted {
+		f.started = e.Pos
+	}
 	if env.Type == wire.StreamComplete {
 		var p wire.StreamCompletePayload
 		if err := env.Decode(&p); err != nil {
@@ -143,7 +147,12 @@ func (m *Manager) liveNow(ctx context.Context, topic wire.Topic, upTo Position) 
 	}
 	var live []*folded
 	for _, f := range found {
-		if state := f.machine.State(); state != "" && !state.Ended() {
+		switch state := f.machine.State(); {
+		case state.Ended():
+			// The note is going to be removed, unless who had to do that is gone.
+			spec := runSpec{Tenant: topic.Tenant, ID: f.run.ID}
+			_ = m.driver.Delete(ctx, livePrefix(topic)+spec.hash(), broker.Any) // the next one tries again
+		case state != "":
 			live = append(live, f)
 		}
 	}
@@ -169,20 +178,11 @@ func (m *Manager) runInfo(ctx context.Context, spec runSpec, held *ownedRun) (Ru
 		held = m.runs.find(spec.Tenant, spec.ID)
 	}
 	var record runRecord
-	known := false
-	if held != nil && held.turn.take(ctx) == nil {
-		info.Run, record, info.Latest = held.machine.Snapshot(), held.record, held.latest
-		known = !held.gone() || record.State.Ended() // else another node has written on
-		held.turn.give()
+	var known bool
+	if held != nil {
+		known = held.tell(ctx, &info, &record)
 	}
-	if known {
-		record.Lengths = held.lengths()
-		for i := range info.Streams {
-			if s := &info.Streams[i]; s.State == wire.StreamStateOpen {
-				s.Length = record.Lengths[s.ID]
-			}
-		}
-	} else {
+	if !known {
 		revision, err := m.getItem(ctx, spec.recordKey(), &record)
 		if err != nil {
 			return info, err
@@ -194,12 +194,9 @@ func (m *Manager) runInfo(ctx context.Context, spec runSpec, held *ownedRun) (Ru
 		if err != nil {
 			return info, err
 		}
-		info.Run, info.Latest = f.run, f.latest
+		info.Run, info.Latest, info.Started = f.run, f.latest, cmp.Or(info.Started, f.started)
 		if record.State.Ended() {
 			record.End = cmp.Or(record.End, f.latest)
-		}
-		if info.Started.IsZero() {
-			info.Started = f.ids[spec.eventID(string(wire.AgentStarted))]
 		}
 	}
 	info.ID, info.ThreadID, info.AgentName = spec.ID, spec.Thread, spec.Agent
@@ -211,4 +208,23 @@ func (m *Manager) runInfo(ctx context.Context, spec runSpec, held *ownedRun) (Ru
 		info.Ended = time.UnixMilli(int64(record.Ended * 1000))
 	}
 	return info, nil
+}
+
+// tell fills in what its owner knows of the run, if this node still is that or was the last one.
+func (r *ownedRun) tell(ctx context.Context, info *RunInfo, record *runRecord) (known bool) {
+	if r.turn.take(ctx) != nil {
+		return false
+	}
+	defer r.turn.give()
+	if r.unsure || r.gone() && !r.record.State.Ended() { // else another node has written on
+		return false
+	}
+	info.Run, info.Latest, *record = r.machine.Snapshot(), r.latest, r.record
+	lengths := r.lengths()
+	for i := range info.Streams {
+		if s := &info.Streams[i]; s.State == wire.StreamStateOpen {
+			s.Length = lengths[s.ID]
+		}
+	}
+	return true
 }

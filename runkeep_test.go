@@ -13,7 +13,113 @@ import (
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/runs"
+	"github.com/netra-systems/switchboard/wire"
 )
+
+func TestALongRunKnowsWhatItsProducerRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := hookedNode(t, switchboard.Options{})
+		run := started(t, s, switchboard.RunOptions{ID: "R"})
+		emit := func(typ wire.MessageType, id string, payload any) {
+			t.Helper()
+			first, err := run.Emit(t.Context(), switchboard.Message{Type: typ, ID: id, Payload: payload})
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := run.Emit(t.Context(), switchboard.Message{Type: typ, ID: id, Payload: payload})
+			if err != nil || again != first {
+				t.Fatalf("%s again: got %v, %v, want %v", id, again, err, first)
+			}
+		}
+		for i := range 1100 {
+			emit(wire.AgentThinking, fmt.Sprint("e-", i), map[string]string{"reasoning": "so"})
+		}
+		tool := map[string]string{"tool_name": "search"}
+		emit(wire.ToolExecuting, "begin", tool)
+		if _, err := run.Emit(t.Context(), switchboard.Message{Type: wire.ToolCompleted, ID: "end", Payload: tool}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := run.Complete(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWhatIsStoredOfARunEndsAlthoughTheBrokerWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d := hookedNode(t, switchboard.Options{Retention: broker.Retention{Messages: 1000, Age: time.Hour}})
+		run := started(t, s, switchboard.RunOptions{ID: "R"})
+		d.set(hooks{put: func(string, func() (uint64, error)) (uint64, error) { return 0, broker.ErrUnavailable }})
+		if _, err := run.Complete(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		d.set(hooks{})
+		time.Sleep(2 * time.Hour)
+		d.items(t)
+	})
+}
+
+func TestNothingIsStoredOfAStartThatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d := hookedNode(t, switchboard.Options{})
+		for _, what := range []string{"/live/", "/r/"} {
+			d.set(hooks{get: func(key string) error {
+				if strings.Contains(key, what) {
+					return broker.ErrUnavailable
+				}
+				return nil
+			}, put: func(key string, do func() (uint64, error)) (uint64, error) {
+				if strings.Contains(key, what) {
+					return 0, broker.ErrUnavailable
+				}
+				return do()
+			}})
+			if _, err := s.Runs().Start(t.Context(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice")}); err == nil {
+				t.Fatal("got no error")
+			}
+		}
+		d.set(hooks{})
+		time.Sleep(2 * time.Hour)
+		d.items(t)
+	})
+}
+
+func TestAnEndWhoseAnswerWasLostIsCleanedUpAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d := hookedNode(t, switchboard.Options{Retention: broker.Retention{Messages: 1000, Age: time.Hour}})
+		run := started(t, s, switchboard.RunOptions{ID: "R"})
+		if _, err := io.WriteString(run.Stream("answer"), "text"); err != nil {
+			t.Fatal(err)
+		}
+		d.set(hooks{publish: func(_ context.Context, typ wire.MessageType, do func() (broker.Published, error)) (broker.Published, error) {
+			p, err := do()
+			if _, ends := runs.EndState(typ); ends {
+				return broker.Published{}, broker.ErrUnavailable
+			}
+			return p, err
+		}})
+		if _, err := run.Complete(t.Context(), nil); err == nil {
+			t.Fatal("got no error")
+		}
+		time.Sleep(5 * time.Minute)
+		d.set(hooks{})
+		time.Sleep(10 * time.Second)
+		if info, err := run.Info(t.Context()); err != nil || info.State != wire.RunCompleted || info.End.Offset != 4 || len(info.Streams) != 1 {
+			t.Errorf("got %+v, %v", info, err)
+		}
+		if got := s.Stats(); got.RunsLive != 0 || got.RunsEnded[wire.RunCompleted] != 1 {
+			t.Errorf("got %+v", got)
+		}
+		time.Sleep(5 * time.Minute)
+		if got := s.Stats().Topics; got != 0 {
+			t.Errorf("got %d topics, want none", got)
+		}
+		time.Sleep(2 * time.Hour)
+		d.items(t)
+	})
+}
 
 func TestSlowRemovalOfTextsDoesNotKeepTheDeadAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -75,13 +75,15 @@ func runHash(tenant, id string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-func (s *runSpec) specKey() string { return "run/" + runHash(s.Tenant, s.ID) }
+func (s *runSpec) hash() string { return runHash(s.Tenant, s.ID) }
+
+func (s *runSpec) specKey() string { return "run/" + s.hash() }
 
 func (s *runSpec) recordKey() string {
-	return broker.KeyOf(s.topic()).String() + "/r/" + runHash(s.Tenant, s.ID)
+	return broker.KeyOf(s.topic()).String() + "/r/" + s.hash()
 }
 
-func (s *runSpec) liveKey() string { return livePrefix(s.topic()) + runHash(s.Tenant, s.ID) }
+func (s *runSpec) liveKey() string { return livePrefix(s.topic()) + s.hash() }
 
 func livePrefix(topic wire.Topic) string { return broker.KeyOf(topic).String() + "/live/" }
 

@@ -2,10 +2,8 @@ package switchboard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -169,6 +167,18 @@ func (o *ownedRuns) live() int {
 	return n
 }
 
+// join makes the node's stop wait until leave is called. It is false once the node stops.
+func (o *ownedRuns) join() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.wg.Add(1)
+	}
+	return !o.closed
+}
+
+func (o *ownedRuns) leave() { o.wg.Done() }
+
 // background does something of which the owner waits for the end, unless the node stops.
 func (o *ownedRuns) background(do func()) bool {
 	o.mu.Lock()
@@ -231,179 +241,6 @@ func (o *ownedRuns) begin(ctx context.Context, id runID) (end func(), err error)
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// startRun writes agent_started, once for a tenant and id.
-func (m *Manager) startRun(ctx context.Context, spec runSpec) (*Run, error) {
-	end, err := m.runs.begin(ctx, runID{spec.Tenant, spec.ID})
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	spec, revision, err := m.reserveRun(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	if r := m.runs.find(spec.Tenant, spec.ID); r != nil {
-		return &Run{m: m, spec: r.spec, held: r}, nil
-	}
-	var record runRecord
-	has, err := m.getItem(ctx, spec.recordKey(), &record)
-	if err != nil {
-		return nil, err
-	}
-	if has != 0 && (record.Node != m.opts.Node || record.Term != 1 || record.State.Ended()) {
-		return &Run{m: m, spec: spec}, nil
-	}
-	r, err := m.beginRun(ctx, spec)
-	switch {
-	case errors.Is(err, broker.ErrFenced): // another node was faster
-		return &Run{m: m, spec: spec}, nil
-	case errors.Is(err, ErrUnavailable):
-		m.runs.background(func() { m.abandon(spec) })
-		return nil, err
-	case err != nil:
-		return nil, err
-	}
-	// Without the place, who asks for the same run once more is not told it.
-	if _, err := m.putItem(ctx, spec.specKey(), &r.spec, revision, 0); err != nil && !errors.Is(err, broker.ErrConflict) {
-		r.warn("place of a start not stored", err)
-	}
-	return &Run{m: m, spec: r.spec, held: r, new: true}, nil
-}
-
-// beginRun writes the beginning of a run of which this node becomes the owner.
-func (m *Manager) beginRun(ctx context.Context, spec runSpec) (*ownedRun, error) {
-	a, err := m.acquire(ctx, spec.topic())
-	if err != nil {
-		return nil, err
-	}
-	r := m.newOwned(spec, a.topic, runRecord{State: wire.RunRunning, Node: m.opts.Node, Term: 1})
-	if err := r.begin(ctx, a); err != nil {
-		r.drop()
-		return nil, err
-	}
-	m.count.runsStarted.Add(1)
-	if !m.runs.add(r) {
-		r.persist(ending{typ: wire.AgentDeath, payload: runs.Death(spec.Agent, wire.DeathShutdown)})
-		return nil, ErrClosed
-	}
-	return r, nil
-}
-
-// abandon ends a run of which nobody knows whether it was started, once that can be found out.
-func (m *Manager) abandon(spec runSpec) {
-	for sleep(m.last, retryLast) {
-		end, err := m.runs.begin(m.last, runID{spec.Tenant, spec.ID})
-		if err != nil {
-			return
-		}
-		if m.runs.find(spec.Tenant, spec.ID) != nil { // it was asked for again
-			end()
-			return
-		}
-		r, err := m.beginRun(m.last, spec)
-		end()
-		if err == nil {
-			r.persist(ending{typ: wire.AgentError, payload: runs.Failed(spec.Agent, "the agent could not be started in time", wire.ErrorContext{})})
-		}
-		if !errors.Is(err, ErrUnavailable) {
-			return
-		}
-	}
-}
-
-// reserveRun stores what is asked for, or finds that the same is stored already.
-func (m *Manager) reserveRun(ctx context.Context, spec runSpec) (runSpec, uint64, error) {
-	for try := range memberTries {
-		if try > 0 && !sleep(ctx, time.Duration(try)*10*time.Millisecond) {
-			return spec, 0, ctx.Err()
-		}
-		var stored runSpec
-		revision, err := m.getItem(ctx, spec.specKey(), &stored)
-		if err != nil {
-			return spec, 0, err
-		}
-		if revision != 0 {
-			if !stored.same(spec) {
-				return spec, 0, &Error{
-					Code: wire.CodeConflict, Message: "the run was started with other fields", Details: map[string]any{"field": "run_id", "run_id": spec.ID},
-				}
-			}
-			return stored, revision, nil
-		}
-		revision, err = m.putItem(ctx, spec.specKey(), &spec, 0, 0)
-		if errors.Is(err, broker.ErrConflict) {
-			continue
-		}
-		return spec, revision, err
-	}
-	return spec, 0, fmt.Errorf("run keeps changing: %w", ErrConflict)
-}
-
-// ownRun makes this node the owner of a run, unless it has ended or another process holds it.
-// With force it is taken from that too: to end it.
-func (m *Manager) ownRun(ctx context.Context, spec runSpec, force bool) (*ownedRun, error) {
-	id := runID{spec.Tenant, spec.ID}
-	end, err := m.runs.begin(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	for try := range memberTries {
-		if r := m.runs.find(spec.Tenant, spec.ID); r != nil && !r.gone() {
-			return r, nil
-		}
-		if try > 0 && !sleep(ctx, time.Duration(try)*10*time.Millisecond) {
-			return nil, ctx.Err()
-		}
-		var record runRecord
-		revision, err := m.getItem(ctx, spec.recordKey(), &record)
-		switch {
-		case err != nil:
-			return nil, err
-		case revision == 0:
-			return nil, errNoRun()
-		case record.State.Ended():
-			return nil, errOver(&spec, &record)
-		case spec.Lease == 0 && !force:
-			return nil, &Error{
-				Code: wire.CodeConflict, Message: "the run is held by a process of its own", Details: map[string]any{"run_id": spec.ID},
-			}
-		}
-		r, err := m.takeOver(ctx, spec, record, revision)
-		if errors.Is(err, broker.ErrConflict) {
-			continue
-		}
-		return r, err
-	}
-	return nil, fmt.Errorf("the run keeps changing its owner: %w", ErrConflict)
-}
-
-// takeOver makes this node the owner of a run that has another, whose appends are refused from
-// then on.
-func (m *Manager) takeOver(ctx context.Context, spec runSpec, record runRecord, revision uint64) (*ownedRun, error) {
-	record.Node, record.Term = m.opts.Node, record.Term+1
-	revision, err := m.putItem(ctx, spec.recordKey(), &record, revision, 0)
-	if err != nil {
-		return nil, err
-	}
-	note := liveRun{ID: spec.ID}
-	if _, err := m.getItem(ctx, spec.liveKey(), &note); err != nil {
-		return nil, err
-	}
-	a, err := m.acquire(ctx, spec.topic())
-	if err != nil {
-		return nil, err
-	}
-	r := m.newOwned(spec, a.topic, record)
-	r.revision = revision
-	if err := r.recall(ctx, note); err != nil {
-		r.drop()
-		return nil, err
-	}
-	m.runs.add(r)
-	return r, nil
 }
 
 // errOver refuses a call to a run that has ended.

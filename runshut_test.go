@@ -60,3 +60,37 @@ func TestShutdownDoesNotWaitForABrokerThatIsAway(t *testing.T) {
 		s.shut(ctx, t, 6*time.Second)
 	})
 }
+
+func TestShutdownEndsARunWhoseStartIsUnderWay(t *testing.T) {
+	for _, slow := range []time.Duration{300 * time.Millisecond, time.Hour} {
+		t.Run(slow.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, nodes, drivers := hookedNodes(t)
+				s, d := nodes[0], drivers[0]
+				d.set(hooks{publish: func(ctx context.Context, typ wire.MessageType, do func() (broker.Published, error)) (broker.Published, error) {
+					p, err := do()
+					if typ != wire.AgentStarted || p.Duplicate {
+						return p, err
+					}
+					select { // the answer takes a while
+					case <-time.After(slow):
+						return p, err
+					case <-ctx.Done():
+						return broker.Published{}, ctx.Err()
+					}
+				}})
+				started := make(chan struct{})
+				go func() {
+					defer close(started)
+					_, _ = s.Runs().Start(context.Background(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice"), ID: "R"})
+				}()
+				synctest.Wait()
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				s.shut(ctx, t, time.Second)
+				<-started
+				wantEqual(t, "log", nodes[1].logOf(t, "R"), []string{"agent_started", "agent_error"})
+			})
+		})
+	}
+}

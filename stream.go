@@ -41,14 +41,13 @@ func (r *Run) Stream(name string) *Stream { return &Stream{run: r, name: name} }
 // an error the count says what of p is in; more may be, which is the same if it is written
 // again.
 func (s *Stream) Write(p []byte) (n int, err error) {
-	ctx := s.run.Context()
-	err = s.run.call(ctx, "write", false, func(o *ownedRun) error {
+	err = s.run.call(s.run.m.life, "write", nil, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
 		}
 		defer own.leave()
-		done, err := own.write(ctx, p[n:])
+		done, err := own.write(o.ctx, p[n:])
 		n += done
 		return err
 	})
@@ -66,7 +65,7 @@ func (s *Stream) AppendAt(ctx context.Context, start int, text string) (length i
 
 // AppendNew is AppendAt, and tells where the text begins that was new: at length, if none was.
 func (s *Stream) AppendNew(ctx context.Context, start int, text string) (from, length int, err error) {
-	err = s.run.call(ctx, "append", false, func(o *ownedRun) error {
+	err = s.run.call(ctx, "append", nil, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
@@ -81,14 +80,13 @@ func (s *Stream) AppendNew(ctx context.Context, start int, text string) (from, l
 // Close completes the stream: it does not grow any more, and nothing that was written is
 // lost. The run's end does that too. Closing again, or a stream without a write, does nothing.
 func (s *Stream) Close() error {
-	ctx := s.run.Context()
-	return s.run.call(ctx, "close", false, func(o *ownedRun) error {
+	return s.run.call(s.run.m.life, "close", nil, func(o *ownedRun) error {
 		own, err := o.stream(s.name)
 		if err != nil {
 			return err
 		}
 		defer own.leave()
-		return own.close(ctx)
+		return own.close(o.ctx)
 	})
 }
 
@@ -118,6 +116,7 @@ type ownedStream struct {
 	users  int // calls under way
 	length int
 	opened bool   // stream_open is in the log
+	sealed bool   // it takes no text any more, whatever its state
 	folded bool   // the whole text is in stream_complete
 	state  string // of wire.Stream
 }
@@ -174,6 +173,13 @@ func (s *ownedStream) now() (length int, opened bool, state string) {
 	return s.length, s.opened, s.state
 }
 
+// takes reports whether the stream takes text.
+func (s *ownedStream) takes() bool {
+	s.run.mu.Lock()
+	defer s.run.mu.Unlock()
+	return s.state == wire.StreamStateOpen && !s.sealed
+}
+
 // write appends bytes as they come, and returns how many of p are in, or wait for their rest.
 func (s *ownedStream) write(ctx context.Context, p []byte) (int, error) {
 	if err := s.turn.take(ctx); err != nil {
@@ -228,20 +234,21 @@ func (s *ownedStream) append(ctx context.Context, start int, text string) (from,
 
 // appendLocked appends for who has the turn. done is how many bytes of text are in.
 func (s *ownedStream) appendLocked(ctx context.Context, start int, text string) (length, done int, err error) {
-	length, opened, state := s.now()
-	over := s.run.isOver()
+	length, opened, _ := s.now()
+	over := s.run.isEnding()
 	switch {
 	case over != nil:
 		return length, 0, over
 	case start > length:
 		return length, 0, offsetError(length)
-	case state != wire.StreamStateOpen:
+	case !s.takes():
 		length, err = s.compare(ctx, start, text, length)
 		return length, 0, err
 	case !opened:
 		if err := s.open(ctx); err != nil {
 			return length, 0, err
 		}
+		length, _, _ = s.now()
 	}
 	if start < 0 {
 		if start = length; s.doubt >= 0 {
@@ -317,26 +324,32 @@ func firstPiece(text string, limit int) int {
 // open writes stream_open.
 func (s *ownedStream) open(ctx context.Context) error {
 	r := s.run
-	if err := r.turn.take(ctx); err != nil {
+	ctx, cancel := r.within(ctx)
+	defer cancel()
+	if err := r.enter(ctx); err != nil {
 		return r.orOver(err)
 	}
 	defer r.turn.give()
-	if err := r.isOver(); err != nil {
+	if err := r.isEnding(); err != nil {
 		return err
 	}
-	// Its length, 0, is told by the event itself.
-	r.mu.Lock()
-	s.opened = true
-	r.mu.Unlock()
+	if _, opened, _ := s.now(); opened {
+		return nil // by a call that had no answer
+	}
+	s.setOpened(true) // its length, 0, is told by the event itself
 	_, err := r.write(ctx, event{
 		typ: wire.StreamOpen, id: r.spec.eventID(string(wire.StreamOpen), s.name), payload: runs.StreamOpen(r.spec.ID, s.name),
 	})
-	if err != nil && !errors.Is(err, ErrUnavailable) {
-		r.mu.Lock()
-		s.opened = false
-		r.mu.Unlock()
+	if err != nil {
+		s.setOpened(false)
 	}
-	return err
+	return r.orOver(err)
+}
+
+func (s *ownedStream) setOpened(opened bool) {
+	s.run.mu.Lock()
+	defer s.run.mu.Unlock()
+	s.opened = opened
 }
 
 // send hands text to the broker, again and again while that is unavailable.
@@ -365,10 +378,14 @@ func (s *ownedStream) send(ctx context.Context, start int, text string) (int, er
 		return length, r.orOver(err)
 	}
 	defer r.turn.give()
-	if now, _, state := s.now(); state != wire.StreamStateOpen && !r.gone() {
-		return s.compare(ctx, start, text, now)
+	if err := r.isEnding(); err != nil {
+		return length, err
 	}
-	return length, r.lost(ctx, err)
+	if !s.takes() {
+		length, _, _ = s.now()
+		return s.compare(ctx, start, text, length)
+	}
+	return length, r.fenced(ctx)
 }
 
 func differs(length int) error {
@@ -377,80 +394,6 @@ func differs(length int) error {
 
 func offsetError(length int) error {
 	return &Error{Code: wire.CodeStreamOffset, Message: "start is beyond the end", Details: map[string]any{"length": length}}
-}
-
-// close completes the stream, if it was opened.
-func (s *ownedStream) close(ctx context.Context) error {
-	if err := s.turn.take(ctx); err != nil {
-		return s.run.orOver(err)
-	}
-	defer s.turn.give()
-	if len(s.rest) > 0 {
-		s.rest = nil
-		return fieldError(wire.CodeInvalidMessage, "text", "text must be valid UTF-8: it ends within a code point")
-	}
-	if err := s.run.turn.take(ctx); err != nil {
-		return s.run.orOver(err)
-	}
-	defer s.run.turn.give()
-	if err := s.run.isOver(); err != nil {
-		return err
-	}
-	return s.complete(ctx, wire.StreamStateComplete)
-}
-
-// complete seals the stream and writes stream_complete, if it is open. Who has the turn of the
-// run calls it. Appends that are under way are in, or are refused.
-func (s *ownedStream) complete(ctx context.Context, state string) error {
-	r := s.run
-	if _, opened, now := s.now(); !opened || now != wire.StreamStateOpen {
-		return nil
-	}
-	var length int
-	err := r.m.retry(ctx, func() (err error) {
-		length, err = r.m.driver.Seal(ctx, r.key(), s.key, r.term+1)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	text, err := r.m.finalText(ctx, r.key(), s.key, length)
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	s.length, s.state, s.folded = length, state, text != "" || length == 0
-	r.mu.Unlock()
-	_, err = r.write(ctx, event{
-		typ: wire.StreamComplete, id: s.completion(),
-		payload: runs.StreamComplete(r.spec.ID, s.name, state, text, length),
-	})
-	if err != nil && !errors.Is(err, ErrUnavailable) {
-		r.mu.Lock()
-		s.state = wire.StreamStateOpen
-		r.mu.Unlock()
-	}
-	return err
-}
-
-// completion is the message id of stream_complete.
-func (s *ownedStream) completion() string {
-	return s.run.spec.eventID(string(wire.StreamComplete), s.name)
-}
-
-// finalText is the text that goes along with stream_complete: all of it, or none if it is long.
-func (m *Manager) finalText(ctx context.Context, topic, stream broker.Key, length int) (text string, err error) {
-	if length == 0 || length > runs.MaxFinalText { // each code point has a byte at least
-		return "", nil
-	}
-	err = m.retry(ctx, func() (err error) {
-		text, _, err = m.driver.Read(ctx, topic, stream, 0)
-		return err
-	})
-	if len(text) > runs.MaxFinalText {
-		text = ""
-	}
-	return text, err
 }
 
 // readStream is a stream as it is now.
