@@ -180,7 +180,9 @@ func (h *Hub) gatherExtra(s *scratch, rec *conn) {
 // gatherTopics takes what lies between the connection's cursors and the heads.
 func (h *Hub) gatherTopics(s *scratch, rec *conn, slot uint32) (more bool) {
 	s.slot = slot
-	h.beginTexts(rec)
+	if rec.reading != 0 {
+		h.beginTexts(rec)
+	}
 	more = h.gather(s, rec, slot, 0, rec.user, &rec.userAt)
 	more = h.gather(s, rec, slot, 1, rec.all, &rec.allAt) || more
 	if rec.room.topic != 0 {
