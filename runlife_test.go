@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/wire"
@@ -248,5 +249,36 @@ func TestRunsAndMessagesHaveIdsOfTheirOwn(t *testing.T) {
 		wantEqual(t, "events", w.events, []string{
 			"note", "agent_started", "agent_thinking", "agent_completed", "agent_started", "agent_thinking", "agent_completed",
 		})
+	})
+}
+
+func TestEventsHaveIdsOfTheTimeOfTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		a := s.as(t, "alice")
+		asked := time.Now()
+		run, err := s.Runs().Start(t.Context(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice")})
+		if err == nil {
+			_, err = run.Stream("answer").AppendAt(t.Context(), 0, "text")
+		}
+		if err == nil {
+			_, err = run.Complete(t.Context(), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, env := range a.until(wire.AgentCompleted) {
+			if env.Offset == 0 {
+				continue
+			}
+			id, err := uuid.Parse(env.ID)
+			if err != nil || id.Version() != 7 || id.Variant() != uuid.RFC4122 {
+				t.Errorf("%s: got id %s, want a UUIDv7", env.Type, env.ID)
+			}
+			sec, nsec := id.Time().UnixTime()
+			if at := time.Unix(sec, nsec); at.UnixMilli() != asked.UnixMilli() && env.Type != wire.AgentThinking {
+				t.Errorf("%s: got an id of %v, want of %v", env.Type, at, asked)
+			}
+		}
 	})
 }

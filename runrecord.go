@@ -3,10 +3,10 @@ package switchboard
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,6 +35,7 @@ type runSpec struct {
 	Lease     time.Duration `json:"lease,omitempty"`
 	Unwatched time.Duration `json:"unwatched,omitempty"`
 	Max       time.Duration `json:"max,omitempty"`
+	Created   int64         `json:"created"`          // when it was first asked for, in milliseconds since 1970
 	Started   Position      `json:"started,omitzero"` // of agent_started; zero: not known yet
 }
 
@@ -66,7 +67,7 @@ func (s *runSpec) topic() wire.Topic {
 
 // same reports whether the same run was asked for.
 func (s *runSpec) same(other runSpec) bool {
-	other.Started = s.Started
+	other.Started, other.Created = s.Started, s.Created
 	return *s == other
 }
 
@@ -88,11 +89,14 @@ func (s *runSpec) liveKey() string { return livePrefix(s.topic()) + s.hash() }
 func livePrefix(topic wire.Topic) string { return broker.KeyOf(topic).String() + "/live/" }
 
 // eventID is the message id of an event that a run has once: whoever writes it, and however
-// often it is tried, it is the same message.
+// often it is tried, it is the same message. s must be what is stored.
 func (s *runSpec) eventID(what ...string) string {
 	sum := sha256.Sum256(appendSized(appendSized([]byte("event of a run"), s.Tenant, s.ID), what...))
-	id := uuid.UUID(slices.Clone(sum[:16]))
-	id[6] = id[6]&0x0f | 0x80 // version 8: by a rule of one's own (RFC 9562 §5.8)
+	// A UUIDv7 (RFC 9562 §5.7) of the time when the run was asked for.
+	var id uuid.UUID
+	binary.BigEndian.PutUint64(id[:], uint64(s.Created)<<16)
+	copy(id[6:], sum[:])
+	id[6] = id[6]&0x0f | 0x70
 	id[8] = id[8]&0x3f | 0x80
 	return id.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -74,7 +75,7 @@ func (l Runs) Attach(ctx context.Context, id string) (*Run, error) {
 func (o *RunOptions) spec(topic wire.Topic) (runSpec, error) {
 	spec := runSpec{
 		Tenant: topic.Tenant, ID: o.ID, Thread: o.Thread, Agent: o.Agent, User: o.User, InReplyTo: o.InReplyTo,
-		Lease: o.Lease, Unwatched: o.Unwatched, Max: o.Max,
+		Lease: o.Lease, Unwatched: o.Unwatched, Max: o.Max, Created: time.Now().UnixMilli(),
 	}
 	if topic.Kind == wire.KindRoom {
 		spec.Room = topic.ID
