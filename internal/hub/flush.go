@@ -252,7 +252,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 			return s.need == nil || h.ask(s, rec, &src)
 		}
 	}
-	return h.gatherText(s, rec, &src)
+	return h.gatherText(s, rec, &src, at.offset > t.head.Load())
 }
 
 // take adds kept entries to the turn, each behind the text that belongs before it, and

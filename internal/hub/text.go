@@ -245,12 +245,14 @@ func (h *Hub) gatherMarks(s *scratch, rec *conn, src *textSource, marks []Mark, 
 }
 
 // gatherText takes what is ready of a topic's streams, for a connection that has all of its
-// entries. The caller holds the topic's lock.
-func (h *Hub) gatherText(s *scratch, rec *conn, src *textSource) (more bool) {
+// entries. One that is ahead of the topic, because it has read the log, may have seen the ends
+// of streams that are thought to grow here: it gets the text of those only that it has begun.
+// The caller holds the topic's lock.
+func (h *Hub) gatherText(s *scratch, rec *conn, src *textSource, ahead bool) (more bool) {
 	for i := src.rec.streams.Load(); i != 0; {
 		st := h.streams.at(i)
 		i = st.next
-		if st.ended || !h.watches(rec, st.thread) {
+		if st.ended || !h.watches(rec, st.thread) || ahead && h.textCursor(rec, src.slot, st.Key, false) < 0 {
 			continue
 		}
 		s.need = nil

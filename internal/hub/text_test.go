@@ -368,3 +368,42 @@ func TestThreadsAreChosenOnlyByWatching(t *testing.T) {
 		})
 	}
 }
+
+// A connection that reads the log may be ahead of what was delivered here: what it has seen
+// the end of does not come again.
+func TestTextDoesNotComeAgainToWhoIsAheadOfTheTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const room = 1 << 20
+		r := newRig(t, func(c *Config, e *fakeEngine) { c.WindowMessages, e.room = 1, room })
+		alice := user("alice")
+		c := r.open(alice)
+		s, other := r.stream(alice, "R/answer", ""), r.stream(alice, "R/other", "")
+		r.write(s, "text", false)
+		r.write(other, "some ", false)
+		f := r.engine.socket(c.socket())
+		f.mu.Lock()
+		f.fill = room
+		f.mu.Unlock()
+		for range 3 {
+			r.publish(alice)
+		}
+		r.log(alice).lost = 1
+		r.finish(s)
+		r.engine.drainAll()
+		synctest.Wait()
+		r.write(other, "more", false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		got := c.read(t, nil) // it fails if text comes twice
+		got.want("R/answer", "text")
+		got.want("R/other", "some more")
+		if last := got.order[len(got.order)-1]; last != "text R/other 9" || got.order[len(got.order)-2] != ":user/alice e1 6" {
+			t.Errorf("got %q, want the event that was lost, and then text", got.order)
+		}
+		r.publish(alice)
+		synctest.Wait()
+		if n := r.hub.readings.at(r.hub.conns.at(c.h.slot()).reading); len(n.at) != 1 {
+			t.Errorf("got %+v, want the cursor of the other stream", n.at)
+		}
+	})
+}
