@@ -111,6 +111,14 @@ func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topi
 			m.sendRoomLeft(c, room.ID, reasonRemoved, "")
 		}
 	}
+	if joined == nil {
+		return
+	}
+	// Who ends a membership does so first and then stops those who follow. If that was between
+	// the question above and the follow, nobody else would stop these.
+	if now, err = m.memberState(ctx, room, hint.user.ID); err != nil || now.kind == memberNone {
+		m.unfollowAll(hint.user, room, Position{}, reasonRemoved)
+	}
 }
 
 // mayFollow asks whether the credential of c itself allows it to follow room.

@@ -131,6 +131,7 @@ func TestAddGivesTheRightAndRemoveTakesItBack(t *testing.T) {
 			}
 		}
 		a.expect(wire.RoomJoined)
+		synctest.Wait() // the second hint is carried out too
 		s.note(t, switchboard.Room("team"), 1)
 		wantEqual(t, "notes", a.notes(1), []int{1})
 
