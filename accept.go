@@ -230,7 +230,8 @@ func (m *Manager) connected(ctx context.Context, c *Conn) (err error) {
 	return m.opts.OnConnect(WithTenant(ctx, c.view.User.Tenant), c)
 }
 
-// welcome sends the first message of a connection.
+// welcome sends the first message of a connection. Others may have found the connection and
+// sent to it already: a room that another device has joined, or what OnConnect does.
 func (m *Manager) welcome(c *Conn, login login, held bool) {
 	now := time.Now()
 	w := wire.Welcome{
@@ -245,7 +246,12 @@ func (m *Manager) welcome(c *Conn, login login, held bool) {
 	for _, f := range m.hub.Following(c.handle) {
 		w.Topics[f.Address.String()] = f.Pos
 	}
-	m.answer(c.handle, wire.SystemMessage, "", w)
+	frame, err := answerFrame(wire.SystemMessage, "", w)
+	if err != nil {
+		m.log.LogAttrs(m.life, slog.LevelError, "welcome not encoded", slog.Any("err", err))
+		return
+	}
+	_ = m.hub.Greet(c.handle, frame) // a connection that has ended needs none
 }
 
 // refuseOpen says no on a connection that was upgraded and then not registered, because

@@ -1,6 +1,7 @@
 package switchboard_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,5 +58,27 @@ func TestAPublishReachesItsUserOnceAtItsPlace(t *testing.T) {
 			t.Errorf("got pong %+v", pong)
 		}
 		a.silent()
+	})
+}
+
+func TestTheWelcomeComesBeforeWhatOthersSendToTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *server
+		s = newServer(t, switchboard.Options{OnConnect: func(ctx context.Context, c *switchboard.Conn) error {
+			if _, err := s.Publish(ctx, switchboard.Connection(c.ID()), switchboard.Message{Type: "hello"}); err != nil {
+				return err
+			}
+			if err := s.Rooms().Add(ctx, "team", "alice"); err != nil { // whose devices are told by another goroutine
+				return err
+			}
+			synctest.Wait()
+			return nil
+		}})
+		a := s.as(t, "alice") // reads the welcome first
+		if _, follows := a.welcome.Topics["room/team"]; !follows {
+			t.Errorf("got topics %v, want the room that the user was added to meanwhile", a.welcome.Topics)
+		}
+		a.expect("hello")
+		a.expect(wire.RoomJoined)
 	})
 }

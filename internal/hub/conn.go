@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -299,7 +300,28 @@ func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
 		h.count.refused.Add(1)
 		return ErrFull
 	}
-	x.control = append(x.control, frame)
+	h.queue(rec, x, len(x.control), frame)
+	return nil
+}
+
+// Greet queues a control frame before all that was sent so far. Only what Start has not been
+// called for can be greeted: nothing was written to it yet.
+func (h *Hub) Greet(c Handle, frame []byte) error {
+	rec := h.lock(c)
+	if rec == nil {
+		return ErrGone
+	}
+	defer h.unlock(rec, c.slot())
+	if rec.flags&(connClosing|connCloseSent|connReading) != 0 {
+		return ErrGone
+	}
+	h.queue(rec, h.extraOf(rec), 0, frame)
+	return nil
+}
+
+// queue puts a control frame at a place in x, which is rec's. The caller holds rec.mu.
+func (h *Hub) queue(rec *conn, x *extra, at int, frame []byte) {
+	x.control = slices.Insert(x.control, at, frame)
 	x.bytes += len(frame)
 	rec.sent++
 	if x.bytes > h.cfg.ControlBytes && rec.flags&connPaused == 0 {
@@ -307,7 +329,6 @@ func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
 		h.engine.Pause(rec.sock)
 	}
 	rec.wake.Store(1)
-	return nil
 }
 
 // extraOf returns rec's extra, made if need be. The caller holds rec.mu.
