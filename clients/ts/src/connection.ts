@@ -141,13 +141,13 @@ export class Connection implements Owner {
     clearTimeout(this.timer)
     if (this.liveAt !== undefined && performance.now() - this.liveAt >= steadyMs) this.tried = 0
     this.liveAt = undefined
-    if (link?.welcome) this.duties.lost()
-    if (turn !== this.turn) return
     const plan = judge(end)
     if (plan.tooBig) {
       const error = new SwitchboardError('TOO_LARGE', end.reason)
       if (!this.duties.tooBig(error)) plan.final = true // it would come again
     }
+    if (link?.welcome) this.duties.lost()
+    if (turn !== this.turn) return // a listener has closed the client
     const session = link?.kind === 'session'
     if (plan.credential) {
       if (!link?.welcome && !session) plan.final = true // one that was just asked for was refused

@@ -71,8 +71,9 @@ export class Track {
 
   /** What to tell a new connection. All its topics wait for the answer. */
   restore(): Record<string, Position> {
-    this.restoring = new Set(this.at.keys())
-    return Object.fromEntries([...this.at].map(([topic, place]) => [topic, formatPlace(place)]))
+    const known = [...this.at].filter(([, place]) => place.epoch !== '') // of others the server never told the epoch
+    this.restoring = new Set(known.map(([topic]) => topic))
+    return Object.fromEntries(known.map(([topic, place]) => [topic, formatPlace(place)]))
   }
 
   /** Takes the answer to a restore. Rooms that may not be read any more are not followed any more. */
@@ -81,10 +82,6 @@ export class Track {
     for (const [topic, state] of Object.entries(r.topics)) {
       if (state.reason === 'forbidden' && !state.head) this.at.delete(topic)
     }
-  }
-
-  get waits(): boolean {
-    return this.restoring.size > 0
   }
 
   /** A connection has ended before it answered. */
