@@ -30,3 +30,8 @@ require (
 	go.yaml.in/yaml/v4 v4.0.0-rc.2 // indirect
 	golang.org/x/time v0.9.0 // indirect
 )
+
+ignore (
+	./clients
+	./web/node_modules
+)
