@@ -6,8 +6,7 @@ import {
 } from './model/conversation.ts'
 import { said, string, fields } from './model/message.ts'
 import type { Mark } from './model/run.ts'
-import { recoveryWords, reloadWords, runWords, wentOnWords } from './model/words.ts'
-import { duration } from './model/words.ts'
+import { duration, recoveryWords, reloadWords, runWords, wentOnWords } from './model/words.ts'
 import { Speaker } from './speaker.ts'
 
 const cutSeconds = 4
@@ -60,7 +59,7 @@ export class Device extends Source {
   readonly #link = new Link()
   #client!: Switchboard
   #view: View
-  #reloadedAt: number | undefined
+  #reload: { readonly at: number; frames: number } | undefined // until the conversation is here again
   #goesOn = new Map<string, number>() // texts of the snapshot that a reload got, by length
   #marks: ReturnType<typeof setTimeout> | undefined
 
@@ -121,7 +120,7 @@ export class Device extends Source {
     clearTimeout(this.#marks)
     const { unpluggedUntil, slowedUntil, unplugged } = this.#view
     this.#set({ ...this.#nothing(), unpluggedUntil, slowedUntil, unplugged })
-    this.#reloadedAt = performance.now()
+    this.#reload = { at: performance.now(), frames: 0 }
     this.#start()
   }
 
@@ -166,7 +165,10 @@ export class Device extends Source {
       storage: sessionStorage,
       storageKey: `switchboard.${name}`,
       ...(ticket !== undefined && { ticket }),
-      onFrame: (frame) => onFrame(name, frame),
+      onFrame: (frame) => {
+        if (this.#reload && frame.why !== 'control' && frame.direction === 'in') this.#reload.frames++
+        onFrame(name, frame)
+      },
     })
     this.#client = client
     // A client that was closed may still have something to say, about a conversation that is gone.
@@ -215,11 +217,12 @@ export class Device extends Source {
     const streams = runsOf(conversation).flatMap((run) => run.streams)
     // What is there already is not read out.
     for (const s of streams) this.speaker.text(s.id, s.text, false, s.text.length)
-    if (this.#reloadedAt === undefined) return
-    const ms = performance.now() - this.#reloadedAt
-    this.#reloadedAt = undefined
+    if (this.#reload === undefined) return
+    const ms = performance.now() - this.#reload.at
+    const { frames } = this.#reload
+    this.#reload = undefined
     const characters = streams.reduce((sum, s) => sum + s.length, 0)
-    this.#tell({ kind: 'fact', text: reloadWords(snapshot.messages.length, characters, ms) })
+    this.#tell({ kind: 'fact', text: reloadWords(snapshot.messages.length, characters, frames, ms) })
     const growing = streams.filter((s) => s.state === 'open')
     this.#goesOn = new Map(growing.map((s) => [s.id, s.length]))
     this.#mark(growing.map((s) => ({ streamId: s.id, from: s.length, to: s.length })))

@@ -18,12 +18,29 @@ export function perFrame(render: () => void): () => void {
   }
 }
 
-/** Something whose readers are told once per frame that it has changed. */
+/** Runs render once in so many milliseconds, however often it is asked for in between. */
+export function every(ms: number, render: () => void): () => void {
+  let queued = false
+  return () => {
+    if (queued) return
+    queued = true
+    setTimeout(() => {
+      queued = false
+      render()
+    }, ms)
+  }
+}
+
+/** Something whose readers are told that it has changed, once per frame unless said otherwise. */
 export class Source {
   readonly #readers = new Set<() => void>()
-  readonly #tell = perFrame(() => {
-    for (const reader of this.#readers) reader()
-  })
+  readonly #tell: () => void
+
+  constructor(paced: (render: () => void) => () => void = perFrame) {
+    this.#tell = paced(() => {
+      for (const reader of this.#readers) reader()
+    })
+  }
 
   /** Calls reader after changes; returns what ends that. */
   subscribe(reader: () => void): () => void {

@@ -40,6 +40,12 @@ describe('rows', () => {
     ])
   })
 
+  test('texts that grow side by side fold each on its own', () => {
+    const wire = new Wire()
+    for (let i = 0; i < 3; i++) for (const run of ['r1', 'r2']) wire.add('laptop', chunk(i, 'x', {}, `${run}/answer`))
+    expect(rows(wire)).toEqual(['laptop in – stream_chunk ×3 live', 'laptop in – stream_chunk ×3 live'])
+  })
+
   test('frames that a device sends say so', () => {
     const wire = new Wire()
     wire.add('phone', frame('stop_agent', { direction: 'out' }))

@@ -46,7 +46,8 @@ export class Wire {
   add(device: string, frame: Frame): void {
     this.frames++
     const row = this.#row(device, frame)
-    const at = this.rows.findLastIndex((other) => other.device === device)
+    // Texts that grow side by side keep a row each.
+    const at = this.rows.findLastIndex((other) => other.device === device && !(isText(row) && isText(other) && streamOf(other) !== streamOf(row)))
     const last = this.rows[at]
     if (last !== undefined && folds(last, row)) this.rows = this.rows.with(at, together(last, row))
     else this.rows = [...this.rows.slice(-maxRows + 1), row]
@@ -98,13 +99,12 @@ function within(extents: readonly Extent[], whole: Extent): number {
 }
 
 function folds(last: Row, row: Row): boolean {
-  return (
-    row.type === 'stream_chunk' &&
-    last.type === 'stream_chunk' &&
-    (row.why === 'live' || row.why === 'merged') &&
-    last.why === row.why &&
-    streamOf(last) === streamOf(row)
-  )
+  return isText(row) && isText(last) && last.why === row.why && streamOf(last) === streamOf(row)
+}
+
+/** Whether a row is of text as it grows, which comes in so many frames. */
+function isText(row: Row): boolean {
+  return row.type === 'stream_chunk' && (row.why === 'live' || row.why === 'merged')
 }
 
 function streamOf(row: Row): string {

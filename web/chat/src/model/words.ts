@@ -56,8 +56,8 @@ function lostWords({ lost, lostUnknown }: Recovery): string {
 }
 
 /** What a device got that had begun with nothing. */
-export function reloadWords(messages: number, characters: number, ms: number): string {
-  return `Loaded again from nothing: ${count(messages, 'message')} and ${count(characters, 'character')} in 1 snapshot, ${duration(ms)}.`
+export function reloadWords(messages: number, characters: number, frames: number, ms: number): string {
+  return `Loaded again from nothing: ${count(messages, 'message')} and ${count(characters, 'character')} in ${count(frames, 'frame')}, ${duration(ms)}.`
 }
 
 /** At which character a text went on. */

@@ -21,7 +21,7 @@ export function Composer({ device, runs }: { device: Device; runs: boolean }) {
       <textarea
         rows={1}
         aria-label="Ask about the documents"
-        placeholder="Ask about the documents"
+        placeholder="Ask about the docs"
         value={text}
         onInput={(e) => setText(e.currentTarget.value)}
         onKeyDown={(e) => {

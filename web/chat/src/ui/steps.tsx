@@ -56,7 +56,7 @@ function Call({ step }: { step: Extract<Step, { kind: 'tool' }> }) {
         <span class="number">{state === 'failed' ? 'failed' : resultWords(result)}</span>
       </summary>
       {open && (
-        <pre tabIndex={0} aria-label={`Parameters and result of ${tool}`}>
+        <pre tabIndex={0} role="group" aria-label={`Parameters and result of ${tool}`}>
           {JSON.stringify({ parameters, [state === 'failed' ? 'error' : 'result']: result }, null, 2)}
         </pre>
       )}

@@ -6,8 +6,8 @@ import { capital, count } from '../model/words.ts'
 import { useNewest, useSource } from './hooks.ts'
 import { WireRow } from './wire-row.tsx'
 
-/** As many are drawn: of the others the counters tell. */
-const drawn = 200
+/** How many rows are drawn: while new ones come and go by, only what can be seen. */
+const drawn = { following: 60, reading: 200 }
 
 /** Every frame of the devices, as it comes. */
 export function WirePanel({ wire: live, devices }: { wire: LiveWire; devices: readonly Device[] }) {
@@ -42,7 +42,7 @@ export function WirePanel({ wire: live, devices }: { wire: LiveWire; devices: re
               </tr>
             </thead>
             <tbody>
-              {rows.slice(-drawn).map((row) => (
+              {rows.slice(away ? -drawn.reading : -drawn.following).map((row) => (
                 <WireRow key={row.id} row={row} open={row.id === open} toggle={toggle} />
               ))}
             </tbody>

@@ -38,7 +38,7 @@ export class WireRow extends Pure<Props> {
         {open && (
           <tr class="wire-json">
             <td colSpan={5}>
-              <pre tabIndex={0} aria-label={`Frames of ${type}`}>
+              <pre tabIndex={0} role="group" aria-label={`Frames of ${type}`}>
                 {row.frames.slice(-mostFrames).map(json).join('\n')}
               </pre>
             </td>
