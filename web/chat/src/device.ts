@@ -2,7 +2,7 @@ import { Switchboard, type ConnectionState, type Frame, type Recovery, type Text
 import { Source } from './frames.ts'
 import { Link } from './link.ts'
 import {
-  addGap, addMessage, addPending, addSnapshot, addText, markStream, newConversation, running, runsOf, type Conversation,
+  addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, newConversation, running, runsOf, type Conversation,
 } from './model/conversation.ts'
 import { said, string, fields } from './model/message.ts'
 import type { Mark } from './model/run.ts'
@@ -211,7 +211,7 @@ export class Device extends Source {
   }
 
   #snapshotCame(snapshot: ThreadSnapshot): void {
-    this.#converse((c) => addSnapshot(c, snapshot))
+    this.#converse((c) => endUnknownRuns(addSnapshot(c, snapshot), snapshot))
     this.#set({ opened: true })
     const { conversation } = this.#view
     const streams = runsOf(conversation).flatMap((run) => run.streams)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { addGap, addMessage, addPending, addSnapshot, addText, codePoints, markStream, running } from '../src/model/conversation.ts'
+import { addGap, addMessage, addPending, addSnapshot, addText, codePoints, endUnknownRuns, markStream, running } from '../src/model/conversation.ts'
 import { conversation, event, message, outline, question, run, topic } from './fixtures.ts'
 
 const answered = [
@@ -158,6 +158,20 @@ describe('snapshots', () => {
     const oldest = addSnapshot(conversation(), { messages: [question(1, 'old')], runs: [], position: 'e1:1', hasMore: false })
     const c = addSnapshot(oldest, { messages: [question(9, 'new')], runs: [], position: 'e1:9', hasMore: true })
     expect(c.earlier).toBeUndefined()
+  })
+})
+
+describe('runs that a snapshot does not know', () => {
+  const nothing = { messages: [], runs: [], hasMore: false }
+  const begun = conversation(question(1, 'Why?'), event(2, 'agent_started'))
+
+  test('have ended, and what told of it is gone', () => {
+    expect(run(endUnknownRuns(begun, { ...nothing, position: 'e1:9' }))).toMatchObject({ state: 'dead' })
+  })
+
+  test('run on if the snapshot is of before they began, or has them', () => {
+    expect(endUnknownRuns(begun, { ...nothing, position: 'e1:1' })).toBe(begun)
+    expect(endUnknownRuns(begun, { ...nothing, runs: [{ run_id: 'r1', streams: [] }], position: 'e1:9' })).toBe(begun)
   })
 })
 

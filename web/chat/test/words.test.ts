@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { aloud, completeUpTo } from '../src/model/sentences.ts'
-import { callWords, duration, gapWords, recoveryWords, resultWords, runWords, stateWords, stepsWords } from '../src/model/words.ts'
+import { callWords, duration, gapWords, lostWords, recoveryWords, resultWords, runWords, stateWords, stepsWords } from '../src/model/words.ts'
 import { newRun } from '../src/model/run.ts'
 
 const recovery = {
@@ -12,8 +12,9 @@ describe('what a device got that was away', () => {
     [{}, 'Caught up 14 messages and 412 characters in 9 frames, 12 ms. Nothing lost.'],
     [{ messages: 1, characters: 1284, frames: 1 }, 'Caught up 1 message and 1,284 characters in 1 frame, 12 ms. Nothing lost.'],
     [{ messages: 0, characters: 0, frames: 0 }, 'Caught up: nothing was missed. Nothing lost.'],
-    [{ lost: 3 }, 'Caught up 14 messages and 412 characters in 9 frames, 12 ms. 3 messages lost: they are not kept any more.'],
-    [{ lostUnknown: true }, 'Caught up 14 messages and 412 characters in 9 frames, 12 ms. Some messages were lost; the server cannot say how many.'],
+    [{ lost: 3 }, 'Caught up 14 messages and 412 characters in 9 frames, 12 ms. 3 messages lost: not kept any more.'],
+    [{ messages: 0, characters: 0, frames: 0, lost: 1 }, 'Caught up. 1 message lost: not kept any more.'],
+    [{ lostUnknown: true }, 'Back, but the server began a new log: what it had not delivered before is gone.'],
   ])('%o', (more, want) => {
     expect(recoveryWords({ ...recovery, ...more })).toBe(want)
   })
@@ -31,6 +32,10 @@ describe('how a connection stands', () => {
   ] as const)('%o', (state, unplugged, want) => {
     expect(stateWords(state, unplugged, 10_000)).toBe(want)
   })
+})
+
+test('what is lost is told as far as it is known', () => {
+  expect([lostWords(0), lostWords(1200), lostWords(0, true), lostWords(3, true)]).toEqual(['0 lost', '1,200 lost', 'some lost', 'more than 3 lost'])
 })
 
 test('gaps say how many are gone and why', () => {

@@ -16,8 +16,9 @@ export interface Conversation {
   /** The oldest message that a snapshot had; earlier is the same if there are older ones. */
   readonly oldest?: string
   readonly earlier?: string
-  /** Messages that are gone, as told by gaps. */
+  /** Messages that are gone, as told by gaps; more of them if lostMore. */
   readonly lost: number
+  readonly lostMore?: boolean
 }
 
 export type Item = Placed & { readonly key: string } & (
@@ -95,6 +96,22 @@ export function addSnapshot(c: Conversation, snapshot: Snapshot): Conversation {
   return { ...rest, ...(oldest !== undefined && { oldest }), ...(snapshot.hasMore && oldest !== undefined && { earlier: oldest }) }
 }
 
+/**
+ * Ends the runs that a snapshot of now does not have any more though nothing told of their
+ * end: what told of it is gone.
+ */
+export function endUnknownRuns(c: Conversation, { runs, position }: Snapshot): Conversation {
+  const { epoch, offset } = readPosition(position)
+  const at: Place = { era: c.epochs.indexOf(epoch), offset, after: 0 }
+  let next = c
+  for (const run of running(c)) {
+    const last = run.events[run.events.length - 1]?.place
+    if (last === undefined || compare(last, at) > 0 || runs.some(({ run_id }) => run_id === run.id)) continue
+    next = changeRun(next, run.id, last, (r) => ({ ...r, state: 'dead', end: { reason: 'the server does not know it any more' } }))
+  }
+  return next
+}
+
 export function addGap(c: Conversation, gap: Gap): Conversation {
   const from = readPosition(gap.from)
   const to = readPosition(gap.to)
@@ -103,7 +120,7 @@ export function addGap(c: Conversation, gap: Gap): Conversation {
   const place = ours ? { era: seen.epochs.indexOf(to.epoch), offset: to.offset, after: -1 } : behind(seen)
   const key = `gap:${gap.topic}:${gap.from}:${gap.to}`
   if (seen.items.some((item) => item.key === key)) return seen
-  return { ...seen, items: insert(seen.items, { kind: 'gap', key, place, gap }), lost: seen.lost + (gap.count ?? 0) }
+  return { ...seen, items: insert(seen.items, { kind: 'gap', key, place, gap }), lost: seen.lost + (gap.count ?? 0), ...(gap.count === undefined && { lostMore: true }) }
 }
 
 /** Notes what became of a question: it is shown until the log has it. */

@@ -42,17 +42,20 @@ export function stateWords(state: ConnectionState, unplugged: boolean, now: numb
   }
 }
 
-/** What a device got after it had been away. */
-export function recoveryWords(r: Recovery): string {
-  const lost = lostWords(r)
-  if (r.messages === 0 && r.characters === 0) return `Caught up: nothing was missed. ${lost}`
-  const got = `${count(r.messages, 'message')} and ${count(r.characters, 'character')} in ${count(r.frames, 'frame')}, ${duration(r.ms)}`
-  return `Caught up ${got}. ${lost}`
+/** How many messages are gone: "0 lost", or what is known of it. */
+export function lostWords(lost: number, more = false): string {
+  if (!more) return `${digits.format(lost)} lost`
+  return lost === 0 ? 'some lost' : `more than ${digits.format(lost)} lost`
 }
 
-function lostWords({ lost, lostUnknown }: Recovery): string {
-  if (lostUnknown) return 'Some messages were lost; the server cannot say how many.'
-  return lost === 0 ? 'Nothing lost.' : `${count(lost, 'message')} lost: ${lost === 1 ? 'it is' : 'they are'} not kept any more.`
+/** What a device got after it had been away. */
+export function recoveryWords(r: Recovery): string {
+  const nothing = r.messages === 0 && r.characters === 0
+  if (r.lostUnknown) return 'Back, but the server began a new log: what it had not delivered before is gone.'
+  const lost = r.lost === 0 ? 'Nothing lost.' : `${count(r.lost, 'message')} lost: not kept any more.`
+  if (nothing) return r.lost === 0 ? 'Caught up: nothing was missed. Nothing lost.' : `Caught up. ${lost}`
+  const got = `${count(r.messages, 'message')} and ${count(r.characters, 'character')} in ${count(r.frames, 'frame')}, ${duration(r.ms)}`
+  return `Caught up ${got}. ${lost}`
 }
 
 /** What a device got that had begun with nothing. */

@@ -1,5 +1,5 @@
 import type { Device } from '../device.ts'
-import { count } from '../model/words.ts'
+import { count, lostWords } from '../model/words.ts'
 import { useSource } from './hooks.ts'
 import { Lamp, lampOf } from './lamp.tsx'
 
@@ -20,12 +20,13 @@ export function Header({ devices }: { devices: readonly Device[] }) {
   const states = devices.map(({ view }) => (view.unplugged ? 'waiting' : view.connection.status))
   const worst = states.reduce((a, b) => (order.indexOf(b) > order.indexOf(a) ? b : a))
   const lost = devices.reduce((sum, { view }) => sum + view.conversation.lost, 0)
+  const more = devices.some(({ view }) => view.conversation.lostMore)
   return (
     <header class="page-head">
       <h1>Switchboard</h1>
       <p class="what">{devices.length > 1 && 'One user, two devices, one conversation. Ask, then pull a plug in the middle of the answer.'}</p>
       <p class="summary">
-        <Lamp state={lampOf(worst)} /> {words[worst]} · {count(devices.length, 'device')} · {lost} lost
+        <Lamp state={lampOf(worst)} /> {words[worst]} · {count(devices.length, 'device')} · {lostWords(lost, more)}
       </p>
     </header>
   )
