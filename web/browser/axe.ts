@@ -1,0 +1,28 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type axe from 'axe-core'
+import type { Page } from 'playwright-core'
+
+const source = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+/** What axe finds on the page as it is, by all of its rules that are stable. */
+export async function findings(page: Page): Promise<string[]> {
+  if (!(await page.evaluate(() => 'axe' in window))) {
+    // The debugger's own evaluation: the page's policy lets no script in, and that is as it should be.
+    const debug = await page.context().newCDPSession(page)
+    await debug.send('Runtime.evaluate', { expression: `${source};0` })
+    await debug.detach()
+  }
+  return page.evaluate(async () => {
+    const { axe: tool } = window as unknown as { axe: typeof axe }
+    const { violations } = await tool.run(document, {
+      resultTypes: ['violations'],
+      runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'wcag2aaa', 'best-practice'],
+      // The text in quiet is AA by design: secondary text, never alone.
+      rules: { 'color-contrast': { enabled: true }, 'target-size': { enabled: true } },
+    })
+    return violations.flatMap(({ id, help, nodes }) =>
+      nodes.map((node) => `${id}: ${help}: ${node.target.join(' ')} ${node.html.slice(0, 160)} ${(node.failureSummary ?? '').replace(/\s+/g, ' ').slice(0, 240)}`),
+    )
+  })
+}
