@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/server"
+	"github.com/netra-systems/switchboard/web"
 )
 
 type devCmd struct {
@@ -48,15 +49,14 @@ func (c *devCmd) Run(ctx context.Context, term terminal) error {
 	s, err := server.New(server.Config{
 		Listen:      c.Listen,
 		Development: true,
+		Page:        web.Chat(),
 		APIKeys:     []server.APIKey{{Name: "dev", Hash: server.HashKey(c.APIKey)}},
-		Documents: &server.Documents{
-			Dir: c.Docs, WordsPerSecond: c.Words, ModelURL: c.OpenAIURL, Model: c.Model, ModelKey: os.Getenv("OPENAI_API_KEY"),
-		},
-		Drain:     time.Second,
-		ReadyFile: c.ReadyFile,
-		ReadyKey:  c.APIKey,
-		Version:   thisBuild().version,
-		Log:       slog.New(slog.NewTextHandler(term.err, &slog.HandlerOptions{Level: c.LogLevel})),
+		Documents:   c.documents(),
+		Drain:       time.Second,
+		ReadyFile:   c.ReadyFile,
+		ReadyKey:    c.APIKey,
+		Version:     thisBuild().version,
+		Log:         slog.New(slog.NewTextHandler(term.err, &slog.HandlerOptions{Level: c.LogLevel})),
 	})
 	if err != nil {
 		return err
@@ -91,14 +91,13 @@ In a third, ask about %[5]s:
   SWITCHBOARD_API_KEY=%[4]s %[2]s send --url %[1]s --user alice hello '{"text":"Hello, Alice"}'
 
 Everything is in memory and ends with this process: ctrl-C.
-`, url, program, quote(url+"?user=alice"), quote(c.APIKey), c.subject(), c.pace())
+`, url, program, quote(url+"?user=alice"), quote(c.APIKey), c.documents().Subject(), c.pace())
 }
 
-func (c *devCmd) subject() string {
-	if c.Docs == "" {
-		return "Switchboard's own documentation"
+func (c *devCmd) documents() *server.Documents {
+	return &server.Documents{
+		Dir: c.Docs, WordsPerSecond: c.Words, ModelURL: c.OpenAIURL, Model: c.Model, ModelKey: os.Getenv("OPENAI_API_KEY"),
 	}
-	return "the documents in " + c.Docs
 }
 
 // pace tells what slows the answer down.

@@ -62,7 +62,7 @@ func startOver(t *testing.T, ln net.Listener, dial func() (net.Conn, error)) (*n
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHandler(m, s.cfg, s.log)
+	h, err := newHandler(m, s.cfg, nil, s.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -40,6 +41,9 @@ type Config struct {
 	// Development lets clients of this machine in without a credential; see
 	// [auth.Development]. Listen should be a loopback address then.
 	Development bool
+	// Page is a web page, with an index.html and assets, that is served at / in Development;
+	// nil: none.
+	Page fs.FS
 	// APIKeys are the keys of back ends. Without any, every call below /api is refused.
 	APIKeys []APIKey
 	// Broker stores and carries messages; nil: the memory of this process. Its owner
@@ -80,6 +84,9 @@ func (c Config) check() error {
 	if c.Auth != nil && c.Development {
 		return errors.New("Development does not go with Auth: it would let everybody past it")
 	}
+	if c.Page != nil && !c.Development {
+		return errors.New("Page goes with Development only")
+	}
 	if c.Drain < 0 {
 		return errors.New("Drain must not be negative")
 	}
@@ -89,11 +96,12 @@ func (c Config) check() error {
 // Server is one node: a manager behind an HTTP server. Make one with [New] and call Run
 // once; URL and Ready may be called at any time.
 type Server struct {
-	cfg   Config
-	log   *slog.Logger
-	agent switchboard.RunHandler // nil: none
-	ready chan struct{}          // closed once url is set
-	url   string                 // set before ready is closed, immutable afterwards
+	cfg       Config
+	log       *slog.Logger
+	documents *documents    // nil: none
+	dev       *development  // nil: not in development
+	ready     chan struct{} // closed once url is set
+	url       string        // set before ready is closed, immutable afterwards
 }
 
 // New checks cfg; the error names the field. It starts nothing.
@@ -112,9 +120,14 @@ func New(cfg Config) (*Server, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, log: log, ready: make(chan struct{})}
+	var err error
 	if cfg.Documents != nil {
-		var err error
-		if s.agent, err = cfg.Documents.handler(); err != nil {
+		if s.documents, err = newDocuments(cfg.Documents); err != nil {
+			return nil, fmt.Errorf("server: %w", err)
+		}
+	}
+	if cfg.Development {
+		if s.dev, err = newDevelopment(cfg, s.documents, log); err != nil {
 			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
@@ -151,8 +164,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	s.answer(m)
-	handler, err := newHandler(m, s.cfg, s.log)
+	s.documents.register(m)
+	handler, err := newHandler(m, s.cfg, s.dev, s.log)
 	if err != nil {
 		return errors.Join(err, ln.Close(), m.Shutdown(ctx))
 	}
@@ -228,6 +241,9 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 		err = errors.Join(err, fmt.Errorf("requests were cut off: %w", late), srv.Close())
 	}
 	<-served
+	if s.dev != nil {
+		s.dev.links.Wait()
+	}
 	return err
 }
 
