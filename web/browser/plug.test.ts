@@ -7,26 +7,34 @@ import { pluggedOut, type Wire } from './watch.ts'
 
 const text = numbered(10_000)
 
-/** What the notice of a device must say, counted on the wire, not by the page. */
+/**
+ * What the notice of a device must say, counted on the wire and not by the page: the
+ * messages up to the head that the server told when it restored, and how far the text
+ * grew with frames that begin below the length that it told then.
+ */
 function caughtUp(rows: Wire[]): { messages: number; characters: number } {
   const restored = rows.findLastIndex((row) => row.message.type === 'session_restored')
   const asked = rows.findLast((row) => row.message.type === 'session_restore')!.message.payload as { streams?: Record<string, number> }
-  const answer = rows[restored]!.message.payload as {
-    topics: Record<string, { head: string; from?: string }>
-    runs?: { stream_lengths?: Record<string, number> }[]
-  }
-  const head = Number(answer.topics['user/alice']!.head.split(':')[1])
-  const missed = rows.slice(restored).filter((row) => row.message.offset !== undefined && row.message.offset <= head)
-  const had = asked.streams ?? {}
-  const grown = new Map<string, number>()
-  for (const run of answer.runs ?? []) for (const [stream, to] of Object.entries(run.stream_lengths ?? {})) grown.set(stream, to)
-  for (const { message } of missed) {
-    const { stream_id, length: to } = (message.payload ?? {}) as { stream_id?: string; length?: number }
-    if (message.type === 'stream_complete' && stream_id !== undefined && to !== undefined) grown.set(stream_id, to)
-  }
+  const told = rows[restored]!.message.payload as { topics: Record<string, { head: string }>; runs: { stream_lengths?: Record<string, number> }[] }
+  const head = Number(told.topics['user/alice']!.head.split(':')[1])
+  const lengths: Record<string, number> = Object.assign({}, ...told.runs.map((run) => run.stream_lengths))
+  const had = new Map(Object.entries(asked.streams ?? {}))
+  let messages = 0
   let characters = 0
-  for (const [stream, to] of grown) characters += to - (had[stream] ?? 0)
-  return { messages: missed.length, characters }
+  const grow = (stream: string, to: number) => {
+    characters += Math.max(0, to - (had.get(stream) ?? 0))
+    had.set(stream, Math.max(to, had.get(stream) ?? 0))
+  }
+  for (const { direction, message } of rows.slice(restored + 1)) {
+    if (direction === 'out') continue
+    const { stream_id, start, text, length: whole } = (message.payload ?? {}) as { stream_id: string; start: number; text?: string; length?: number }
+    if (message.offset !== undefined && message.offset <= head) {
+      messages++
+      if (message.type === 'stream_complete' && text !== undefined && whole !== undefined) grow(stream_id, whole)
+    }
+    if (message.type === 'stream_chunk' && start < (lengths[stream_id] ?? 0)) grow(stream_id, start + length(text ?? ''))
+  }
+  return { messages, characters }
 }
 
 async function isWhole({ api, watch }: Stage, device: Device, id: string): Promise<void> {
