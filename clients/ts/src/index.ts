@@ -1,0 +1,8 @@
+export { Switchboard } from './switchboard.js'
+export { applyChunk, codePoints, type Applied, type TextState } from './chunks.js'
+export { SwitchboardError, type ErrorCode } from './errors.js'
+export { newId } from './ids.js'
+export type { StreamText } from './texts.js'
+export type { ThreadOptions } from './threads.js'
+export type * from './types.js'
+export type * from './wire.js'

@@ -1,0 +1,136 @@
+import type { Place, Track } from './track.js'
+import { parsePlace, reached } from './track.js'
+import type { Texts } from './texts.js'
+import type { Recovery } from './types.js'
+import type { Gap, Restored } from './wire.js'
+
+/**
+ * After a resume nothing more may come for this long, and it counts as done: a place in a
+ * log can be one that is not sent, and text can have gone with its run.
+ */
+const quietMs = 1000
+
+/** One resume: what it has to bring, and what it has brought. */
+export class Resume {
+  private topics = 0
+  private messages = 0
+  private frames = 0
+  private lost = 0
+  private lostUnknown = false
+  private downMs = 0
+  private startedAt = 0
+  private lengths = new Map<string, { from: number; to: number }>()
+
+  private answered = false
+  private heads = new Map<string, Place>() // up to which messages count as missed
+  private texts = new Map<string, number>() // up to which text counts as missed
+  private readonly broken = new Set<string>() // topics that lost messages, and no gap has told how many
+  private reopened = false
+  private quiet: ReturnType<typeof setTimeout> | undefined
+  private heard = 0
+
+  constructor(
+    private readonly track: Track,
+    private readonly streams: Texts,
+    private readonly lostAt: number, // on the scale of performance.now()
+    private readonly pending: () => number, // snapshots to come
+    private readonly done: (r: Recovery) => void,
+  ) {}
+
+  /** A connection was made, after this one or an earlier one was lost: what came stays counted. */
+  welcomed(topics: number): void {
+    this.topics = topics
+    this.startedAt = performance.now()
+    this.downMs = Math.round(this.startedAt - this.lostAt)
+    this.answered = false
+    this.heads.clear()
+    this.texts.clear()
+  }
+
+  /** Takes the answer to the restore. */
+  restored(r: Restored): void {
+    for (const [topic, { head, recovered }] of Object.entries(r.topics)) {
+      const place = parsePlace(head)
+      if (place && !recovered) this.broken.add(topic)
+      if (place) this.heads.set(topic, place)
+    }
+    for (const run of r.runs) {
+      for (const [id, length] of Object.entries(run.stream_lengths)) {
+        if (this.track.watches(run.thread_id ?? '')) this.texts.set(id, length)
+      }
+    }
+    this.answered = true
+    this.heard = performance.now()
+    this.quiet = setTimeout(() => this.look(), quietMs)
+  }
+
+  /** Whether a message at that place was missed. */
+  missedMessage(topic: string, place: Place): boolean {
+    const head = this.heads.get(topic)
+    return head !== undefined && reached(head, place)
+  }
+
+  /** Whether text from there on was missed. */
+  missedText(id: string, start: number): boolean {
+    return start < (this.texts.get(id) ?? 0)
+  }
+
+  /** A frame has brought what was missed. */
+  came(kind: 'message' | 'text'): void {
+    if (kind === 'message') this.messages++
+    this.frames++
+    this.heard = performance.now()
+  }
+
+  /** Missed text has moved a stream on. */
+  grew(id: string, from: number, to: number): void {
+    const known = this.lengths.get(id)
+    if (known) known.to = to
+    else this.lengths.set(id, { from, to })
+  }
+
+  gap(g: Gap): void {
+    this.broken.delete(g.topic)
+    const from = parsePlace(g.from)
+    const to = parsePlace(g.to)
+    if (g.count) this.lost += g.count
+    else if (from && to && from.epoch === to.epoch) this.lost += to.offset - from.offset
+    else this.lostUnknown = true
+  }
+
+  /** A thread was opened again. */
+  replaced(): void {
+    this.reopened = true
+    this.heard = performance.now()
+  }
+
+  /** Tells the end if all is there. */
+  check(force = false): void {
+    if (!this.answered || this.pending() > 0 || !(force || this.whole())) return
+    this.stop()
+    const streams = [...this.lengths].map(([streamId, { from, to }]) => ({ streamId, from, to }))
+    const { topics, messages, frames, lost, downMs, reopened } = this
+    const characters = streams.reduce((sum, s) => sum + s.to - s.from, 0)
+    const lostUnknown = this.lostUnknown || this.broken.size > 0
+    const ms = Math.round(performance.now() - this.startedAt)
+    this.done({ topics, messages, characters, frames, lost, lostUnknown, ms, downMs, streams, reopened })
+  }
+
+  /** The connection is lost, or nobody is interested any more. */
+  stop(): void {
+    this.answered = false
+    clearTimeout(this.quiet)
+  }
+
+  private whole(): boolean {
+    for (const [topic, head] of this.heads) if (!reached(this.track.place(topic), head)) return false
+    for (const [id, length] of this.texts) if (!this.streams.done(id) && this.streams.length(id) < length) return false
+    return true
+  }
+
+  private look(): void {
+    const silent = performance.now() - this.heard
+    if (silent >= quietMs) this.check(true)
+    if (this.answered) this.quiet = setTimeout(() => this.look(), Math.max(1, quietMs - silent))
+  }
+}
