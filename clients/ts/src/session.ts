@@ -227,7 +227,7 @@ export class Session implements Duties {
     const from = this.texts.length(id)
     const change = this.texts.chunk(id, start, text)
     if (!change) return 'duplicate'
-    const why = this.resume?.missedText(id, change.start) ? 'replay' : 'live'
+    const why = this.resume?.missedText(env.topic ?? '', id, change.start) ? 'replay' : 'live'
     if (why === 'replay') this.resume!.came('text')
     this.grown(env, id, from, change, why)
     return why
