@@ -71,7 +71,7 @@ scenario('each question of the page is answered with a quote', { wordsPerSecond:
   }
 })
 
-scenario('stop on one device stops the other within a second, and the text stays as the server has it', { wordsPerSecond: 20 }, async ({ open, api }) => {
+scenario('stop on one device stops the other within a second, and the text stays as the server has it', { wordsPerSecond: 20 }, async ({ open, api, tell }) => {
   const demo: Demo = await open()
   for (const [asks, stops] of [
     [demo.laptop, demo.phone],
@@ -85,7 +85,7 @@ scenario('stop on one device stops the other within a second, and the text stays
     await stops.stop.click()
     await Promise.all(demo.devices.map((device) => device.run(id).state('cancelled', 1000)))
     const took = performance.now() - begun
-    console.log(`stopped on both devices after ${took.toFixed(0)} ms`)
+    tell(`stopped on both devices after ${took.toFixed(0)} ms`)
 
     const answer = await api.answer(id)
     expect(answer.state).toBe('cancelled')

@@ -9,8 +9,9 @@ const text = numbered(10_000)
 
 /**
  * What the notice of a device must say, counted on the wire and not by the page: the
- * messages up to the head that the server told when it restored, and how far the text
- * grew with frames that begin below the length that it told then.
+ * messages up to the head that the server told when it restored, and how far the text grew
+ * with frames that begin below the length that it told then. It tells none of a run that
+ * ended meanwhile, whose text comes before the message that ends it.
  */
 function caughtUp(rows: Wire[]): { messages: number; characters: number } {
   const restored = rows.findLastIndex((row) => row.message.type === 'session_restored')
@@ -19,6 +20,7 @@ function caughtUp(rows: Wire[]): { messages: number; characters: number } {
   const head = Number(told.topics['user/alice']!.head.split(':')[1])
   const lengths: Record<string, number> = Object.assign({}, ...told.runs.map((run) => run.stream_lengths))
   const had = new Map(Object.entries(asked.streams ?? {}))
+  let at = 0 // the offset of the last message
   let messages = 0
   let characters = 0
   const grow = (stream: string, to: number) => {
@@ -28,11 +30,12 @@ function caughtUp(rows: Wire[]): { messages: number; characters: number } {
   for (const { direction, message } of rows.slice(restored + 1)) {
     if (direction === 'out') continue
     const { stream_id, start, text, length: whole } = (message.payload ?? {}) as { stream_id: string; start: number; text?: string; length?: number }
+    at = message.offset ?? at
     if (message.offset !== undefined && message.offset <= head) {
       messages++
       if (message.type === 'stream_complete' && text !== undefined && whole !== undefined) grow(stream_id, whole)
     }
-    if (message.type === 'stream_chunk' && start < (lengths[stream_id] ?? 0)) grow(stream_id, start + length(text ?? ''))
+    if (message.type === 'stream_chunk' && start < (lengths[stream_id] ?? (at < head ? Infinity : 0))) grow(stream_id, start + length(text ?? ''))
   }
   return { messages, characters }
 }
@@ -59,7 +62,7 @@ async function says(stage: Stage, device: Device): Promise<void> {
   const want = caughtUp(stage.watch.of(device.name))
   expect({ messages: number(1), characters: number(2) }, `${notice} (on the ${device.name})`).toEqual(want)
   expect(number(3), 'frames').toBeGreaterThan(0)
-  console.log(`${device.name}: ${notice}`)
+  stage.tell(`${device.name}: ${notice}`)
 }
 
 const moments = [
@@ -78,8 +81,8 @@ for (const { rule, at, pace, devices } of moments) {
     for (const device of demo.devices) await device.run(writer.run).state('running')
     const written = at === 0 ? undefined : writer.pace(text, pace).then(() => writer.complete())
     for (const device of pulled) await device.run(writer.run).atLeast(at)
-    await Promise.all(pulled.map((device) => device.pull.click()))
-    await Promise.all(pulled.map((device) => device.notLive()))
+    for (const device of pulled) await device.pull.click()
+    for (const device of pulled) await device.notLive()
     for (const device of pulled) await device.root.getByRole('button', { name: /^Plug is out, \d+ s$/ }).waitFor()
     await (written ?? writer.pace(text, pace).then(() => writer.complete()))
     for (const device of pulled) await says(stage, device)

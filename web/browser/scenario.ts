@@ -29,6 +29,8 @@ export interface Stage {
   watch: Watch
   /** Opens the page and waits until both devices are live. */
   open(): Promise<Demo>
+  /** Says what was measured, below the rule. */
+  tell(line: string): void
 }
 
 let launched: Promise<Browser> | undefined
@@ -68,6 +70,7 @@ export function scenario(rule: string, setting: Setting, play: (stage: Stage) =>
     context.setDefaultTimeout(10_000)
     if (setting.record) await context.addInitScript(record)
     const watch = new Watch(context)
+    const told: string[] = []
     const stage: Stage = {
       server,
       api: new Api(server.url, server.key),
@@ -78,6 +81,7 @@ export function scenario(rule: string, setting: Setting, play: (stage: Stage) =>
         await page.goto('/')
         return new Demo(page).live()
       },
+      tell: (line) => told.push(line),
     }
     try {
       await play(stage)
@@ -87,6 +91,8 @@ export function scenario(rule: string, setting: Setting, play: (stage: Stage) =>
       const kept = await keep(rule, stage).catch((second: unknown) => `nothing: ${String(second)}`)
       throw Object.assign(error as Error, { message: `${(error as Error).message}\n\nKept: ${kept}` })
     } finally {
+      // In one piece: the output of scenarios side by side is not told apart.
+      if (told.length > 0) console.log([rule, ...told].join('\n  '))
       await context.close()
       await server.stop()
     }

@@ -4,7 +4,7 @@ import { scenario } from './scenario.ts'
 import { difference, length, numbered } from './text.ts'
 import { until } from './until.ts'
 
-scenario('a slowed device falls behind and catches up with merged chunks, and the other does not wait', { record: true }, async ({ open, api, watch }) => {
+scenario('a slowed device falls behind and catches up with merged chunks, and the other does not wait', { record: true }, async ({ open, api, watch, tell }) => {
   const { page, laptop, phone, wire } = await open()
   const text = numbered(12_000)
   await laptop.slow.click()
@@ -35,7 +35,7 @@ scenario('a slowed device falls behind and catches up with merged chunks, and th
     }
   }
   const chunks = (device: string) => watch.of(device, 'in').filter((row) => row.message.type === 'stream_chunk' && row.message.run_id === writer.run)
-  console.log(`the laptop was ${behind} characters behind; ${chunks('phone').length} chunks on the phone, ${chunks('laptop').length} on the laptop`)
+  tell(`the laptop was ${behind} characters behind; ${chunks('phone').length} chunks on the phone, ${chunks('laptop').length} on the laptop`)
   expect(chunks('laptop').length, 'chunks on the slow device').toBeLessThan(chunks('phone').length / 2)
   expect(watch.of('laptop', 'in').filter((row) => row.message.type === 'gap')).toEqual([])
   const merged = await until('a merged row in the inspector', async () => {

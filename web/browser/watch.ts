@@ -15,9 +15,9 @@ export interface Excuse {
   why: string
 }
 
-/** A pulled plug resets the connection, and each attempt until it is in again. The browser tells each in the console. */
+/** A pulled plug resets each attempt to connect until it is in again. The browser tells each in the console. */
 export const pluggedOut: Excuse = {
-  pattern: /^error: WebSocket connection to 'ws:\/\/127\.0\.0\.1:\d+\/ws\?[^']*' failed: (Error in connection establishment: net::ERR_(CONNECTION_RESET|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED|CONNECTION_CLOSED|INVALID_HTTP_RESPONSE)|Connection closed before receiving a handshake response)/,
+  pattern: /^error: WebSocket connection to 'ws:\/\/127\.0\.0\.1:\d+\/ws\?[^']*' failed: Error (during WebSocket handshake|in connection establishment): net::ERR_(CONNECTION_RESET|SOCKET_NOT_CONNECTED)$/,
   why: 'a plug was pulled',
 }
 
