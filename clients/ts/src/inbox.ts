@@ -11,7 +11,7 @@ import type { Envelope, Gap, Position, StreamChunkPayload, StreamCompletePayload
 export class Inbox {
   /** The latest resume; what it brings counts as missed. */
   resume: Resume | undefined
-  /** Texts that a restore has named which is not answered yet: they come again behind the answer. */
+  /** Texts that a restore has named which is not answered yet: what comes of them comes again behind the answer. */
   withheld: Record<string, number> | undefined
 
   constructor(
@@ -41,8 +41,8 @@ export class Inbox {
   /** Takes a stream_chunk. */
   chunk(env: Envelope): Why {
     const { stream_id: id, start, text } = env.payload as unknown as StreamChunkPayload
-    if (this.withheld && id in this.withheld) return 'duplicate'
     const from = this.texts.length(id)
+    if (this.withheld && (id in this.withheld || start > from)) return 'duplicate'
     const change = this.texts.chunk(id, start, text)
     if (!change) return 'duplicate'
     const why = this.resume?.missedText(id, change.start) ? 'replay' : 'live'
@@ -88,8 +88,8 @@ export class Inbox {
         this.threads.leave(p?.room ?? '')
         return this.track.forget(`room/${p?.room}`)
       case 'thread_snapshot':
-        if (!call || (call.payload as { before?: Position }).before) return // an older page is nothing to go on from
-        this.track.advance(env.topic ?? '', p?.position ?? '')
+        if (!call || !env.topic || (call.payload as { before?: Position }).before) return // an older page is nothing to go on from
+        this.track.advance(env.topic, p?.position ?? '')
         this.texts.snapshot((p as unknown as Thread).runs)
     }
   }

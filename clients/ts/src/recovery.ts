@@ -5,8 +5,9 @@ import type { Recovery } from './types.js'
 import type { Gap, Restored } from './wire.js'
 
 /**
- * After a resume nothing more may come for this long, and it counts as done: a place in a
- * log can be one that is not sent, and text can have gone with its run.
+ * When nothing has come for so long, the server is asked for a pong. If that is the next thing to
+ * come, the resume is done, though something seems to be missing: a place in a log can be one
+ * that is not sent, and text can have gone with its run.
  */
 const quietMs = 1000
 
@@ -27,12 +28,14 @@ export class Resume {
   private readonly broken = new Set<string>() // topics that lost messages, and no gap has told how many
   private reopened = false
   private quiet: ReturnType<typeof setTimeout> | undefined
-  private heard = 0
+  private heard = 0 // when the last of what was missed came
+  private asked: { id: string; heard: number } | undefined
 
   constructor(
     private readonly track: Track,
     private readonly streams: Texts,
     private readonly lostAt: number, // on the scale of performance.now()
+    private readonly ping: () => string, // asks for a pong, and returns the id that it will have
     private readonly pending: () => number, // snapshots to come
     private readonly done: (r: Recovery) => void,
   ) {}
@@ -43,6 +46,7 @@ export class Resume {
     this.startedAt = performance.now()
     this.downMs = Math.round(this.startedAt - this.lostAt)
     this.answered = false
+    this.asked = undefined
     this.heads.clear()
     this.texts.clear()
   }
@@ -98,6 +102,13 @@ export class Resume {
     else this.lostUnknown = true
   }
 
+  /** Takes a pong. */
+  pong(id: string | undefined): void {
+    if (!this.answered || this.asked?.id !== id) return
+    if (this.asked?.heard === this.heard) this.check(true)
+    if (this.answered) this.quiet = setTimeout(() => this.look(), quietMs)
+  }
+
   /** A thread was opened again. */
   replaced(): void {
     this.reopened = true
@@ -130,7 +141,7 @@ export class Resume {
 
   private look(): void {
     const silent = performance.now() - this.heard
-    if (silent >= quietMs) this.check(true)
-    if (this.answered) this.quiet = setTimeout(() => this.look(), Math.max(1, quietMs - silent))
+    if (silent >= quietMs) this.asked = { id: this.ping(), heard: this.heard }
+    else this.quiet = setTimeout(() => this.look(), quietMs - silent)
   }
 }

@@ -100,12 +100,17 @@ export class Session implements Duties {
     if (!link.alive) return // a listener has closed the client
     const positions = resumes ? this.track.restore() : {}
     if (resumes) {
+      const ping = () => {
+        const message_id = newId()
+        this.post(JSON.stringify({ type: 'ping', message_id }))
+        return message_id
+      }
       const done = (r: Events['recovered']) => {
         this.resuming = false
         this.connection.live()
         this.events.emit('recovered', r)
       }
-      if (!this.resuming) this.inbox.resume = new Resume(this.track, this.texts, this.lostAt, () => this.reopening.size, done)
+      if (!this.resuming) this.inbox.resume = new Resume(this.track, this.texts, this.lostAt, ping, () => this.reopening.size, done)
       this.resuming = true
       this.inbox.resume?.welcomed(Object.keys(positions).length)
     }
@@ -173,6 +178,9 @@ export class Session implements Duties {
       case 'auth_expiring':
         void this.refresh()
         return 'control'
+      case 'pong':
+        this.inbox.resume?.pong(env.message_id)
+        break
       case 'auth_ok':
         this.connection.credentials.keep((payload as AuthOKPayload).session)
         break

@@ -76,11 +76,16 @@ export class Track {
     return Object.fromEntries(known.map(([topic, place]) => [topic, formatPlace(place)]))
   }
 
-  /** Takes the answer to a restore. Rooms that may not be read any more are not followed any more. */
+  /**
+   * Takes the answer to a restore. Rooms that may not be read any more are not followed any more; a topic whose log
+   * was lost goes on from the beginning of its new one.
+   */
   restored(r: Restored): void {
     this.restoring.clear()
     for (const [topic, state] of Object.entries(r.topics)) {
-      if (state.reason === 'forbidden' && !state.head) this.at.delete(topic)
+      const head = parsePlace(state.head)
+      if (state.reason === 'forbidden' && !head) this.at.delete(topic)
+      else if (head && head.epoch !== this.at.get(topic)?.epoch) this.at.set(topic, { epoch: head.epoch, offset: 0 })
     }
   }
 
