@@ -22,7 +22,7 @@ for (const { width, height, colorScheme, image } of views) {
     const { page } = demo
     const pictures = join(out, 'states')
     for (const dir of [pictures, images]) mkdirSync(dir, { recursive: true })
-    const found: string[] = []
+    const found = new Map<string, string>() // what, and in which states
     const seen: string[] = []
     await walk(stage, demo, async (state) => {
       seen.push(state)
@@ -31,9 +31,9 @@ for (const { width, height, colorScheme, image } of views) {
         await page.screenshot({ path: join(images, image) })
         expect(statSync(join(images, image)).size, `bytes of ${image}`).toBeLessThan(largest)
       }
-      for (const finding of await findings(page)) found.push(`${state}: ${finding}`)
+      for (const finding of await findings(page)) found.set(finding, `${found.get(finding) ?? ''} ${state},`)
     })
     expect(seen).toEqual(states)
-    expect(found).toEqual([])
+    expect([...found].map(([finding, where]) => `${where} ${finding}`)).toEqual([])
   })
 }
