@@ -5,10 +5,6 @@ import (
 	"fmt"
 	"log"
 	"net/http/httptest"
-	"os"
-	"regexp"
-	"strings"
-	"testing"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/auth"
@@ -48,46 +44,4 @@ func Example() {
 	// Output:
 	// ok <nil>
 	// user/alice 1 {"Item":"tea"}
-}
-
-// TestReadmeShowsTheExample holds the README to the code that is compiled and run.
-func TestReadmeShowsTheExample(t *testing.T) {
-	source, err := os.ReadFile("readme_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	body := regexp.MustCompile(`(?s)func Example\(\) \{\n(.*?)\t// Output:\n`).FindSubmatch(source)
-	if body == nil {
-		t.Fatal("no body of Example found")
-	}
-	want := strings.ReplaceAll("\n"+string(body[1]), "\n\t", "\n")
-	if !strings.Contains(string(readme), strings.TrimSpace(want)) {
-		t.Errorf("README.md does not show the body of Example:\n%s", want)
-	}
-}
-
-// TestAgentsPageShowsCodeThatRuns holds docs/agents.md to the examples.
-func TestAgentsPageShowsCodeThatRuns(t *testing.T) {
-	source, err := os.ReadFile("agents_example_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := os.ReadFile("docs/agents.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	flat := strings.ReplaceAll(string(source), "\n\t", "\n") // a function's body, one level up
-	blocks := regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllSubmatch(page, -1)
-	if len(blocks) < 3 {
-		t.Errorf("got %d blocks of Go, want more", len(blocks))
-	}
-	for _, b := range blocks {
-		if !strings.Contains(flat, string(b[1])) {
-			t.Errorf("no example has\n%s", b[1])
-		}
-	}
 }
