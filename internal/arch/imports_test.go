@@ -29,12 +29,14 @@ func arrows() []arrow {
 		{from: "internal/arch"},
 		{from: "internal/docsagent", imports: []string{bare, "agent", "docs", "wire"}, tests: []string{"agent/openai", "client"}},
 		{from: "internal/hub", imports: []string{"wire", "internal/ws"}},
+		{from: "internal/pages", imports: []string{"wire"}},
 		{from: "internal/runs", imports: []string{"wire"}},
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws"},
 		{from: "internal/server", imports: []string{"agent/openai", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
 		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
-		{from: "cmd/switchboard", imports: []string{"internal/config", "internal/server", "client"}, tests: []string{bare, "wire"}},
+		{from: "cmd/switchboard", imports: []string{"internal/config", "internal/server", "client"}, tests: []string{bare, "internal/pages", "wire"}},
+		{from: "examples/agent", imports: []string{bare, "auth"}},
 	}
 }
 
