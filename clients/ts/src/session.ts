@@ -232,8 +232,8 @@ export class Session implements Duties {
     for (const thread of again) void this.#reopen(thread)
   }
 
-  async openThread(options: ThreadOptions, timeoutMs: number): Promise<ThreadSnapshot> {
-    const env = await this.threads.ask(options, timeoutMs)
+  async openThread(options: ThreadOptions): Promise<ThreadSnapshot> {
+    const env = await this.threads.ask(options)
     const snapshot = snapshotOf(env, options, false)
     if (options.before !== undefined) return snapshot
     this.threads.remember(options)

@@ -102,10 +102,11 @@ export class Switchboard {
    * Opens a thread: the snapshot is the thread as of its position, to be shown instead of what events have told of
    * it before. Each event that comes after it, whether one awaits this promise or listens to `snapshot`, is behind
    * that position; text events go on behind the texts in it. The thread stays open: if its messages are lost, it is
-   * opened again, and `snapshot` tells. With `before` it is an older page, and nothing else changes.
+   * opened again, and `snapshot` tells. With `before` it is an older page, and nothing else changes. The promise waits
+   * for a connection as long as it takes; it rejects with the server's refusal, and with `CLOSED`.
    */
   async openThread(options: ThreadOptions): Promise<ThreadSnapshot> {
-    return this.#session.openThread({ ...options }, answerMs)
+    return this.#session.openThread({ ...options })
   }
 
   /** Stops a run, the runs of a thread, or all of the user's. */

@@ -24,8 +24,8 @@ export class Threads {
   }
 
   /** Asks for a thread. The answer is a thread_snapshot. */
-  ask({ threadId, room, limit, before }: ThreadOptions, timeoutMs?: number): Promise<Envelope> {
-    return this.#calls.begin('thread_open', { thread_id: threadId, room, limit, before }, timeoutMs === undefined ? {} : { timeoutMs })
+  ask({ threadId, room, limit, before }: ThreadOptions): Promise<Envelope> {
+    return this.#calls.begin('thread_open', { thread_id: threadId, room, limit, before })
   }
 
   remember(options: ThreadOptions): void {

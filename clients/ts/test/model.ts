@@ -41,7 +41,11 @@ export class Model {
   private view: View | undefined
   private runs = 0
 
-  constructor(private readonly random: Random) {}
+  private readonly random: Random
+
+  constructor(random: Random) {
+    this.random = random
+  }
 
   private head(topic: string): number {
     return this.logs[topic]!.at(-1)?.['offset'] as number ?? 0

@@ -10,12 +10,17 @@ const repository = fileURLToPath(new URL('../../..', import.meta.url))
 
 /** The real server, as `switchboard dev` starts it. */
 export class Server {
-  private constructor(
-    readonly url: string,
-    private readonly key: string,
-    private readonly process: ChildProcess,
-    private readonly dir: string,
-  ) {}
+  readonly url: string
+  private readonly key: string
+  private readonly process: ChildProcess
+  private readonly dir: string
+
+  private constructor(url: string, key: string, process: ChildProcess, dir: string) {
+    this.url = url
+    this.key = key
+    this.process = process
+    this.dir = dir
+  }
 
   static async start(): Promise<Server> {
     const dir = mkdtempSync(join(tmpdir(), 'switchboard-ts-'))
