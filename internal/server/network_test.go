@@ -243,8 +243,13 @@ func TestThePageOfThisMachineStaysAsItIsBesideANetwork(t *testing.T) {
 		{"a name that was made to resolve here", with(handshakeHeader, "Host", "evil.example", "Origin", "http://evil.example"), 403},
 		{"the same without an origin", with(handshakeHeader, "Host", "evil.example"), 401},
 	} {
-		if status, code := ask(t, n.URL(), "GET", "/ws", tt.header); status != tt.status {
+		if status, code := ask(t, n.URL(), "GET", "/ws", tt.header.Clone()); status != tt.status {
 			t.Errorf("%s: got %d %s, want %d", tt.name, status, code, tt.status)
+		}
+		if tt.status != http.StatusSwitchingProtocols { // and does not get as far as the links
+			if status, code := ask(t, n.URL(), "GET", "/ws?link=short", tt.header); status != http.StatusForbidden {
+				t.Errorf("%s, over a link: got %d %s, want 403", tt.name, status, code)
+			}
 		}
 	}
 }
