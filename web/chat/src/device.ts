@@ -5,7 +5,6 @@ import {
   addGap, addMessage, addPending, addSnapshot, addText, markStream, newConversation, running, runsOf, type Conversation,
 } from './model/conversation.ts'
 import { said, string, fields } from './model/message.ts'
-import { unitOf } from './model/blocks.ts'
 import type { Mark } from './model/run.ts'
 import { recoveryWords, reloadWords, runWords, wentOnWords } from './model/words.ts'
 import { duration } from './model/words.ts'

@@ -58,3 +58,8 @@ describe('a line', () => {
 test('code points are not UTF-16 units', () => {
   expect([0, 1, 2, 3, 9].map((n) => unitOf('a💡b', n))).toEqual([0, 1, 3, 4, 4])
 })
+
+test('a fence within a quote makes code of what follows, up to the next one', () => {
+  const [quote] = split('> see\n> ```json\n> {"a":1}\n> ```\n> then `b`\n')
+  expect(quote?.lines.map(({ form, text }) => `${form ?? 'text'} ${text}`)).toEqual(['text see', 'fence ```json', 'code {"a":1}', 'fence ```', 'text then `b`'])
+})

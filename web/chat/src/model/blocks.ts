@@ -10,6 +10,8 @@ export interface Block {
 export interface Line {
   readonly start: number
   readonly text: string
+  /** Within a fence, or the fence itself. */
+  readonly form?: 'code' | 'fence'
 }
 
 /** A document's name and the line at which a passage begins. */
@@ -43,13 +45,23 @@ export function split(text: string, before: readonly Block[] = []): readonly Blo
     if (kind !== undefined) {
       open ??= { kind, start: at, lines: [] }
       const sign = kind !== 'quote' ? 0 : line.startsWith('> ') ? 2 : 1
-      open.lines.push({ start: at + sign, text: line.slice(sign) })
-      if (kind === 'code' && line.startsWith(fence) && open.lines.length > 1) close()
+      const shown = line.slice(sign)
+      const form = formOf(shown, open.lines)
+      open.lines.push({ start: at + sign, text: shown, ...(form && { form }) })
+      if (kind === 'code' && form === 'fence' && open.lines.length > 1) close()
     }
     at = end + 1
   }
   close()
   return blocks
+}
+
+/** What a line is behind others of its block: a fence begins code or ends it. */
+function formOf(line: string, before: readonly Line[]): Line['form'] {
+  if (line.startsWith(fence)) return 'fence'
+  const last = before[before.length - 1]
+  if (last?.form === 'code') return 'code'
+  return last?.form === 'fence' && before.filter(({ form }) => form === 'fence').length % 2 === 1 ? 'code' : undefined
 }
 
 function kindOf(line: string): Block['kind'] | undefined {

@@ -52,10 +52,6 @@ export class Wire {
     else this.rows = [...this.rows.slice(-maxRows + 1), row]
   }
 
-  clear(): void {
-    this.rows = []
-  }
-
   #row(device: string, frame: Frame): Row {
     const { type, offset } = frame.envelope
     const merged = frame.direction === 'in' && type === 'stream_chunk' ? this.#elsewhere(device, frame) : 0

@@ -13,7 +13,8 @@ export function count(n: number, one: string, many = `${one}s`): string {
 /** A time as one reads it: "0.4 ms", "12 ms", "1.3 s". */
 export function duration(ms: number): string {
   if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`
-  return ms < 9.95 ? `${Math.max(ms, 0).toFixed(1)} ms` : `${Math.round(ms)} ms`
+  if (ms < 0.05) return 'under 0.1 ms'
+  return ms < 9.95 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`
 }
 
 /** Whole seconds that are left until a time, at least 1 before it. */
@@ -61,7 +62,7 @@ export function reloadWords(messages: number, characters: number, ms: number): s
 
 /** At which character a text went on. */
 export function wentOnWords(from: number): string {
-  return `The text goes on at character ${digits.format(from + 1)}.`
+  return `The text went on at character ${digits.format(from + 1)}.`
 }
 
 export function gapWords(gap: Gap): string {
