@@ -99,3 +99,23 @@ scenario('stop on one device stops the other within a second, and the text stays
     }
   }
 })
+
+scenario('what one asks is in view, wherever the conversation was scrolled to; what others ask moves nothing', { wordsPerSecond: 0 }, async ({ open, api }) => {
+  const said = Array.from({ length: 40 }, (_, n) => `Message number ${n + 1}.`)
+  await api.say(said)
+  const { laptop, phone } = await open()
+  for (const device of [laptop, phone]) {
+    await device.log.getByText(said.at(-1)!, { exact: true }).waitFor()
+    await device.log.evaluate((log) => (log.scrollTop = 0))
+    await device.root.getByRole('button', { name: 'Newest' }).waitFor()
+  }
+  await laptop.question(question)
+  const id = await laptop.newRun()
+  for (const device of [laptop, phone]) await device.run(id).state('completed')
+  const inView = (element: Element) =>
+    new Promise<boolean>((resolve) => new IntersectionObserver(([entry]) => resolve(entry!.isIntersecting)).observe(element))
+  expect(await laptop.run(id).article.evaluate(inView), 'the answer on the laptop is in view').toBe(true)
+  expect(await phone.run(id).article.evaluate(inView), 'the answer on the phone is in view').toBe(false)
+  await phone.root.getByRole('button', { name: 'Newest' }).click()
+  expect(await phone.run(id).article.evaluate(inView), 'the answer on the phone is in view after Newest').toBe(true)
+})

@@ -67,6 +67,11 @@ export class Writer {
     return this.api.call('POST', `/api/v1/runs/${this.run}/events`, { type, payload })
   }
 
+  async tool(name: string, parameters: unknown, result: unknown, took: number): Promise<void> {
+    await this.event('tool_executing', { tool_name: name, parameters, status: 'executing' })
+    await this.event('tool_completed', { tool_name: name, result, execution_time_ms: took, status: 'completed' })
+  }
+
   /** Appends text. It is on its way when this returns, not necessarily arrived. */
   write(text: string): void {
     if (this.body === undefined) {

@@ -27,7 +27,7 @@ for (const { width, height, colorScheme, image } of views) {
     await walk(stage, demo, async (state) => {
       seen.push(state)
       await page.screenshot({ path: join(pictures, `${width}-${colorScheme}-${state.replace(' ', '-')}.png`) })
-      if (image !== undefined && state === 'unplugged') {
+      if (image !== undefined && state === 'caught up') {
         await page.screenshot({ path: join(images, image) })
         expect(statSync(join(images, image)).size, `bytes of ${image}`).toBeLessThan(largest)
       }

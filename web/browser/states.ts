@@ -8,15 +8,17 @@ export type State = (typeof states)[number]
 
 const question = 'What happens to a client that is slow?'
 
-const sofar = `On “client” and “slow”, architecture.md says under “The idea: a log and cursors”, in the table of “situation” and “what it is”:
+const next = 'Is it waited for?'
 
-> | a slow client | its cursors stand behind; it costs no memory for it |
+const sofar = `No. Each connection has a cursor for each topic that it follows. concepts.md says:
 
-— architecture.md:28
+> A slow client falls behind, costs no memory for it, and holds up nobody else.
 
-A message is written once, into the log of its topic. Each connection has a cursor for each topic that it follows, and `
+— concepts.md:102
 
-const rest = `what lies between a cursor and the head is what the connection still has to get. A connection that cannot take more is not waited for: its cursor stays where it is, and the log is read again when there is room. `
+What lies between a cursor and the head `
+
+const rest = `is what the connection still has to get. When its socket takes more, it gets that from the log, in fewer and larger pieces, and it is where the others are. `
 
 /** Leads a page through its states, in their order, and calls look in each of them. */
 export async function walk(stage: Stage, demo: Demo, look: (state: State) => Promise<void>): Promise<void> {
@@ -30,10 +32,10 @@ export async function walk(stage: Stage, demo: Demo, look: (state: State) => Pro
   await laptop.question(question)
   const first = await laptop.newRun()
   for (const device of demo.devices) await device.run(first).state('completed')
+  await api.say([next])
   const writer = await api.begin()
-  await writer.event('agent_thinking', { status: 'thinking', reasoning: 'I read architecture.md from line 28: it scores best.', step_number: 1 })
-  await writer.event('tool_executing', { tool_name: 'read', parameters: { file: 'architecture.md', from: 28, to: 40 }, status: 'executing' })
-  await writer.event('tool_completed', { tool_name: 'read', result: { file: 'architecture.md', of: 163 }, execution_time_ms: 0.4, status: 'completed' })
+  await writer.event('agent_thinking', { status: 'thinking', reasoning: 'I read concepts.md from line 102: it scores best.', step_number: 1 })
+  await writer.tool('read', { file: 'concepts.md', from: 102, to: 104 }, { file: 'concepts.md', lines: [102, 103, 104] }, 0.4)
   await writer.pace(sofar, 4000)
   for (const device of demo.devices) await device.run(writer.run).atLeast([...sofar].length)
   await look('streaming')
@@ -41,7 +43,8 @@ export async function walk(stage: Stage, demo: Demo, look: (state: State) => Pro
   await phone.show()
   await phone.pull.click()
   await phone.notLive()
-  await writer.pace(rest, 4000)
+  await writer.tool('search', { query: 'larger pieces', limit: 10 }, { hits: [{ file: 'concepts.md', from: 103 }] }, 1.9)
+  await writer.pace(rest, 1000)
   await laptop.run(writer.run).atLeast([...(sofar + rest)].length)
   await look('unplugged')
 
