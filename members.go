@@ -85,6 +85,7 @@ func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topi
 	}
 	by, _ := m.hub.Find(hint.By)
 	var joined []byte
+	var fresh []hub.Handle
 	for _, c := range m.hub.Followers(hubKey(hint.user)) {
 		if _, follows := m.hub.Cursor(c, hubKey(room)); follows || c == by {
 			continue
@@ -107,17 +108,30 @@ func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topi
 			m.hub.Release(a.topic)
 			continue
 		}
-		if _, err := m.follow(c, a, hint.Position, false); err != nil && !errors.Is(err, ErrNotFound) {
+		followed, err := m.follow(c, a, hint.Position, false)
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			m.sendRoomLeft(c, room.ID, reasonRemoved, "")
 		}
+		if followed {
+			fresh = append(fresh, c)
+		}
 	}
-	if joined == nil {
+	if len(fresh) == 0 {
 		return
 	}
 	// Who ends a membership does so first and then stops those who follow. If that was between
-	// the question above and the follow, nobody else would stop these.
-	if now, err = m.memberState(ctx, room, hint.user.ID); err != nil || now.kind == memberNone {
-		m.unfollowAll(hint.user, room, Position{}, reasonRemoved)
+	// the question above and the follow, nobody else would stop these. Nor may they stay if it
+	// cannot be found out.
+	if now, err = m.memberState(ctx, room, hint.user.ID); err == nil && now.kind != memberNone {
+		return
+	}
+	if err != nil {
+		m.log.LogAttrs(ctx, slog.LevelWarn, "devices of a new member do not follow", slog.Any("err", err))
+	}
+	for _, c := range fresh {
+		if m.hub.Unfollow(c, hubKey(room)) {
+			m.sendRoomLeft(c, room.ID, reasonRemoved, "")
+		}
 	}
 }
 

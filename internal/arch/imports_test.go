@@ -30,13 +30,15 @@ func arrows() []arrow {
 		{from: "internal/devlink"},
 		{from: "internal/docsagent", imports: []string{bare, "agent", "docs", "wire"}, tests: []string{"agent/openai", "client"}},
 		{from: "internal/hub", imports: []string{"wire", "internal/ws"}},
+		{from: "internal/pages", imports: []string{"wire"}},
 		{from: "internal/runs", imports: []string{"wire"}},
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws"},
 		{from: "internal/server", imports: []string{"agent/openai", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
 		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
 		{from: "web"},
-		{from: "cmd/switchboard", imports: []string{"internal/config", "internal/server", "client", "web"}, tests: []string{bare, "wire"}},
+		{from: "cmd/switchboard", imports: []string{"internal/config", "internal/server", "client", "web"}, tests: []string{bare, "internal/pages", "wire"}},
+		{from: "examples/agent", imports: []string{bare, "auth"}},
 	}
 }
 

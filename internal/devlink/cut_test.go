@@ -132,17 +132,24 @@ func TestALinkIsForgottenWhenNobodyHasUsedItForAWhile(t *testing.T) {
 		if _, err := enter(maxLinks); !errors.Is(err, ErrFull) {
 			t.Errorf("got %v, want %v", err, ErrFull)
 		}
-		for _, l := range all[1:] {
-			l.leave()
-		}
-		if _, err := s.Slow(fmt.Sprintf("%016d", 1), 1000, 2*keep); err != nil {
+		slowed := fmt.Sprintf("%016d", 1)
+		if _, err := s.Slow(slowed, 1000, 2*keep); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := enter(maxLinks); !errors.Is(err, ErrFull) {
-			t.Errorf("got %v at once, want %v: a client may be about to come back", err, ErrFull)
+		for _, l := range all[1:] {
+			l.leave()
+			time.Sleep(time.Millisecond)
+		}
+		l, err := enter(maxLinks)
+		if err != nil {
+			t.Errorf("got %v, want room for one instead of one that nobody uses", err)
+		}
+		l.leave()
+		if _, err := s.find(fmt.Sprintf("%016d", 2)); !errors.Is(err, ErrUnknown) || len(s.links) != maxLinks {
+			t.Errorf("got %v and %d links, want that the one that has been unused for longest has gone, and no other", err, len(s.links))
 		}
 		time.Sleep(keep + time.Second)
-		if _, err := enter(maxLinks); err != nil {
+		if _, err := enter(maxLinks + 1); err != nil {
 			t.Errorf("got %v after a while, want room", err)
 		}
 		if n := len(s.links); n != 3 {

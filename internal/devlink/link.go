@@ -102,9 +102,9 @@ func (l *link) leave() {
 	}
 }
 
-// unused reports whether nobody would miss the link.
-func (l *link) unused(now time.Time) bool {
+// unused returns since when nobody would miss the link; false: somebody would.
+func (l *link) unused(now time.Time) (since time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.users == 0 && now.Sub(l.idle) > keep && !now.Before(l.cutUntil) && (l.pace == nil || !now.Before(l.pace.until))
+	return l.idle, l.users == 0 && !now.Before(l.cutUntil) && (l.pace == nil || !now.Before(l.pace.until))
 }

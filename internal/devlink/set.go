@@ -118,18 +118,31 @@ func (s *Set) enter(name string) (*link, error) {
 		l.enter()
 		return l, nil
 	}
-	now := time.Now()
-	for other, l := range s.links {
-		if l.unused(now) {
-			delete(s.links, other)
-		}
-	}
-	if len(s.links) >= maxLinks {
+	if !s.makeRoomLocked(time.Now()) {
 		return nil, ErrFull
 	}
 	l := newLink()
 	s.links[name] = l
 	return l, nil
+}
+
+// makeRoomLocked forgets the links that nobody has used for a while and, if it must, the one
+// that has been unused for longest. Who is refused after its handshake has used one too.
+func (s *Set) makeRoomLocked(now time.Time) bool {
+	oldest, when := "", now
+	for name, l := range s.links {
+		switch since, ok := l.unused(now); {
+		case !ok:
+		case now.Sub(since) > keep:
+			delete(s.links, name)
+		case oldest == "" || since.Before(when):
+			oldest, when = name, since
+		}
+	}
+	if len(s.links) >= maxLinks && oldest != "" {
+		delete(s.links, oldest)
+	}
+	return len(s.links) < maxLinks
 }
 
 func isName(name string) bool {

@@ -149,6 +149,27 @@ func TestTheSlowClientIsFoundInTheProjectsDocuments(t *testing.T) {
 	}
 }
 
+// The page of switchboard dev proposes questions such as these.
+func TestQuestionsThatAreHeadingsAreAnsweredFromBelowThem(t *testing.T) {
+	a := build(t, docsagent.Options{})
+	for _, tt := range []struct{ question, file, has string }{
+		{"What does resume promise?", "concepts.md", "gets what it missed"},
+		{"What happens to a client that is slow?", "concepts.md", "holds up nobody else"},
+		{"How do I stop an agent?", "concepts.md", "Send `stop_agent`"},
+		{"What is a gap?", "concepts.md", "A gap is a message"},
+		{"Can anybody else see my messages?", "concepts.md", "no others"},
+		{"How do I publish a message with curl?", "getting-started.md", "API key"},
+		{"What does a reverse proxy need?", "embedding.md", "pass the upgrade on"},
+	} {
+		t.Run(tt.question, func(t *testing.T) {
+			got := ask(t, a, tt.question)
+			if first := quotes(t, got.text)[0]; first.file != tt.file || !strings.Contains(first.text, tt.has) {
+				t.Errorf("got %s:%d first, with\n%s\nwant %q in %s", first.file, first.line, first.text, tt.has, tt.file)
+			}
+		})
+	}
+}
+
 func TestTheSameQuestionHasTheSameAnswer(t *testing.T) {
 	a := build(t, docsagent.Options{})
 	first := ask(t, a, "What is a position?").text

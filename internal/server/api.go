@@ -30,12 +30,14 @@ func newHandler(m *switchboard.Manager, cfg Config, dev *development, log *slog.
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", a)
+	var all http.Handler = mux
 	clients := m.ClientAPI()
 	if dev != nil {
 		clients = dev.handler(clients)
+		all = apart(clients, mux)
 	}
 	mux.Handle("/", clients)
-	return withHeaders(withLog(log, withRecovery(log, mux))), nil
+	return withHeaders(withLog(log, withRecovery(log, all))), nil
 }
 
 // api is the HTTP API for back ends: a thin layer over the methods of the manager. All

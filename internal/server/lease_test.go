@@ -68,7 +68,7 @@ func startOver(t *testing.T, ln net.Listener, dial func() (net.Conn, error)) (*n
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.serve(ctx, ln, m, h) }()
+	go func() { ended <- s.serve(ctx, listeners{here: ln}, m, nil, h) }()
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return dial() }}
 	t.Cleanup(func() {
 		cancel()

@@ -22,6 +22,10 @@ func (d *development) overLink(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		if !isPlainHost(r.Host) || !sameOrigin(r) { // other pages have no links here
+			newProblem(http.StatusForbidden, wire.CodeForbidden, "origin is not allowed").write(w)
+			return
+		}
 		switch err := d.links.Handle(name, w, r, next); {
 		case errors.Is(err, devlink.ErrFull):
 			newProblem(http.StatusServiceUnavailable, wire.CodeUnavailable, err.Error()).write(w)

@@ -42,7 +42,7 @@ func TestASlowClientFallsBehindAndOthersDoNotNotice(t *testing.T) {
 	n := start(t, devConfiguration())
 	fast, slow := n.page(t, "laptop", otherLink), n.page(t, "phone", oneLink)
 	var until struct{ Until int64 }
-	n.link(t, `{"link":"`+oneLink+`","bytes_per_second":2048,"seconds":60}`).decode(t, &until)
+	n.link(t, `{"link":"`+oneLink+`","bytes_per_second":1024,"seconds":60}`).decode(t, &until)
 	if left := time.Until(time.UnixMilli(until.Until)); left > time.Minute || left < 50*time.Second {
 		t.Errorf("got %v until the link is free, want a minute", left)
 	}
@@ -71,7 +71,7 @@ func TestASlowClientFallsBehindAndOthersDoNotNotice(t *testing.T) {
 	freed := time.Now()
 	for !late.take(t, slow.next(t)) {
 	}
-	if caught := time.Since(freed); caught > 2*time.Second {
+	if caught := time.Since(freed); caught > 5*time.Second {
 		t.Errorf("the client took %v to catch up over a free link", caught)
 	}
 	if late.text != whole.text || len(whole.text) < 200 {

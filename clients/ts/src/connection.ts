@@ -35,79 +35,80 @@ export class Connection implements Owner {
   state: ConnectionState = { status: 'idle' }
   link: Link | undefined
 
-  private turn = 0 // the attempt that counts; others that still run are stale
-  private tried = 0 // attempts since the client was steady
-  private liveAt: number | undefined // on the scale of performance.now()
-  private told = false // the server said when to come back
-  private timer: ReturnType<typeof setTimeout> | undefined // to the next attempt, or the end of this one
-  private stopListening: (() => void) | undefined
-  private readonly WebSocketClass: typeof WebSocket
-  private readonly random: () => number
+  #turn = 0 // the attempt that counts; others that still run are stale
+  #tried = 0 // attempts since the client was steady
+  #liveAt: number | undefined // on the scale of performance.now()
+  #told = false // the server said when to come back
+  #timer: ReturnType<typeof setTimeout> | undefined // to the next attempt, or the end of this one
+  #stopListening: (() => void) | undefined
+  readonly #WebSocketClass: typeof WebSocket
+  readonly #random: () => number
 
-  constructor(
-    options: Options,
-    readonly credentials: Credentials,
-    private readonly duties: Duties,
-  ) {
-    this.WebSocketClass = options.WebSocket ?? globalThis.WebSocket
-    this.random = options.random ?? Math.random
+  readonly credentials: Credentials
+  readonly #duties: Duties
+
+  constructor(options: Options, credentials: Credentials, duties: Duties) {
+    this.credentials = credentials
+    this.#duties = duties
+    this.#WebSocketClass = options.WebSocket ?? globalThis.WebSocket
+    this.#random = options.random ?? Math.random
   }
 
   /** Begins, or does not wait any longer. */
   start(): void {
     const { status } = this.state
     if (status === 'idle' || status === 'closed') {
-      this.tried = 0
-      this.stopListening = listen(() => this.wake())
+      this.#tried = 0
+      this.#stopListening = listen(() => this.wake())
     } else if (status !== 'waiting') {
       return
     }
-    this.attempt()
+    this.#attempt()
   }
 
   /** Ends until start. */
   stop(reason: string): void {
     if (this.state.status === 'closed') return
     this.link?.bye(reason)
-    this.finish({ status: 'closed', reason, closeCode: 1000 }, new SwitchboardError('CLOSED', reason || 'the client was closed'))
+    this.#finish({ status: 'closed', reason, closeCode: 1000 }, new SwitchboardError('CLOSED', reason || 'the client was closed'))
   }
 
   /** The page or the network is back: now is a good time, unless the server named another one. */
   wake(): void {
-    if (this.state.status === 'waiting' && !this.told) this.attempt()
+    if (this.state.status === 'waiting' && !this.#told) this.#attempt()
     else this.link?.probe(wakeMs)
   }
 
   /** What was missed is coming. */
   restoring(): void {
-    this.change({ status: 'restoring', attempt: this.tried })
+    this.#change({ status: 'restoring', attempt: this.#tried })
   }
 
   /** What was missed has come. */
   live(): void {
-    this.liveAt = performance.now()
-    this.change({ status: 'live', since: Date.now() })
+    this.#liveAt = performance.now()
+    this.#change({ status: 'live', since: Date.now() })
   }
 
-  private attempt(): void {
-    const turn = ++this.turn
-    clearTimeout(this.timer)
-    this.told = false
-    this.change({ status: 'connecting', attempt: ++this.tried })
-    if (turn !== this.turn) return // a listener has closed the client
+  #attempt(): void {
+    const turn = ++this.#turn
+    clearTimeout(this.#timer)
+    this.#told = false
+    this.#change({ status: 'connecting', attempt: ++this.#tried })
+    if (turn !== this.#turn) return // a listener has closed the client
     const abandon = (reason: string, error?: SwitchboardError) => {
-      if (turn === this.turn) this.recover({ reason, ...(error && { error }) }, undefined)
+      if (turn === this.#turn) this.#recover({ reason, ...(error && { error }) }, undefined)
     }
-    this.timer = setTimeout(() => {
+    this.#timer = setTimeout(() => {
       const reason = `no connection in ${attemptMs / 1000} s`
       if (this.link) this.link.drop({ reason })
       else abandon(reason)
     }, attemptMs)
-    this.credentials.handshake(this.duties.resumes, this.duties.watched).then(
+    this.credentials.handshake(this.#duties.resumes, this.#duties.watched).then(
       (handshake) => {
-        if (turn !== this.turn) return
+        if (turn !== this.#turn) return
         try {
-          this.link = new Link(this.WebSocketClass, handshake, this)
+          this.link = new Link(this.#WebSocketClass, handshake, this)
         } catch (error) {
           abandon(String(error), new SwitchboardError('PROTOCOL', String(error))) // a URL that no socket takes
         }
@@ -117,80 +118,80 @@ export class Connection implements Owner {
   }
 
   welcomed(link: Link, welcome: Welcome, env: Envelope, raw: string): void {
-    clearTimeout(this.timer)
+    clearTimeout(this.#timer)
     this.credentials.keep(welcome.session)
-    this.duties.welcomed(link, welcome, env, raw)
+    this.#duties.welcomed(link, welcome, env, raw)
   }
 
   received(link: Link, env: Envelope, raw: string): void {
-    this.duties.received(link, env, raw)
+    this.#duties.received(link, env, raw)
   }
 
   wrote(link: Link, env: Envelope, raw: string): void {
-    this.duties.wrote(link, env, raw)
+    this.#duties.wrote(link, env, raw)
   }
 
   ended(link: Link, end: End): void {
-    if (link === this.link) this.recover(end, link)
+    if (link === this.link) this.#recover(end, link)
   }
 
   /** Decides what comes after a loss, or after an attempt that failed. */
-  private recover(end: End, link: Link | undefined): void {
-    const turn = ++this.turn
+  #recover(end: End, link: Link | undefined): void {
+    const turn = ++this.#turn
     this.link = undefined
-    clearTimeout(this.timer)
-    if (this.liveAt !== undefined && performance.now() - this.liveAt >= steadyMs) this.tried = 0
-    this.liveAt = undefined
+    clearTimeout(this.#timer)
+    if (this.#liveAt !== undefined && performance.now() - this.#liveAt >= steadyMs) this.#tried = 0
+    this.#liveAt = undefined
     const plan = judge(end)
     if (plan.tooBig) {
       const error = new SwitchboardError('TOO_LARGE', end.reason)
-      if (!this.duties.tooBig(error)) plan.final = true // it would come again
+      if (!this.#duties.tooBig(error)) plan.final = true // it would come again
     }
-    if (link?.welcome) this.duties.lost()
-    if (turn !== this.turn) return // a listener has closed the client
+    if (link?.welcome) this.#duties.lost()
+    if (turn !== this.#turn) return // a listener has closed the client
     const session = link?.kind === 'session'
     if (plan.credential) {
       if (!link?.welcome && !session) plan.final = true // one that was just asked for was refused
       this.credentials.drop()
     }
     if (end.closeCode === 4002) this.credentials.drop()
-    if (plan.final) return this.refuse(end)
+    if (plan.final) return this.#refuse(end)
     if (plan.credential && session && !link.welcome) {
-      this.tried--
-      return this.attempt() // once: it has no session's token now
+      this.#tried--
+      return this.#attempt() // once: it has no session's token now
     }
     const { reconnectAt } = link ?? {}
-    const pause = backoff(this.tried, this.random)
+    const pause = backoff(this.#tried, this.#random)
     const wait = reconnectAt === undefined ? pause + (plan.afterMs ?? 0) : Math.max(0, reconnectAt - performance.now())
-    this.told = reconnectAt !== undefined || plan.afterMs !== undefined
-    this.timer = setTimeout(() => this.attempt(), wait)
+    this.#told = reconnectAt !== undefined || plan.afterMs !== undefined
+    this.#timer = setTimeout(() => this.#attempt(), wait)
     const code = end.error?.code
-    this.change({ status: 'waiting', attempt: this.tried + 1, retryAt: Math.round(Date.now() + wait), reason: end.reason, ...(code && { code }) })
+    this.#change({ status: 'waiting', attempt: this.#tried + 1, retryAt: Math.round(Date.now() + wait), reason: end.reason, ...(code && { code }) })
   }
 
-  private refuse(end: End): void {
+  #refuse(end: End): void {
     const { reason, closeCode, error } = end
     const state: ConnectionState = { status: 'closed', reason }
     if (error) state.code = error.code
     if (closeCode !== undefined) state.closeCode = closeCode
-    this.finish(state, error ?? new SwitchboardError('CLOSED', reason))
+    this.#finish(state, error ?? new SwitchboardError('CLOSED', reason))
   }
 
-  private finish(state: ConnectionState, error: SwitchboardError): void {
-    this.turn++
-    clearTimeout(this.timer)
-    this.stopListening?.()
+  #finish(state: ConnectionState, error: SwitchboardError): void {
+    this.#turn++
+    clearTimeout(this.#timer)
+    this.#stopListening?.()
     const welcomed = this.link?.welcome
     this.link = undefined
-    this.liveAt = undefined
-    if (welcomed) this.duties.lost()
-    this.change(state)
-    this.duties.over(error)
+    this.#liveAt = undefined
+    if (welcomed) this.#duties.lost()
+    this.#change(state)
+    this.#duties.over(error)
   }
 
-  private change(state: ConnectionState): void {
+  #change(state: ConnectionState): void {
     this.state = state
-    this.duties.changed(state)
+    this.#duties.changed(state)
   }
 }
 

@@ -1,17 +1,17 @@
 /** Listeners by event. One that throws does not disturb the others, nor what is told next. */
 export class Emitter<E> {
-  private readonly of = new Map<keyof E, Set<(event: never) => void>>()
+  readonly #of = new Map<keyof E, Set<(event: never) => void>>()
 
   on<K extends keyof E>(event: K, listener: (e: E[K]) => void): () => void {
-    let listeners = this.of.get(event)
-    if (!listeners) this.of.set(event, (listeners = new Set()))
+    let listeners = this.#of.get(event)
+    if (!listeners) this.#of.set(event, (listeners = new Set()))
     const own = (e: E[K]) => listener(e) // so that one function may be registered twice
     listeners.add(own)
     return () => void listeners.delete(own)
   }
 
   emit<K extends keyof E>(event: K, e: E[K]): void {
-    for (const listener of [...(this.of.get(event) ?? [])]) guard(() => (listener as (e: E[K]) => void)(e))
+    for (const listener of [...(this.#of.get(event) ?? [])]) guard(() => (listener as (e: E[K]) => void)(e))
   }
 }
 

@@ -25,61 +25,60 @@ export class Link {
   /** When server_shutdown wants the next connection, on the scale of performance.now(). */
   reconnectAt: number | undefined
 
-  private socket: WebSocket | undefined
-  private readonly queue: string[] = []
-  private paused: ReturnType<typeof setTimeout> | undefined
-  private closing: End | undefined // told behind the frames that wait
-  private heard = 0 // when the last frame came
-  private watch: ReturnType<typeof setTimeout> | undefined // looks whether the server is silent
-  private pong: ReturnType<typeof setTimeout> | undefined // runs until a sign of life must have come
-  private refused: SwitchboardError | undefined // what came instead of a welcome
+  #socket: WebSocket | undefined
+  readonly #queue: string[] = []
+  #paused: ReturnType<typeof setTimeout> | undefined
+  #closing: End | undefined // told behind the frames that wait
+  #heard = 0 // when the last frame came
+  #watch: ReturnType<typeof setTimeout> | undefined // looks whether the server is silent
+  #pong: ReturnType<typeof setTimeout> | undefined // runs until a sign of life must have come
+  #refused: SwitchboardError | undefined // what came instead of a welcome
 
-  constructor(
-    WebSocketClass: typeof WebSocket,
-    handshake: Handshake,
-    private readonly owner: Owner,
-  ) {
+  readonly #owner: Owner
+
+  constructor(WebSocketClass: typeof WebSocket, handshake: Handshake, owner: Owner) {
+    this.#owner = owner
     this.kind = handshake.kind
     const socket = new WebSocketClass(handshake.url, handshake.protocols)
-    this.socket = socket
-    socket.onmessage = ({ data }) => this.take(data)
+    this.#socket = socket
+    socket.onmessage = ({ data }) => this.#take(data)
     socket.onclose = ({ code, reason }) => {
-      this.closing = { closeCode: code, reason: reason || closeReason(code) }
-      this.flush()
+      this.#closing = { closeCode: code, reason: reason || closeReason(code) }
+      this.#flush()
     }
     socket.onerror = () => {} // a close follows, and tells no less
   }
 
   /** Whether there is a socket still. */
   get alive(): boolean {
-    return this.socket !== undefined
+    return this.#socket !== undefined
   }
 
   /** Writes a message. */
   send(frame: string): void {
-    if (this.socket?.readyState !== 1) return // its end is about to be told
-    this.socket.send(frame)
-    this.owner.wrote(this, JSON.parse(frame) as Envelope, frame)
+    if (this.#socket?.readyState !== 1) return // its end is about to be told
+    this.#socket.send(frame)
+    this.#owner.wrote(this, JSON.parse(frame) as Envelope, frame)
   }
 
   /** Closes the socket in the polite way and does not wait for the answer. */
   bye(reason: string): void {
-    this.release(1000, reason)
+    this.#release(1000, reason)
   }
 
   /** Gives the socket up: its end is told at once, though the network may take minutes to agree. */
   drop(end: End): void {
-    this.end(end)
+    this.#end(end)
   }
 
   /** Asks for a sign of life, which must come within so many milliseconds. */
   probe(ms = pongMs): void {
-    if (!this.welcome || this.pong) return
+    if (!this.welcome || this.#pong) return
     this.send(JSON.stringify({ type: 'ping', message_id: newId() }))
-    const asked = this.heard
-    this.pong = setTimeout(() => {
-      this.pong = undefined
-      if (this.heard === asked) this.end({ reason: 'the server does not answer' })
+    const asked = this.#heard
+    this.#pong = setTimeout(() => {
+      this.#pong = undefined
+      if (this.#heard === asked) this.#end({ reason: 'the server does not answer' })
     }, ms)
   }
 
@@ -88,80 +87,80 @@ export class Link {
    * next message comes, whether or not the socket hands over several frames at once.
    */
   pause(): void {
-    this.paused ??= setTimeout(() => {
-      this.paused = undefined
-      this.flush()
+    this.#paused ??= setTimeout(() => {
+      this.#paused = undefined
+      this.#flush()
     }, 0)
   }
 
-  private take(data: unknown): void {
-    this.heard = performance.now()
-    if (typeof data !== 'string') return this.end(nonsense('a binary frame'))
-    this.queue.push(data)
-    if (!this.paused) this.flush()
+  #take(data: unknown): void {
+    this.#heard = performance.now()
+    if (typeof data !== 'string') return this.#end(nonsense('a binary frame'))
+    this.#queue.push(data)
+    if (!this.#paused) this.#flush()
   }
 
-  private flush(): void {
-    for (let raw; !this.paused && this.socket && (raw = this.queue.shift()) !== undefined; ) this.handle(raw)
-    if (this.closing && !this.paused) this.end(this.closing)
+  #flush(): void {
+    for (let raw; !this.#paused && this.#socket && (raw = this.#queue.shift()) !== undefined; ) this.#handle(raw)
+    if (this.#closing && !this.#paused) this.#end(this.#closing)
   }
 
-  private handle(raw: string): void {
+  #handle(raw: string): void {
     let env: Envelope | undefined
     try {
       env = JSON.parse(raw) as Envelope
     } catch {
       // it is told below
     }
-    if (typeof env?.type !== 'string') return this.end(nonsense('no message'))
+    if (typeof env?.type !== 'string') return this.#end(nonsense('no message'))
     try {
-      if (this.welcome) this.owner.received(this, env, raw)
-      else this.greet(env, raw)
+      if (this.welcome) this.#owner.received(this, env, raw)
+      else this.#greet(env, raw)
     } catch (error) {
-      this.end(nonsense(`a ${env.type} that cannot be read (${String(error)})`))
+      this.#end(nonsense(`a ${env.type} that cannot be read (${String(error)})`))
     }
   }
 
   /** Takes the first message: the welcome, or why there is none. The close that follows the latter tells it. */
-  private greet(env: Envelope, raw: string): void {
+  #greet(env: Envelope, raw: string): void {
     const welcome = env.payload as unknown as Welcome | undefined
     if (env.type === 'error_message') {
-      this.refused ??= refusal(env as ErrorMessage)
+      this.#refused ??= refusal(env as ErrorMessage)
     } else if (env.type === 'system_message' && welcome?.event === 'connection_established') {
       this.welcome = welcome
-      this.listen(welcome.config.heartbeat_interval * 1000)
-      this.owner.welcomed(this, welcome, env, raw)
-    } else if (!this.refused) {
-      this.end(nonsense(`a ${env.type} before its welcome`))
+      this.#listen(welcome.config.heartbeat_interval * 1000)
+      this.#owner.welcomed(this, welcome, env, raw)
+    } else if (!this.#refused) {
+      this.#end(nonsense(`a ${env.type} before its welcome`))
     }
   }
 
   /** Pings when nothing has come for an interval: the server's own pings are not for scripts to see. */
-  private listen(interval: number): void {
+  #listen(interval: number): void {
     if (!(interval > 0)) return
     const look = () => {
-      const silent = performance.now() - this.heard
+      const silent = performance.now() - this.#heard
       if (silent >= interval) this.probe(Math.min(interval, pongMs))
-      this.watch = setTimeout(look, silent >= interval ? interval : interval - silent)
+      this.#watch = setTimeout(look, silent >= interval ? interval : interval - silent)
     }
-    this.watch = setTimeout(look, interval)
+    this.#watch = setTimeout(look, interval)
   }
 
-  private end(end: End): void {
-    if (!this.socket) return
-    this.release(1000, '')
-    const error = end.error ?? this.refused
-    if (error && this.refused) end = { ...end, reason: error.message }
-    this.owner.ended(this, error ? { ...end, error } : end)
+  #end(end: End): void {
+    if (!this.#socket) return
+    this.#release(1000, '')
+    const error = end.error ?? this.#refused
+    if (error && this.#refused) end = { ...end, reason: error.message }
+    this.#owner.ended(this, error ? { ...end, error } : end)
   }
 
-  private release(code: number, reason: string): void {
-    const socket = this.socket
+  #release(code: number, reason: string): void {
+    const socket = this.#socket
     if (!socket) return
-    this.socket = undefined
-    clearTimeout(this.watch)
-    clearTimeout(this.pong)
-    clearTimeout(this.paused)
+    this.#socket = undefined
+    clearTimeout(this.#watch)
+    clearTimeout(this.#pong)
+    clearTimeout(this.#paused)
     socket.onmessage = socket.onclose = null
     if (socket.readyState < 2) socket.close(code, reason.slice(0, 41)) // of 123 bytes
   }

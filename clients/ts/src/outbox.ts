@@ -32,117 +32,121 @@ interface Wire {
  * dropped: what is refused for good stays as failed.
  */
 export class Outbox {
-  private entries: Entry[] = [] // in order of sending
-  private bytes = 0
-  private flying: Entry | undefined
-  private timer: ReturnType<typeof setTimeout> | undefined // runs until the first is tried again
+  #entries: Entry[] = [] // in order of sending
+  #bytes = 0
+  #flying: Entry | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined // runs until the first is tried again
 
-  constructor(private readonly wire: Wire) {}
+  readonly #wire: Wire
+
+  constructor(wire: Wire) {
+    this.#wire = wire
+  }
 
   get items(): readonly OutboxItem[] {
-    return this.entries.map((e) => e.item)
+    return this.#entries.map((e) => e.item)
   }
 
   /** Takes a message. It throws OUTBOX_FULL if too much waits already, and what JSON.stringify throws. */
   add(m: OutgoingMessage): OutboxItem {
     const item: OutboxItem = { id: m.id ?? newId(), type: m.type, payload: m.payload, status: 'sending', queuedAt: Date.now() }
     if (m.threadId !== undefined) item.threadId = m.threadId
-    const known = this.entries.find((e) => e.item.id === item.id)
+    const known = this.#entries.find((e) => e.item.id === item.id)
     if (known) return known.item
     const frame = encode(item, m.room)
     const bytes = utf8Bytes(frame)
-    if (unanswered.has(m.type)) return this.passing(item, frame)
-    if (this.entries.length >= limits.items || this.bytes + bytes > limits.bytes) {
-      throw new SwitchboardError('OUTBOX_FULL', `${this.entries.length} messages wait to be sent; ${m.type} was not taken`, limits)
+    if (unanswered.has(m.type)) return this.#passing(item, frame)
+    if (this.#entries.length >= limits.items || this.#bytes + bytes > limits.bytes) {
+      throw new SwitchboardError('OUTBOX_FULL', `${this.#entries.length} messages wait to be sent; ${m.type} was not taken`, limits)
     }
     const entry = { item, frame, bytes }
-    this.entries.push(entry)
-    this.bytes += bytes
-    this.wire.tell(item)
-    this.next()
+    this.#entries.push(entry)
+    this.#bytes += bytes
+    this.#wire.tell(item)
+    this.#next()
     return entry.item
   }
 
   /** Tries a failed item again, with its id, behind the others. */
   retry(id: string): void {
-    const entry = this.entries.find((e) => e.item.id === id)
+    const entry = this.#entries.find((e) => e.item.id === id)
     if (entry?.item.status !== 'failed') return
-    this.entries = [...this.entries.filter((e) => e !== entry), entry]
+    this.#entries = [...this.#entries.filter((e) => e !== entry), entry]
     const { error: _, ...item } = entry.item
-    this.change(entry, { ...item, status: 'sending' })
-    this.next()
+    this.#change(entry, { ...item, status: 'sending' })
+    this.#next()
   }
 
   /** A new connection takes messages: what was under way on the former one goes first. */
   ready(): void {
-    this.flying = undefined
-    this.next()
+    this.#flying = undefined
+    this.#next()
   }
 
   /** The connection is lost. */
   lost(): void {
-    this.flying = undefined
+    this.#flying = undefined
   }
 
   /** Takes the answer to the message under way. It reports whether env was that. */
   answer(env: Envelope, error: SwitchboardError | undefined): boolean {
-    const entry = this.flying
+    const entry = this.#flying
     if (!entry || env.message_id !== entry.item.id || env.type === entry.item.type) return false
-    this.flying = undefined
+    this.#flying = undefined
     if (!error) {
-      this.remove(entry)
-      this.wire.tell(sent(entry.item, env.payload as Ack | undefined))
+      this.#remove(entry)
+      this.#wire.tell(sent(entry.item, env.payload as Ack | undefined))
     } else if (passes(error)) {
-      this.timer = setTimeout(() => {
-        this.timer = undefined
-        this.next()
+      this.#timer = setTimeout(() => {
+        this.#timer = undefined
+        this.#next()
       }, error.retryAfterMs ?? defaultRetryMs)
     } else {
-      this.change(entry, { ...entry.item, status: 'failed', error })
+      this.#change(entry, { ...entry.item, status: 'failed', error })
     }
-    this.next()
+    this.#next()
     return true
   }
 
   /** The message under way, if there is one, fails. */
   fail(error: SwitchboardError): boolean {
-    const entry = this.flying
+    const entry = this.#flying
     if (!entry) return false
-    this.flying = undefined
-    this.change(entry, { ...entry.item, status: 'failed', error })
+    this.#flying = undefined
+    this.#change(entry, { ...entry.item, status: 'failed', error })
     return true
   }
 
-  private next(): void {
-    while (!this.flying && !this.timer) {
-      const entry = this.entries.find((e) => e.item.status === 'sending')
+  #next(): void {
+    while (!this.#flying && !this.#timer) {
+      const entry = this.#entries.find((e) => e.item.status === 'sending')
       if (!entry) return
-      const limit = this.wire.limit()
+      const limit = this.#wire.limit()
       if (limit > 0 && entry.bytes > limit) {
         const error = new SwitchboardError('TOO_LARGE', `the message has ${entry.bytes} bytes, and ${limit} are allowed`, { limit })
-        this.change(entry, { ...entry.item, status: 'failed', error })
+        this.#change(entry, { ...entry.item, status: 'failed', error })
         continue
       }
-      this.flying = entry
-      if (!this.wire.post(entry.frame)) this.flying = undefined
+      this.#flying = entry
+      if (!this.#wire.post(entry.frame)) this.#flying = undefined
       return
     }
   }
 
   /** Sends what the server never answers: once, now or not at all. */
-  private passing(item: OutboxItem, frame: string): OutboxItem {
-    if (this.wire.post(frame)) return { ...item, status: 'sent' }
+  #passing(item: OutboxItem, frame: string): OutboxItem {
+    if (this.#wire.post(frame)) return { ...item, status: 'sent' }
     return { ...item, status: 'failed', error: new SwitchboardError('NOT_CONNECTED', `there is no connection for ${item.type}`) }
   }
 
-  private change(entry: Entry, item: OutboxItem): void {
+  #change(entry: Entry, item: OutboxItem): void {
     entry.item = item
-    this.wire.tell(item)
+    this.#wire.tell(item)
   }
 
-  private remove(entry: Entry): void {
-    this.entries = this.entries.filter((e) => e !== entry)
-    this.bytes -= entry.bytes
+  #remove(entry: Entry): void {
+    this.#entries = this.#entries.filter((e) => e !== entry)
+    this.#bytes -= entry.bytes
   }
 }
 

@@ -26,39 +26,42 @@ const answerMs = 30_000
  * refuses it for good, which the state `closed` tells.
  */
 export class Switchboard {
-  private readonly session: Session
-  private readonly connection: Connection
+  readonly #session: Session
+  readonly #connection: Connection
 
   /** Throws a TypeError if there is no URL to connect to. */
-  constructor(private readonly options: Options = {}) {
+  readonly #options: Options
+
+  constructor(options: Options = {}) {
+    this.#options = options
     socketUrl(options.url)
-    this.session = new Session(options)
-    this.connection = new Connection(options, new Credentials(options), this.session)
-    this.session.connection = this.connection
+    this.#session = new Session(options)
+    this.#connection = new Connection(options, new Credentials(options), this.#session)
+    this.#session.connection = this.#connection
   }
 
   /** Begins, or, while it waits to try again, does so at once. Else it does nothing. */
   connect(): void {
-    this.connection.start()
+    this.#connection.start()
   }
 
   /** Leaves. Requests that wait end with `CLOSED`; the outbox stays. A later connect() goes on where it was. */
   close(reason = ''): void {
-    this.connection.stop(reason)
+    this.#connection.stop(reason)
   }
 
   get state(): ConnectionState {
-    return this.connection.state
+    return this.#connection.state
   }
 
   /** Who the server says that this is; undefined before the first connection. */
   get user(): string | undefined {
-    return this.session.user
+    return this.#session.user
   }
 
   /** Calls listener at each event, within the frame that causes it. Returns what ends that. */
   on<K extends keyof Events>(event: K, listener: (e: Events[K]) => void): () => void {
-    return this.session.events.on(event, listener)
+    return this.#session.events.on(event, listener)
   }
 
   /**
@@ -68,17 +71,17 @@ export class Switchboard {
    * as typing_started, is sent now or fails.
    */
   send(message: OutgoingMessage): OutboxItem {
-    return this.session.outbox.add(message)
+    return this.#session.outbox.add(message)
   }
 
   /** Tries a failed item again, with the same id. */
   retry(id: string): void {
-    this.session.outbox.retry(id)
+    this.#session.outbox.retry(id)
   }
 
   /** What is sending or has failed, in order. */
   get outbox(): readonly OutboxItem[] {
-    return this.session.outbox.items
+    return this.#session.outbox.items
   }
 
   /**
@@ -91,7 +94,7 @@ export class Switchboard {
     payload: VerbPayload<V>,
     options: { signal?: AbortSignal; timeoutMs?: number } = {},
   ): Promise<VerbAnswer<V>> {
-    const answer = await this.session.calls.begin(type, payload, { timeoutMs: answerMs, ...options })
+    const answer = await this.#session.calls.begin(type, payload, { timeoutMs: answerMs, ...options })
     return (answer.payload ?? {}) as VerbAnswer<V>
   }
 
@@ -99,10 +102,11 @@ export class Switchboard {
    * Opens a thread: the snapshot is the thread as of its position, to be shown instead of what events have told of
    * it before. Each event that comes after it, whether one awaits this promise or listens to `snapshot`, is behind
    * that position; text events go on behind the texts in it. The thread stays open: if its messages are lost, it is
-   * opened again, and `snapshot` tells. With `before` it is an older page, and nothing else changes.
+   * opened again, and `snapshot` tells. With `before` it is an older page, and nothing else changes. The promise waits
+   * for a connection as long as it takes; it rejects with the server's refusal, and with `CLOSED`.
    */
   async openThread(options: ThreadOptions): Promise<ThreadSnapshot> {
-    return this.session.openThread({ ...options }, answerMs)
+    return this.#session.openThread({ ...options })
   }
 
   /** Stops a run, the runs of a thread, or all of the user's. */
@@ -117,11 +121,11 @@ export class Switchboard {
 
   /** A text stream as far as it is here; undefined if nothing is known of it. The id is that of stream_open. */
   text(streamId: string): StreamText | undefined {
-    return this.session.texts.get(streamId)
+    return this.#session.texts.get(streamId)
   }
 
   /** A ticket for one connection of the same user, for another device say; good for 300 seconds if not said. */
   mintTicket(ttlSeconds?: number): Promise<string> {
-    return mintTicket(this.options, this.connection.credentials.token, ttlSeconds)
+    return mintTicket(this.#options, this.#connection.credentials.token, ttlSeconds)
   }
 }

@@ -37,31 +37,31 @@ interface Entry extends TextState {
 
 /** Puts the text streams together that arrive in chunks. */
 export class Texts {
-  private readonly of = new Map<string, Entry>()
+  readonly #of = new Map<string, Entry>()
   // Each entry is on one of these, the one that changed last at the end.
-  private readonly open = new Set<Entry>()
-  private readonly ended = new Set<Entry>()
-  private readonly bare = new Set<Entry>()
-  private endedUnits = 0
+  readonly #open = new Set<Entry>()
+  readonly #ended = new Set<Entry>()
+  readonly #bare = new Set<Entry>()
+  #endedUnits = 0
 
   get(id: string): StreamText | undefined {
-    const s = this.of.get(id)
+    const s = this.#of.get(id)
     return s && { text: s.text, length: s.length, state: s.state, missing: s.short }
   }
 
   length(id: string): number {
-    return this.of.get(id)?.length ?? 0
+    return this.#of.get(id)?.length ?? 0
   }
 
   /** Whether a stream has ended, as far as is known. */
   done(id: string): boolean {
-    const s = this.of.get(id)
+    const s = this.#of.get(id)
     return s !== undefined && s.state !== 'open'
   }
 
   /** Takes a stream_open: the text is there, and empty. */
   begin(id: string): void {
-    if (!this.of.has(id)) this.put(this.entry(id), this.open)
+    if (!this.#of.has(id)) this.#put(this.#entry(id), this.#open)
   }
 
   /**
@@ -70,7 +70,7 @@ export class Texts {
    */
   chunk(id: string, start: number, text: string): Change | undefined {
     if (text === '') return undefined
-    const s = this.entry(id)
+    const s = this.#entry(id)
     if (s.state !== 'open') return undefined
     const hole = start > s.length
     const next = applyChunk({ text: s.short || hole ? '' : s.text, length: hole ? start : s.length }, { start, text })
@@ -79,7 +79,7 @@ export class Texts {
     s.short ||= hole
     s.length = next.length
     if (!s.short) s.text = next.text
-    this.put(s, this.open)
+    this.#put(s, this.#open)
     return { start: at, added: next.added }
   }
 
@@ -88,7 +88,7 @@ export class Texts {
    * chunks, since the log keeps it; without one, the chunks were all.
    */
   complete(p: StreamCompletePayload): Change | undefined {
-    return this.end(p.stream_id, p.state, p.length, p.text ?? '')
+    return this.#end(p.stream_id, p.state, p.length, p.text ?? '')
   }
 
   /**
@@ -99,14 +99,14 @@ export class Texts {
     for (const stream of runs.flatMap((run) => run.streams)) {
       const length = codePoints(stream.text)
       if (stream.state !== 'open') {
-        this.end(stream.stream_id, stream.state, length, stream.text)
+        this.#end(stream.stream_id, stream.state, length, stream.text)
         continue
       }
-      const s = this.entry(stream.stream_id)
+      const s = this.#entry(stream.stream_id)
       if (s.state !== 'open') continue // the snapshot is older
       if (length > s.length || (s.short && length === s.length)) take(s, stream.text, length)
       else if (!s.short) stream.text = s.text
-      this.put(s, this.open)
+      this.#put(s, this.#open)
     }
   }
 
@@ -114,14 +114,14 @@ export class Texts {
   lengths(most = limits.open): Record<string, number> {
     const lengths: Record<string, number> = {}
     let n = 0
-    for (const s of [...this.open].reverse()) {
+    for (const s of [...this.#open].reverse()) {
       if (s.length > 0 && n++ < most) lengths[s.id] = s.length
     }
     return lengths
   }
 
-  private end(id: string, state: string, length: number, whole: string): Change | undefined {
-    const s = this.entry(id)
+  #end(id: string, state: string, length: number, whole: string): Change | undefined {
+    const s = this.#entry(id)
     let change: Change | undefined
     if (codePoints(whole) === length) {
       if (s.short || !whole.startsWith(s.text)) change = { start: 0, added: whole }
@@ -132,44 +132,44 @@ export class Texts {
       s.short = true
     }
     s.state = state as StreamText['state']
-    this.put(s, this.ended)
+    this.#put(s, this.#ended)
     return change
   }
 
-  private entry(id: string): Entry {
-    let s = this.of.get(id)
-    if (!s) this.of.set(id, (s = { id, text: '', length: 0, state: 'open', short: false, on: undefined }))
+  #entry(id: string): Entry {
+    let s = this.#of.get(id)
+    if (!s) this.#of.set(id, (s = { id, text: '', length: 0, state: 'open', short: false, on: undefined }))
     return s
   }
 
   /** Moves s to the end of a shelf, and forgets what is too much then. */
-  private put(s: Entry, to: Set<Entry>): void {
-    if (s.on === this.ended) this.endedUnits -= s.text.length
+  #put(s: Entry, to: Set<Entry>): void {
+    if (s.on === this.#ended) this.#endedUnits -= s.text.length
     s.on?.delete(s)
     s.on = to.add(s)
-    if (to === this.ended) this.endedUnits += s.text.length
-    if (this.open.size > limits.open) this.strip(this.open)
-    while (this.ended.size > limits.ended || (this.endedUnits > limits.endedUnits && this.ended.size > 1)) {
-      this.strip(this.ended)
+    if (to === this.#ended) this.#endedUnits += s.text.length
+    if (this.#open.size > limits.open) this.#strip(this.#open)
+    while (this.#ended.size > limits.ended || (this.#endedUnits > limits.endedUnits && this.#ended.size > 1)) {
+      this.#strip(this.#ended)
     }
-    if (this.bare.size > limits.bare) {
-      for (const oldest of this.bare) {
-        this.bare.delete(oldest)
-        this.of.delete(oldest.id)
+    if (this.#bare.size > limits.bare) {
+      for (const oldest of this.#bare) {
+        this.#bare.delete(oldest)
+        this.#of.delete(oldest.id)
         break
       }
     }
   }
 
   /** Drops the oldest text of a shelf; its length stays. */
-  private strip(from: Set<Entry>): void {
+  #strip(from: Set<Entry>): void {
     for (const s of from) {
-      if (from === this.ended) this.endedUnits -= s.text.length
+      if (from === this.#ended) this.#endedUnits -= s.text.length
       from.delete(s)
       s.on = undefined
       s.text = ''
       s.short = true
-      this.put(s, this.bare)
+      this.#put(s, this.#bare)
       return
     }
   }

@@ -15,27 +15,31 @@ export interface ThreadOptions {
 
 /** The threads that the application has opened, to be opened again when messages were lost. */
 export class Threads {
-  private readonly open = new Map<string, ThreadOptions>()
+  readonly #open = new Map<string, ThreadOptions>()
 
-  constructor(private readonly calls: Calls) {}
+  readonly #calls: Calls
+
+  constructor(calls: Calls) {
+    this.#calls = calls
+  }
 
   /** Asks for a thread. The answer is a thread_snapshot. */
-  ask({ threadId, room, limit, before }: ThreadOptions, timeoutMs?: number): Promise<Envelope> {
-    return this.calls.begin('thread_open', { thread_id: threadId, room, limit, before }, timeoutMs === undefined ? {} : { timeoutMs })
+  ask({ threadId, room, limit, before }: ThreadOptions): Promise<Envelope> {
+    return this.#calls.begin('thread_open', { thread_id: threadId, room, limit, before })
   }
 
   remember(options: ThreadOptions): void {
-    this.open.set(JSON.stringify([options.room, options.threadId]), options)
+    this.#open.set(JSON.stringify([options.room, options.threadId]), options)
   }
 
   /** The open threads of some topics; `own` is the user's. */
   in(topics: Set<string>, own: string): ThreadOptions[] {
-    return [...this.open.values()].filter(({ room }) => topics.has(room === undefined ? own : `room/${room}`))
+    return [...this.#open.values()].filter(({ room }) => topics.has(room === undefined ? own : `room/${room}`))
   }
 
   /** A room is not followed any more. */
   leave(room: string): void {
-    for (const [key, thread] of this.open) if (thread.room === room) this.open.delete(key)
+    for (const [key, thread] of this.#open) if (thread.room === room) this.#open.delete(key)
   }
 }
 

@@ -27,23 +27,23 @@ export function reached(a: Place | undefined, b: Place): boolean {
  * gap. Messages move them on.
  */
 export class Track {
-  private readonly at = new Map<string, Place>()
-  private threads: string[] = [] // watched; switch_thread leaves the last one
+  readonly #at = new Map<string, Place>()
+  #threads: string[] = [] // watched; switch_thread leaves the last one
   /** Topics of which nothing counts until session_restored. */
-  private restoring = new Set<string>()
+  #restoring = new Set<string>()
 
   /** How many topics have a place. */
   get topics(): number {
-    return this.at.size
+    return this.#at.size
   }
 
   place(topic: string): Place | undefined {
-    return this.at.get(topic)
+    return this.#at.get(topic)
   }
 
   /** For the query of the next connection. It cannot name the default thread: with it among others, all are watched. */
   get query(): readonly string[] {
-    return this.threads.includes('') ? [] : this.threads
+    return this.#threads.includes('') ? [] : this.#threads
   }
 
   /** Whether the text of a thread comes. */
@@ -54,7 +54,7 @@ export class Track {
   /** Takes a position that the server tells. One that is known stays: messages between the two may be on their way. */
   learn(topic: string, position: Position): void {
     const place = parsePlace(position)
-    if (place && !this.at.has(topic)) this.at.set(topic, place)
+    if (place && !this.#at.has(topic)) this.#at.set(topic, place)
   }
 
   learnAll(topics: Record<string, Position>): void {
@@ -65,74 +65,79 @@ export class Track {
   advance(topic: string, position: Position): void {
     const place = parsePlace(position)
     if (!place) return
-    const known = this.at.get(topic)
-    if (!known || (known.epoch === place.epoch && place.offset > known.offset)) this.at.set(topic, place)
+    const known = this.#at.get(topic)
+    if (!known || (known.epoch === place.epoch && place.offset > known.offset)) this.#at.set(topic, place)
   }
 
   /** What to tell a new connection. All its topics wait for the answer. */
   restore(): Record<string, Position> {
-    const known = [...this.at].filter(([, place]) => place.epoch !== '') // of others the server never told the epoch
-    this.restoring = new Set(known.map(([topic]) => topic))
+    const known = [...this.#at].filter(([, place]) => place.epoch !== '') // of others the server never told the epoch
+    this.#restoring = new Set(known.map(([topic]) => topic))
     return Object.fromEntries(known.map(([topic, place]) => [topic, formatPlace(place)]))
   }
 
-  /** Takes the answer to a restore. Rooms that may not be read any more are not followed any more. */
+  /**
+   * Takes the answer to a restore. Rooms that may not be read any more are not followed any more; a topic whose log
+   * was lost goes on from the beginning of its new one.
+   */
   restored(r: Restored): void {
-    this.restoring.clear()
+    this.#restoring.clear()
     for (const [topic, state] of Object.entries(r.topics)) {
-      if (state.reason === 'forbidden' && !state.head) this.at.delete(topic)
+      const head = parsePlace(state.head)
+      if (state.reason === 'forbidden' && !head) this.#at.delete(topic)
+      else if (head && head.epoch !== this.#at.get(topic)?.epoch) this.#at.set(topic, { epoch: head.epoch, offset: 0 })
     }
   }
 
   /** A connection has ended before it answered. */
   lost(): void {
-    this.restoring.clear()
+    this.#restoring.clear()
   }
 
   /** Returns the place of a durable message that is new, and notes it; undefined if it is not new. */
   accept(env: Envelope): Place | undefined {
     const topic = env.topic ?? ''
     const offset = env.offset ?? 0
-    if (this.restoring.has(topic)) return undefined // it comes again after the answer
-    const known = this.at.get(topic)
+    if (this.#restoring.has(topic)) return undefined // it comes again after the answer
+    const known = this.#at.get(topic)
     if (known && offset <= known.offset) return undefined
     const place = { epoch: known?.epoch ?? '', offset }
-    this.at.set(topic, place)
+    this.#at.set(topic, place)
     return place
   }
 
   /** Moves behind what is lost. */
   gap(g: Gap): void {
     const to = parsePlace(g.to)
-    const known = this.at.get(g.topic)
-    if (to && (!known || to.epoch !== known.epoch || to.offset > known.offset)) this.at.set(g.topic, to)
+    const known = this.#at.get(g.topic)
+    if (to && (!known || to.epoch !== known.epoch || to.offset > known.offset)) this.#at.set(g.topic, to)
   }
 
   forget(topic: string): void {
-    this.at.delete(topic)
+    this.#at.delete(topic)
   }
 
   /** Notes the outcome of an order that the server has confirmed. */
   follow(verb: string, payload: unknown): void {
     if (verb === 'subscribe' || verb === 'unsubscribe') {
       const { threads, since } = payload as SubscribeRequest
-      for (const thread of threads ?? []) this.watch(thread, verb === 'subscribe')
+      for (const thread of threads ?? []) this.#watch(thread, verb === 'subscribe')
       if (verb === 'unsubscribe') return
       for (const [topic, position] of Object.entries(since ?? {})) {
         const place = parsePlace(position)
-        if (place) this.at.set(topic, place) // an earlier place than ours was asked for
+        if (place) this.#at.set(topic, place) // an earlier place than ours was asked for
       }
     } else if (verb === 'thread_open' || verb === 'switch_thread') {
       const { thread_id: thread, before } = payload as ThreadOpenRequest
       if (before) return // an older page opens nothing
-      this.watch(thread, false)
-      if (verb === 'switch_thread') this.threads.pop()
-      this.watch(thread, true)
+      this.#watch(thread, false)
+      if (verb === 'switch_thread') this.#threads.pop()
+      this.#watch(thread, true)
     }
   }
 
-  private watch(thread: string, on: boolean): void {
-    this.threads = this.threads.filter((t) => t !== thread)
-    if (on) this.threads.push(thread)
+  #watch(thread: string, on: boolean): void {
+    this.#threads = this.#threads.filter((t) => t !== thread)
+    if (on) this.#threads.push(thread)
   }
 }

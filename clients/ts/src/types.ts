@@ -215,7 +215,8 @@ export interface StopResult {
  */
 export interface ApplicationMessages {}
 
-type MessagesOf<Payloads> = { [T in keyof Payloads]: Envelope & { type: T; payload: Payloads[T] } }[keyof Payloads]
+type Labels = Omit<Envelope, 'type' | 'payload'>
+type MessagesOf<Payloads> = { [T in keyof Payloads]: Labels & { type: T; payload: Payloads[T] } }[keyof Payloads]
 
 /** Everything that a server sends. */
 export type ServerMessage = MessagesOf<ServerPayloads> | MessagesOf<ApplicationMessages> | ErrorMessage

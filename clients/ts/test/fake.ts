@@ -19,8 +19,11 @@ export class FakeSocket {
   /** Answers what the client sends, as soon as it has. */
   answer: ((m: Said & { payload: any; message_id: string }) => void) | undefined
 
-  constructor(url: string, readonly protocols: string[]) {
+  readonly protocols: string[]
+
+  constructor(url: string, protocols: string[]) {
     this.url = new URL(url)
+    this.protocols = protocols
   }
 
   send(data: string): void {

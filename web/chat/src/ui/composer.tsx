@@ -33,7 +33,8 @@ export function Composer({ device, runs }: { device: Device; runs: boolean }) {
       <button type="submit" class="primary">
         Ask
       </button>
-      <button type="button" class="stop" disabled={!runs} onClick={() => device.stop()}>
+      {/* Not disabled when nothing runs: that would take the focus away from who has just pressed it. */}
+      <button type="button" class="stop" aria-disabled={!runs} onClick={() => runs && device.stop()}>
         Stop
       </button>
     </form>

@@ -20,6 +20,10 @@ interface Props {
 export function ConversationLog({ device, conversation, opened, config, first, open, children }: Props) {
   const { items, pending, earlier } = conversation
   const { list, away, onScroll, follow } = useNewest(conversation)
+  // Who asks wants to see that, wherever the conversation was scrolled to.
+  useLayoutEffect(() => {
+    if (pending.length > 0) follow()
+  }, [pending.length])
   const empty = opened && items.length === 0 && pending.length === 0
   return (
     <div class="log-frame">

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { Device, Passage } from '../device.ts'
 import { count } from '../model/words.ts'
 
@@ -18,7 +18,8 @@ export function PassageDialog({ reading: { device, file, line, length }, close }
   const dialog = useRef<HTMLDialogElement>(null)
   const [passage, setPassage] = useState<Passage>()
   const [trouble, setTrouble] = useState('')
-  useEffect(() => {
+  // Before the next key is pressed, or the focus would be taken back from where that has led.
+  useLayoutEffect(() => {
     const opener = document.activeElement
     dialog.current?.showModal()
     return () => {
