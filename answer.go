@@ -37,13 +37,13 @@ func (m *Manager) gap(c hub.Handle, gap wire.Gap) {
 	m.answer(c, wire.GapType, "", gap)
 }
 
-// ack confirms a message.
+// ack confirms a message. One whose ack cannot be written is refused: its sender waits.
 func (m *Manager) ack(c hub.Handle, id string, ack wire.Ack, received wire.MessageType) {
 	frame, err := buildFrame(160+len(ack.Result), func(b []byte) ([]byte, error) {
 		return wire.AppendAck(b, id, wire.Seconds(time.Now()), ack, received)
 	})
-	if err != nil {
-		m.log.LogAttrs(m.life, slog.LevelError, "answer not encoded", slog.String("type", string(wire.AckType)), slog.Any("err", err))
+	if err != nil { // the result that a handler gave it
+		m.refuse(c, id, fmt.Errorf("encode the ack: %w", err))
 		return
 	}
 	_ = m.hub.Send(c, frame, false)

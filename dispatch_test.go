@@ -360,30 +360,6 @@ func TestHandleRefusesMistakesOfTheProgram(t *testing.T) {
 	})
 }
 
-func TestTypedRefusesWhatDoesNotFit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newServer(t, switchboard.Options{})
-		type order struct{ Amount int }
-		s.Handle("order", switchboard.Typed(func(ctx context.Context, c *switchboard.Conn, o order) error {
-			if o.Amount <= 0 {
-				return &switchboard.Error{Code: wire.CodeInvalidMessage, Message: "amount must be positive"}
-			}
-			return c.May(ctx, switchboard.ActPublish, "desk")
-		}))
-		a := s.as(t, "alice")
-		a.send(`{"type":"order","message_id":"1","payload":{"amount":"many"}}`)
-		if e := a.refused(wire.CodeInvalidMessage, "1"); e.Details["field"] != "amount" {
-			t.Errorf("got %+v, want the field", e)
-		}
-		a.send(`{"type":"order","message_id":"2","payload":{"amount":0}}`)
-		if e := a.refused(wire.CodeInvalidMessage, "2"); e.Message != "amount must be positive" {
-			t.Errorf("got %q", e.Message)
-		}
-		a.send(`{"type":"order","message_id":"3","payload":{"amount":1}}`)
-		a.refused(wire.CodeForbidden, "3")
-	})
-}
-
 func TestAHandlersContextEndsWithItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{})

@@ -21,7 +21,8 @@
 // to a [Connection]. It appends to a log and returns the message's place in it; it neither
 // waits for receivers nor knows whether there are any. [Manager.History] reads the log.
 //
-// [Manager.Handle] registers what answers a type of message. Verbs, such as ping, join_room
+// [Manager.Handle] registers what answers a type of message: [Typed] decodes it for a function,
+// and [Call] has an answer. Verbs, such as ping, join_room
 // or history, are answered by the Manager itself. What users say with user_message and chat
 // is appended to a log before a handler sees it, so every device sees it whether or not there
 // is a handler.

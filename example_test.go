@@ -217,6 +217,28 @@ func ExampleTyped() {
 	// amount must be a whole number
 }
 
+func ExampleCall() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	m, srv, stop := start(ctx, switchboard.Options{})
+	defer stop()
+	m.Handle("double", switchboard.Call(func(_ context.Context, _ *switchboard.Conn, v struct{ N int }) (int, error) {
+		return 2 * v.N, nil
+	}))
+	alice, err := open(ctx, srv, "alice")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer alice.CloseNow()
+	alice.say(ctx, `{"type":"double","message_id":"d1","payload":{"n":21}}`)
+	var ack wire.Ack
+	err = alice.next(ctx).Decode(&ack)
+	fmt.Println(ack.Status, string(ack.Result), err)
+	// Output:
+	// ok 42 <nil>
+}
+
 func ExampleManager_History() {
 	ctx := context.Background()
 	m, _, stop := start(ctx, switchboard.Options{})

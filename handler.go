@@ -35,6 +35,24 @@ func Typed[T any](fn func(ctx context.Context, c *Conn, v T) error) Handler {
 	}
 }
 
+// Call is Typed with an answer: what fn returns becomes the result of the ack. It must be JSON
+// of at most 30 levels, or the message is INTERNAL. A message that is sent again after it was
+// handled is acknowledged as a duplicate and without the result; who wants that asks anew.
+func Call[T, R any](fn func(ctx context.Context, c *Conn, v T) (R, error)) Handler {
+	return Typed(func(ctx context.Context, c *Conn, v T) error {
+		answer, err := fn(ctx, c, v)
+		if err != nil {
+			return err
+		}
+		result, err := wire.Marshal(answer)
+		if err != nil {
+			return fmt.Errorf("encode the answer: %w", err)
+		}
+		setResult(ctx, result, true)
+		return nil
+	})
+}
+
 // router finds handlers.
 type router struct{ table atomic.Pointer[routes] }
 

@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/server"
+	"github.com/netra-systems/switchboard/web"
 )
 
 type devCmd struct {
@@ -21,6 +23,7 @@ type devCmd struct {
 	OpenAIURL string     `name:"openai-url" placeholder:"URL" help:"A server that speaks the OpenAI protocol, such as http://127.0.0.1:11434/v1, whose model writes the answers. Its key is in $$OPENAI_API_KEY."`
 	Model     string     `placeholder:"NAME" help:"The name of that model."`
 	APIKey    string     `name:"api-key" placeholder:"K" help:"The key of back ends. Default: a new one per start."`
+	LAN       bool       `name:"lan" help:"Also listen in the local network, and print a link and a QR code with which one phone gets in; then another."`
 	ReadyFile string     `placeholder:"F" help:"A file that has URL, process id and API key while the server accepts connections."`
 	LogLevel  slog.Level `default:"info" placeholder:"L" help:"What is logged: debug (every request), info, warn or error (${default})."`
 }
@@ -45,19 +48,25 @@ func (c *devCmd) Run(ctx context.Context, term terminal) error {
 	if c.APIKey == "" {
 		c.APIKey = "sk_dev_" + rand.Text()
 	}
-	s, err := server.New(server.Config{
+	cfg := server.Config{
 		Listen:      c.Listen,
 		Development: true,
+		Page:        web.Chat(),
 		APIKeys:     []server.APIKey{{Name: "dev", Hash: server.HashKey(c.APIKey)}},
-		Documents: &server.Documents{
-			Dir: c.Docs, WordsPerSecond: c.Words, ModelURL: c.OpenAIURL, Model: c.Model, ModelKey: os.Getenv("OPENAI_API_KEY"),
-		},
-		Drain:     time.Second,
-		ReadyFile: c.ReadyFile,
-		ReadyKey:  c.APIKey,
-		Version:   thisBuild().version,
-		Log:       slog.New(slog.NewTextHandler(term.err, &slog.HandlerOptions{Level: c.LogLevel})),
-	})
+		Documents:   c.documents(),
+		Drain:       time.Second,
+		ReadyFile:   c.ReadyFile,
+		ReadyKey:    c.APIKey,
+		Version:     thisBuild().version,
+		Log:         slog.New(slog.NewTextHandler(term.err, &slog.HandlerOptions{Level: c.LogLevel})),
+	}
+	said := make(chan struct{}) // closed once the banner is written
+	if c.LAN {
+		if err := c.joinLAN(ctx, &cfg, term.out, said); err != nil {
+			return err
+		}
+	}
+	s, err := server.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -69,20 +78,62 @@ func (c *devCmd) Run(ctx context.Context, term terminal) error {
 	case <-s.Ready():
 	}
 	c.banner(term.out, s.URL(), self())
+	close(said)
 	return <-ended
+}
+
+// joinLAN has the server listen in the local network too. Links are written to out, below the
+// banner.
+func (c *devCmd) joinLAN(ctx context.Context, cfg *server.Config, out io.Writer, said <-chan struct{}) error {
+	all, err := thisMachine()
+	if err != nil {
+		return err
+	}
+	address, err := chooseLAN(all)
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return err
+	}
+	cfg.Network = net.JoinHostPort(address.String(), port)
+	cfg.Invite = func(link string) {
+		select {
+		case <-said:
+			invite(out, link, address)
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// invite shows a link for one device.
+func invite(w io.Writer, link string, address lanAddress) {
+	code, err := drawQR(link)
+	if err != nil { // a link is never too long for one
+		code = err.Error() + "\n"
+	}
+	fmt.Fprintf(w, "\nFor one phone in the same network (%s), within an hour; once it is used there is another:\n\n  %s\n\n%s", address.on, link, code)
+	if len(address.others) > 0 {
+		fmt.Fprintf(w, "\nThis machine has other addresses, which were not taken: %s.\n", strings.Join(address.others, ", "))
+	}
 }
 
 // banner says what to do next, in lines that work as they are in another terminal. A
 // terminal that cannot be written is no reason to stop.
 func (c *devCmd) banner(w io.Writer, url, program string) {
-	fmt.Fprintf(w, `Switchboard is ready at %[1]s
+	fmt.Fprintf(w, `Open %[1]s
 
-In two other terminals, be alice on two devices:
+It is alice on two devices. In other terminals, be a third:
 
   %[2]s tail --url %[3]s
+
+and a fourth:
+
   %[2]s tail --url %[3]s
 
-In a third, ask about %[5]s:
+In one more, ask about %[5]s:
 
   %[2]s send --url %[3]s user_message '{"content":"What happens to a client that is slow?"}'
 
@@ -91,14 +142,13 @@ In a third, ask about %[5]s:
   SWITCHBOARD_API_KEY=%[4]s %[2]s send --url %[1]s --user alice hello '{"text":"Hello, Alice"}'
 
 Everything is in memory and ends with this process: ctrl-C.
-`, url, program, quote(url+"?user=alice"), quote(c.APIKey), c.subject(), c.pace())
+`, url, program, quote(url+"?user=alice"), quote(c.APIKey), c.documents().Subject(), c.pace())
 }
 
-func (c *devCmd) subject() string {
-	if c.Docs == "" {
-		return "Switchboard's own documentation"
+func (c *devCmd) documents() *server.Documents {
+	return &server.Documents{
+		Dir: c.Docs, WordsPerSecond: c.Words, ModelURL: c.OpenAIURL, Model: c.Model, ModelKey: os.Getenv("OPENAI_API_KEY"),
 	}
-	return "the documents in " + c.Docs
 }
 
 // pace tells what slows the answer down.

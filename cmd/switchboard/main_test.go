@@ -145,7 +145,7 @@ func TestTheReadyFileIsPrivateAndGoesWithTheServer(t *testing.T) {
 	if err := json.Unmarshal(content, &got); err != nil {
 		t.Fatal(err)
 	}
-	if info.Mode().Perm() != 0o600 || got.PID != p.Process.Pid || got.Key != "my key" || !strings.HasSuffix(banner, got.URL) {
+	if info.Mode().Perm() != 0o600 || got.PID != p.Process.Pid || got.Key != "my key" || banner != "Open "+got.URL {
 		t.Errorf("got %s with mode %v and banner %q, want 0600, pid %d, the key and the URL", content, info.Mode().Perm(), banner, p.Process.Pid)
 	}
 	p.interrupt(t)

@@ -104,6 +104,12 @@ func libraries() []library {
 			why:   "a program links it only if it takes that model",
 		},
 		{
+			name:  "qr",
+			paths: []string{"github.com/piglig/go-qr"},
+			only:  []string{"cmd/switchboard"},
+			why:   "codes are for a terminal",
+		},
+		{
 			name:  "x-tools",
 			paths: []string{"golang.org/x/tools"},
 			why:   "it would be in the go.sum of every embedder",

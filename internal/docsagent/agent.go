@@ -43,6 +43,7 @@ type Options struct {
 // Agent answers questions. It is immutable and may be used concurrently. Make one with [New].
 type Agent struct {
 	library library
+	own     bool // the documents are the project's own
 	pace    int
 	model   *agent.Agent // nil: none
 }
@@ -67,7 +68,7 @@ func New(opts Options) (*Agent, error) {
 	case opts.FS != nil:
 		a.library.open = fromFS(opts.FS)
 	default:
-		a.library.open = fromFS(docs.Files)
+		a.library.open, a.own = fromFS(docs.Files), true
 	}
 	if opts.Model == nil {
 		return a, nil

@@ -148,14 +148,9 @@ type readLine struct {
 
 // read returns lines of a document.
 func (l library) read(_ context.Context, args readArgs) (readResult, error) {
-	fsys, closer, err := l.open()
+	doc, err := l.document(args.File)
 	if err != nil {
-		return readResult{}, fmt.Errorf("the folder cannot be opened: %w", pathless(err))
-	}
-	defer closer.Close()
-	doc, err := open(fsys, args.File, maxFile)
-	if err != nil {
-		return readResult{}, fmt.Errorf("file %q is not read: %w", args.File, err)
+		return readResult{}, err
 	}
 	from, to := cmp.Or(args.From, 1), cmp.Or(args.To, len(doc.lines))
 	if from < 1 || to < from && to != 0 || from > max(len(doc.lines), 1) {
@@ -172,6 +167,20 @@ func (l library) read(_ context.Context, args readArgs) (readResult, error) {
 		result.Lines = append(result.Lines, readLine{Line: i, Text: text})
 	}
 	return result, nil
+}
+
+// document reads one document.
+func (l library) document(name string) (file, error) {
+	fsys, closer, err := l.open()
+	if err != nil {
+		return file{}, fmt.Errorf("the folder cannot be opened: %w", pathless(err))
+	}
+	defer closer.Close()
+	doc, err := open(fsys, name, maxFile)
+	if err != nil {
+		return file{}, &missing{fmt.Errorf("file %q is not read: %w", name, err)}
+	}
+	return doc, nil
 }
 
 type listArgs struct{}

@@ -22,16 +22,22 @@ const (
 	callTimeout  = 30 * time.Second // of one call of the API, its body included
 )
 
-// newHandler returns everything that the server serves.
-func newHandler(m *switchboard.Manager, cfg Config, log *slog.Logger) (http.Handler, error) {
+// newHandler returns everything that the server serves. Without dev it is not in development.
+func newHandler(m *switchboard.Manager, cfg Config, dev *development, log *slog.Logger) (http.Handler, error) {
 	a, err := newAPI(m, cfg, log)
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", a)
-	mux.Handle("/", m.ClientAPI())
-	return withHeaders(withLog(log, withRecovery(log, mux))), nil
+	var all http.Handler = mux
+	clients := m.ClientAPI()
+	if dev != nil {
+		clients = dev.handler(clients)
+		all = apart(clients, mux)
+	}
+	mux.Handle("/", clients)
+	return withHeaders(withLog(log, withRecovery(log, all))), nil
 }
 
 // api is the HTTP API for back ends: a thin layer over the methods of the manager. All

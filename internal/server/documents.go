@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/agent/openai"
@@ -12,7 +14,8 @@ import (
 // documentsAgent is what the agent of documents is called in its runs.
 const documentsAgent = "docs"
 
-// Documents has user_message answered by an agent that knows a folder of documents.
+// Documents has user_message answered by an agent that knows a folder of documents, and
+// read_passage by what is in them.
 type Documents struct {
 	// Dir is the folder. "": the project's own documents.
 	Dir string
@@ -23,8 +26,22 @@ type Documents struct {
 	ModelURL, Model, ModelKey string
 }
 
-// handler returns the agent.
-func (d *Documents) handler() (switchboard.RunHandler, error) {
+// Subject says what the documents are about, in the middle of a sentence. Of the folder it
+// tells the name alone: where that lies concerns nobody else.
+func (d *Documents) Subject() string {
+	if d.Dir == "" {
+		return "Switchboard's own documentation"
+	}
+	return "the documents in " + filepath.Base(d.Dir)
+}
+
+// documents is Documents at work.
+type documents struct {
+	agent *docsagent.Agent
+	turn  chan struct{} // of capacity 1: one survey at a time, since each reads the folder
+}
+
+func newDocuments(d *Documents) (*documents, error) {
 	opts := docsagent.Options{Dir: d.Dir, WordsPerSecond: d.WordsPerSecond}
 	if d.ModelURL != "" || d.Model != "" {
 		model, err := openai.New(openai.Options{URL: d.ModelURL, Model: d.Model, Key: d.ModelKey})
@@ -37,12 +54,23 @@ func (d *Documents) handler() (switchboard.RunHandler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Documents: %w", err)
 	}
-	return a.Run, nil
+	return &documents{agent: a, turn: make(chan struct{}, 1)}, nil
 }
 
-// answer registers the agent, if there is one.
-func (s *Server) answer(m *switchboard.Manager) {
-	if s.agent != nil {
-		m.HandleRun(wire.UserMessage, switchboard.RunOptions{Agent: documentsAgent}, s.agent)
+// register makes m answer. It may be called on nil, which answers nothing.
+func (d *documents) register(m *switchboard.Manager) {
+	if d != nil {
+		m.HandleRun(wire.UserMessage, switchboard.RunOptions{Agent: documentsAgent}, d.agent.Run)
+		m.Handle(docsagent.ReadPassage, switchboard.Call(d.agent.ReadPassage))
+	}
+}
+
+func (d *documents) survey(ctx context.Context) (docsagent.Survey, error) {
+	select {
+	case d.turn <- struct{}{}:
+		defer func() { <-d.turn }()
+		return d.agent.Survey(ctx)
+	case <-ctx.Done():
+		return docsagent.Survey{}, ctx.Err()
 	}
 }

@@ -62,13 +62,13 @@ func startOver(t *testing.T, ln net.Listener, dial func() (net.Conn, error)) (*n
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHandler(m, s.cfg, s.log)
+	h, err := newHandler(m, s.cfg, nil, s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.serve(ctx, ln, m, h) }()
+	go func() { ended <- s.serve(ctx, listeners{here: ln}, m, nil, h) }()
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return dial() }}
 	t.Cleanup(func() {
 		cancel()

@@ -116,7 +116,7 @@ func TestAnOpenBodyOverHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHandler(m, config(), slog.New(slog.DiscardHandler))
+	h, err := newHandler(m, config(), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

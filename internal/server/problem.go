@@ -69,7 +69,7 @@ func (p *problem) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", problemType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
-	w.Write(body) //nolint:errcheck // the client has left
+	w.Write(body) //nolint:errcheck,gosec // the client has left; and this is JSON, to every browser
 }
 
 // sentence is the detail of an error whose own text is not for clients.

@@ -9,16 +9,19 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/auth"
 	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/internal/ws"
 )
 
@@ -40,6 +43,17 @@ type Config struct {
 	// Development lets clients of this machine in without a credential; see
 	// [auth.Development]. Listen should be a loopback address then.
 	Development bool
+	// Page is a web page, with an index.html and assets, that is served at / in Development;
+	// nil: none.
+	Page fs.FS
+	// Network is a second TCP address to listen on in Development, for clients of the local
+	// network; "": none. Each gets in by a link of Invite, and then has the page and what clients
+	// may call, but not the API for back ends.
+	Network string
+	// Invite is told a link that opens the page for one client of the network, and another each
+	// time that one was used or has expired. It is called by one goroutine, for which Run waits.
+	// It goes with Network.
+	Invite func(link string)
 	// APIKeys are the keys of back ends. Without any, every call below /api is refused.
 	APIKeys []APIKey
 	// Broker stores and carries messages; nil: the memory of this process. Its owner
@@ -80,6 +94,15 @@ func (c Config) check() error {
 	if c.Auth != nil && c.Development {
 		return errors.New("Development does not go with Auth: it would let everybody past it")
 	}
+	if (c.Page != nil || c.Network != "") && !c.Development {
+		return errors.New("Page and Network go with Development only")
+	}
+	if (c.Network != "") != (c.Invite != nil) {
+		return errors.New("Network and Invite go together")
+	}
+	if c.Network != "" && c.TLS != nil {
+		return errors.New("Network does not go with TLS: no certificate has its address")
+	}
 	if c.Drain < 0 {
 		return errors.New("Drain must not be negative")
 	}
@@ -89,11 +112,12 @@ func (c Config) check() error {
 // Server is one node: a manager behind an HTTP server. Make one with [New] and call Run
 // once; URL and Ready may be called at any time.
 type Server struct {
-	cfg   Config
-	log   *slog.Logger
-	agent switchboard.RunHandler // nil: none
-	ready chan struct{}          // closed once url is set
-	url   string                 // set before ready is closed, immutable afterwards
+	cfg       Config
+	log       *slog.Logger
+	documents *documents    // nil: none
+	dev       *development  // nil: not in development
+	ready     chan struct{} // closed once url is set
+	url       string        // set before ready is closed, immutable afterwards
 }
 
 // New checks cfg; the error names the field. It starts nothing.
@@ -104,7 +128,7 @@ func New(cfg Config) (*Server, error) {
 	cfg.Drain = cmp.Or(cfg.Drain, 10*time.Second)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, switchboard.HeartbeatFor("production"))
 	if cfg.Development {
-		cfg.Auth = auth.Development()
+		cfg.Auth = withCredential(auth.Development())
 		cfg.Origins = []string{"*"} // it looks at the origin itself: pages of this machine, on any port
 	}
 	log := cfg.Log
@@ -112,9 +136,14 @@ func New(cfg Config) (*Server, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, log: log, ready: make(chan struct{})}
+	var err error
 	if cfg.Documents != nil {
-		var err error
-		if s.agent, err = cfg.Documents.handler(); err != nil {
+		if s.documents, err = newDocuments(cfg.Documents); err != nil {
+			return nil, fmt.Errorf("server: %w", err)
+		}
+	}
+	if cfg.Development {
+		if s.dev, err = newDevelopment(cfg, s.documents, log); err != nil {
 			return nil, fmt.Errorf("server: %w", err)
 		}
 	}
@@ -140,29 +169,36 @@ func (s *Server) URL() string {
 // returns when every goroutine it started has ended; nil means that ctx ended and
 // nothing went wrong. Call it once.
 func (s *Server) Run(ctx context.Context) error {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	lns, err := listen(ctx, s.cfg)
 	if err != nil {
-		return err // it names the operation and the address
+		return err
+	}
+	driver := s.cfg.Broker
+	if driver == nil {
+		own := membroker.New(membroker.Options{})
+		defer own.Close()
+		driver = own
 	}
 	m, err := switchboard.New(switchboard.Options{
-		Auth: s.cfg.Auth, Broker: s.cfg.Broker, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
+		Auth: s.cfg.Auth, Broker: driver, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
 		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Retention: s.cfg.Retention, Log: s.log,
 	})
 	if err != nil {
-		return errors.Join(err, ln.Close())
+		return errors.Join(err, lns.close())
 	}
-	s.answer(m)
-	handler, err := newHandler(m, s.cfg, s.log)
+	s.documents.register(m)
+	handler, err := newHandler(m, s.cfg, s.dev, s.log)
 	if err != nil {
-		return errors.Join(err, ln.Close(), m.Shutdown(ctx))
+		return errors.Join(err, lns.close(), m.Shutdown(ctx))
 	}
-	return s.serve(ctx, ln, m, handler)
+	return s.serve(ctx, lns, m, driver, handler)
 }
 
-// serve owns ln, m and the goroutine that accepts.
-func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Manager, h http.Handler) error {
+// serve owns lns, m and the goroutines that accept and invite.
+func (s *Server) serve(ctx context.Context, lns listeners, m *switchboard.Manager, store broker.Store, h http.Handler) error {
 	srv := &http.Server{
 		Handler:           h,
+		BaseContext:       lns.mark,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       callTimeout, // a body that never ends would keep its connection for good
 		IdleTimeout:       idleTimeout,
@@ -179,18 +215,26 @@ func (s *Server) serve(ctx context.Context, ln net.Listener, m *switchboard.Mana
 	if s.cfg.TLS != nil {
 		accept = func(ln net.Listener) error { return srv.ServeTLS(ln, "", "") }
 	}
-	served := make(chan error, 1)
-	go func() { served <- accept(ln) }()
+	var accepting, inviting sync.WaitGroup
+	failed := make(chan error, len(lns.all()))
+	for _, ln := range lns.all() {
+		accepting.Go(func() { failed <- accept(ln) })
+	}
 
-	err := s.announce(ln.Addr())
+	err := s.announce(lns.here.Addr())
 	if err == nil {
+		invited, cancel := context.WithCancel(ctx)
+		if lns.network != nil {
+			inviting.Go(func() { s.invite(invited, m, store, lns.network.Addr()) })
+		}
 		select {
 		case <-ctx.Done():
-		case err = <-served: // it cannot accept any more
-			served <- err
+		case err = <-failed: // it cannot accept any more
 		}
+		cancel()
+		inviting.Wait()
 	}
-	return errors.Join(err, s.stop(context.WithoutCancel(ctx), m, srv, served), s.retire())
+	return errors.Join(err, s.stop(context.WithoutCancel(ctx), m, srv, &accepting), s.retire())
 }
 
 // announce tells everybody concerned that the server accepts connections.
@@ -215,7 +259,7 @@ func (s *Server) retire() error {
 
 // stop ends the manager first: http.Server.Shutdown neither knows of sockets nor tells
 // clients where to go. Requests that come meanwhile are refused by the manager.
-func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Server, served <-chan error) error {
+func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Server, accepting *sync.WaitGroup) error {
 	drain, cancel := context.WithTimeout(ctx, s.cfg.Drain)
 	defer cancel()
 	err := m.Shutdown(drain)
@@ -227,7 +271,10 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 	if late := srv.Shutdown(quit); late != nil {
 		err = errors.Join(err, fmt.Errorf("requests were cut off: %w", late), srv.Close())
 	}
-	<-served
+	accepting.Wait()
+	if s.dev != nil {
+		s.dev.links.Wait()
+	}
 	return err
 }
 

@@ -47,7 +47,7 @@ func TestAClientThatVanishesIsNoticedWhateverItReads(t *testing.T) {
 	watch := &watching{Listener: ln}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.serve(ctx, watch, m, m.ClientAPI()) }()
+	go func() { ended <- s.serve(ctx, listeners{here: watch}, m, nil, m.ClientAPI()) }()
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {

@@ -29,6 +29,8 @@ func TestNewNamesTheFieldThatIsWrong(t *testing.T) {
 		{"no port", func(c *Config) { c.Listen = "127.0.0.1" }, "Listen"},
 		{"no authenticator", func(c *Config) { c.Auth = nil }, "Auth"},
 		{"two of them", func(c *Config) { c.Development = true }, "Development"},
+		{"network in production", func(c *Config) { c.Network, c.Invite = "127.0.0.1:0", func(string) {} }, "Network"},
+		{"network that nobody hears of", func(c *Config) { c.Auth, c.Development, c.Network = nil, true, "127.0.0.1:0" }, "Invite"},
 		{"negative drain", func(c *Config) { c.Drain = -1 }, "Drain"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

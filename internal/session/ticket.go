@@ -92,6 +92,26 @@ func RedeemTicket(ctx context.Context, store broker.Store, text string, now time
 	return t, nil
 }
 
+// AwaitTicket returns when a ticket cannot be used any more: because somebody has redeemed it,
+// or because it has expired. An error is ctx's or the store's, and says nothing about the ticket.
+func AwaitTicket(ctx context.Context, store broker.Store, text string) error {
+	key, there := ticketKey(text), false
+	for change, err := range store.Watch(ctx, key) {
+		switch {
+		case err != nil:
+			return fmt.Errorf("await ticket: %w", err)
+		case change.Key == key:
+			there = !change.Deleted
+		case !change.Synced:
+			continue
+		}
+		if !there {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
 func ticketKey(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return storedTicket + hex.EncodeToString(sum[:])

@@ -99,6 +99,34 @@ func TestATicketThatIsOverIsNotGood(t *testing.T) {
 	})
 }
 
+func TestATicketIsAwaitedUntilItCannotBeUsedAnyMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t)
+		tok := session.Token{User: "alice", Expires: time.Now().Add(time.Minute)}
+		redeemed, expired, kept := issue(t, store, tok), issue(t, store, tok), issue(t, store, session.Token{User: "alice", Expires: time.Now().Add(time.Hour)})
+		if _, err := session.RedeemTicket(t.Context(), store, redeemed, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if err := session.AwaitTicket(t.Context(), store, redeemed); err != nil {
+			t.Errorf("got %v for a ticket that was redeemed, want nil at once", err)
+		}
+		start := time.Now()
+		if err := session.AwaitTicket(t.Context(), store, expired); err != nil || time.Since(start) < time.Minute || time.Since(start) > time.Minute+10*time.Second {
+			t.Errorf("got %v after %v, want nil after a minute", err, time.Since(start))
+		}
+		late, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := session.AwaitTicket(late, store, kept); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v for a ticket that is still good, want %v", err, context.DeadlineExceeded)
+		}
+		time.AfterFunc(time.Second, func() { _, _ = session.RedeemTicket(context.Background(), store, kept, time.Now()) })
+		start = time.Now()
+		if err := session.AwaitTicket(t.Context(), store, kept); err != nil || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v for a ticket that is redeemed, want nil after a second", err, time.Since(start))
+		}
+	})
+}
+
 func TestAnIdentityThatIsTooLargeGetsNoTicket(t *testing.T) {
 	tok := alice(time.Now().Add(time.Minute))
 	tok.Permissions = []string{strings.Repeat("x", 17<<10)}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/netra-systems/switchboard/internal/devlink"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+const (
+	reportPath = "/dev/csp"
+	// pageUser is who a page is that was opened in development.
+	pageUser = "alice"
+
+	maxDevBody = 16 << 10 // bytes of a request to /dev
+)
+
+// development is what only a server in development has: a page, how it is configured, and the
+// links that it can cut.
+type development struct {
+	cfg       Config
+	page      page       // nil: none
+	documents *documents // nil: none
+	links     *devlink.Set
+	reports   reports
+	log       *slog.Logger
+}
+
+func newDevelopment(cfg Config, docs *documents, log *slog.Logger) (*development, error) {
+	d := &development{cfg: cfg, documents: docs, links: devlink.New(), log: log}
+	if cfg.Page == nil {
+		return d, nil
+	}
+	var err error
+	d.page, err = newPage(cfg.Page)
+	return d, err
+}
+
+// handler adds to what all servers serve.
+func (d *development) handler(all http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", all)
+	mux.Handle("/ws", d.overLink(all))
+	mux.Handle("/websocket", d.overLink(all))
+	mux.HandleFunc("GET /dev/config", plainHost(d.getConfig))
+	mux.Handle("POST /dev/link", http.NewCrossOriginProtection().Handler(plainHost(d.postLink)))
+	mux.HandleFunc("POST "+reportPath, plainHost(d.postReport))
+	if d.page != nil {
+		mux.HandleFunc("GET /{$}", plainHost(d.page.serveIndex))
+		mux.HandleFunc("GET /"+assetFolder, plainHost(d.page.serveAsset(all)))
+	}
+	return mux
+}
+
+// plainHost refuses requests to a host that needs a name server: a name of the internet can
+// be made to resolve to this machine, and its page would be taken for ours.
+func plainHost(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !isPlainHost(r.Host) {
+			newProblem(http.StatusMisdirectedRequest, wire.CodeForbidden, "in development this server is reached by its address, or as localhost").write(w)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func isPlainHost(hostport string) bool {
+	host := (&url.URL{Host: hostport}).Hostname()
+	_, err := netip.ParseAddr(host)
+	return err == nil || strings.EqualFold(host, "localhost")
+}
+
+// devConfig is what a page has to know.
+type devConfig struct {
+	User      string   `json:"user"`
+	Subject   string   `json:"subject"` // of the documents
+	Files     int      `json:"files"`
+	Words     int      `json:"words_per_second"` // 0: as fast as it can
+	Model     *string  `json:"model"`            // null: nobody but the agent writes
+	Version   string   `json:"version"`
+	Questions []string `json:"questions"` // that the documents answer
+}
+
+func (d *development) getConfig(w http.ResponseWriter, r *http.Request) {
+	answer := devConfig{User: pageUser, Version: d.cfg.Version, Questions: []string{}}
+	if d.documents != nil {
+		survey, err := d.documents.survey(r.Context())
+		if err != nil {
+			newProblem(http.StatusServiceUnavailable, wire.CodeUnavailable, err.Error()).write(w)
+			return
+		}
+		about := d.cfg.Documents
+		answer.Subject, answer.Words = about.Subject(), about.WordsPerSecond
+		answer.Files = survey.Files
+		answer.Questions = append(answer.Questions, survey.Questions...)
+		if about.Model != "" {
+			answer.Model = &about.Model
+		}
+	}
+	writeJSON(w, answer)
+}
+
+// devBody reads a short body.
+func devBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxDevBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, newProblem(http.StatusRequestEntityTooLarge, wire.CodeTooLarge, "the body is too large").with("limit", maxDevBody)
+	}
+	if err != nil {
+		return nil, newProblem(http.StatusRequestTimeout, wire.CodeTimeout, "the body did not come in time")
+	}
+	return body, nil
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	body, err := wire.Marshal(v)
+	if err != nil {
+		newProblem(http.StatusInternalServerError, wire.CodeInternal, "internal error").write(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(append(body, '\n')) //nolint:errcheck // the client has left
+}
