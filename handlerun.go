@@ -94,12 +94,15 @@ func (m *Manager) conclude(o *ownedRun, err error) {
 		o.persist(ending{typ: wire.AgentCompleted, payload: runs.Completed(o.spec.Agent, nil, o.age())})
 		return
 	}
-	m.count.handlerErrors.Add(1)
-	attrs := []slog.Attr{slog.String("run_id", o.spec.ID), slog.String("agent", o.spec.Agent), slog.Any("err", err)}
-	if p, ok := err.(*panicError); ok { //nolint:errorlint // made above
-		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	p, panicked := err.(*panicError)     //nolint:errorlint // made above
+	if panicked || o.isEnding() == nil { // else it was cut short by the end, which is no failure of its own
+		m.count.handlerErrors.Add(1)
+		attrs := []slog.Attr{slog.String("run_id", o.spec.ID), slog.String("agent", o.spec.Agent), slog.Any("err", err)}
+		if panicked {
+			attrs = append(attrs, slog.String("stack", string(p.stack)))
+		}
+		m.log.LogAttrs(m.life, slog.LevelError, "agent failed", attrs...)
 	}
-	m.log.LogAttrs(m.life, slog.LevelError, "agent failed", attrs...)
 	why := failure(err)
 	o.persist(ending{typ: wire.AgentError, payload: runs.Failed(o.spec.Agent, why.text, why.about)})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -78,6 +80,30 @@ func TestStopFromAnotherDevice(t *testing.T) {
 		stream, err := run.Stream("answer").Snapshot(t.Context())
 		if err != nil || stream.Text != "Grüße! 🙂 " || stream.State != wire.StreamStateCancelled {
 			t.Errorf("text after the stop: got %+v, %v", stream, err)
+		}
+	})
+}
+
+func TestAgentThatEndsAtOnceWhenStoppedHasNotFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		slowly := &flaky{Driver: membroker.New(membroker.Options{}), rand: rand.New(rand.NewPCG(1, 1))} // the agent is through before its run is
+		s := newServer(t, switchboard.Options{Broker: slowly, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		s.HandleRun(wire.UserMessage, switchboard.RunOptions{Agent: "writer"}, func(ctx context.Context, _ *switchboard.Run, _ switchboard.Envelope) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		a := s.as(t, "alice")
+		for _, message := range []string{"a-1", "a-2", "a-3", "a-4"} {
+			ack, _ := a.ask(message, "t1", "Write")
+			a.send(`{"type":"stop_agent","message_id":"stop-%s","payload":{"run_id":%q}}`, message, runOf(t, ack))
+			if ack := a.ack("stop-" + message); ack.Status != wire.StatusOK {
+				t.Errorf("got %+v, want ok", ack)
+			}
+		}
+		synctest.Wait()
+		if log.Len() > 0 || s.Stats().HandlerErrors != 0 {
+			t.Errorf("got %d errors of handlers and the log %q, want none", s.Stats().HandlerErrors, log.String())
 		}
 	})
 }

@@ -50,7 +50,7 @@ export class Inbox {
     if (this.withheld && (id in this.withheld || start > from)) return 'duplicate'
     const change = this.#texts.chunk(id, start, text)
     if (!change) return 'duplicate'
-    const why = this.resume?.missedText(id, change.start) ? 'replay' : 'live'
+    const why = this.resume?.missedText(env.topic ?? '', id, change.start) ? 'replay' : 'live'
     if (why === 'replay') this.resume!.came('text')
     this.#grown(env, id, from, change, why)
     return why

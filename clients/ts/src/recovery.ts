@@ -79,9 +79,15 @@ export class Resume {
     return head !== undefined && reached(head, place)
   }
 
-  /** Whether text from there on was missed. */
-  missedText(id: string, start: number): boolean {
-    return start < (this.#texts.get(id) ?? 0)
+  /**
+   * Whether text from there on was missed. The server tells the lengths of runs that go on; the text
+   * of one that ended meanwhile comes before the messages that say so.
+   */
+  missedText(topic: string, id: string, start: number): boolean {
+    const told = this.#texts.get(id)
+    if (told !== undefined) return start < told
+    const head = this.#heads.get(topic)
+    return head !== undefined && !reached(this.#around.track.place(topic), head)
   }
 
   /** A frame has brought what was missed. */

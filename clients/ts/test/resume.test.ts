@@ -125,6 +125,18 @@ test('recovered tells what came, and live begins there', async () => {
   ])
 })
 
+test('text of a run that ended meanwhile is counted too', async () => {
+  const b = await live({}, { topics: { 'user/alice': 'e1:1', all: 'e1:0' } })
+  b.socket().say(chunk('R/answer', 0, 'one'))
+  const s = await comeBack(b)
+  s.restored({ 'user/alice': 'e1:3', all: 'e1:0' }) // no run goes on
+  s.say(chunk('R/answer', 3, ' two'))
+  expect(b.client.state.status).toBe('restoring')
+  s.say(complete(2, 'R/answer', 7, 'one two'), message(3), chunk('S/answer', 0, 'after it'))
+  expect(b.of('recovered')).toMatchObject([{ messages: 2, characters: 4, frames: 3, streams: [{ streamId: 'R/answer', from: 3, to: 7 }] }])
+  expect(b.of('text').map((t) => t.why)).toEqual(['live', 'replay', 'live'])
+})
+
 test('a resume that is cut is gone on with, and told once with all that came', async () => {
   const b = await live()
   let s = await comeBack(b)

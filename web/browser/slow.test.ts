@@ -1,0 +1,47 @@
+import { expect } from 'vitest'
+import { shown } from './recorder.ts'
+import { scenario } from './scenario.ts'
+import { difference, length, numbered } from './text.ts'
+import { until } from './until.ts'
+
+scenario('a slowed device falls behind and catches up with merged chunks, and the other does not wait', { record: true }, async ({ open, api, watch, tell }) => {
+  const { page, laptop, phone, wire } = await open()
+  const text = numbered(12_000)
+  await laptop.slow.click()
+  await laptop.root.getByRole('button', { name: /^Slowed, \d+ s$/ }).waitFor()
+  const writer = await api.begin()
+  const written = writer.pace(text, 2000)
+  let behind = 0
+  const fast = phone.run(writer.run)
+  const slow = laptop.run(writer.run)
+  await until(
+    'the laptop to fall 1,000 characters behind',
+    async () => {
+      behind = Math.max(behind, (await fast.length()) - (await slow.length()))
+      return behind >= 1000
+    },
+    15_000,
+  )
+  await written
+  await fast.atLeast(length(text), 1000)
+  expect(await slow.length(), 'the laptop, when the phone has all').toBeLessThan(length(text))
+  await writer.complete()
+  await fast.state('completed', 2000)
+  await slow.state('completed', 30_000)
+  for (const run of [fast, slow]) expect(difference(await run.text(), text), `the text on the ${run.device.name}`).toBeUndefined()
+  for (const device of [laptop, phone]) {
+    for (const one of await shown(page, device.name, `${writer.run}/answer`)) {
+      if (!text.startsWith(one.text)) expect.fail(`the ${device.name} showed what is no beginning of the text: ${difference(one.text, text)}`)
+    }
+  }
+  const chunks = (device: string) => watch.of(device, 'in').filter((row) => row.message.type === 'stream_chunk' && row.message.run_id === writer.run)
+  tell(`the laptop was ${behind} characters behind; ${chunks('phone').length} chunks on the phone, ${chunks('laptop').length} on the laptop`)
+  expect(chunks('laptop').length, 'chunks on the slow device').toBeLessThan(chunks('phone').length / 2)
+  expect(watch.of('laptop', 'in').filter((row) => row.message.type === 'gap')).toEqual([])
+  // The inspector tells it, and folds rows of the same kind in a row.
+  const [, was, became] = await until('a merged row of the laptop in the inspector', async () => {
+    const rows = await wire.getByRole('row').filter({ hasText: 'laptop' }).allInnerTexts()
+    return rows.map((row) => /merged, (\d[\d,]*) in (\d+)/.exec(row)).find((found) => found !== null)
+  })
+  expect(Number(was!.replaceAll(',', ''))).toBeGreaterThanOrEqual(2 * Number(became))
+})

@@ -1,0 +1,191 @@
+import { said, type Message } from './message.ts'
+import { compare, insert, readPosition, type Place, type Placed } from './place.ts'
+import { addEvent, grown, newRun, placeOf, withStream, type Mark, type Run } from './run.ts'
+
+/**
+ * What one device shows of a thread. Every function here returns a new conversation and
+ * shares what did not change, so that only items that are new objects are drawn again.
+ */
+export interface Conversation {
+  /** The topic whose offsets order the conversation. */
+  readonly topic: string
+  readonly items: readonly Item[]
+  readonly pending: readonly Pending[]
+  /** The epochs of the topic's log that were seen, oldest first. */
+  readonly epochs: readonly string[]
+  /** The oldest message that a snapshot had; earlier is the same if there are older ones. */
+  readonly oldest?: string
+  readonly earlier?: string
+  /** Messages that are gone, as told by gaps; more of them if lostMore. */
+  readonly lost: number
+  readonly lostMore?: boolean
+}
+
+export type Item = Placed & { readonly key: string } & (
+    | { readonly kind: 'question'; readonly text: string; readonly id: string; readonly user: string }
+    | { readonly kind: 'run'; readonly run: Run }
+    | { readonly kind: 'message'; readonly message: Message }
+    | { readonly kind: 'gap'; readonly gap: Gap }
+  )
+
+export interface Gap {
+  readonly topic: string
+  readonly from: string
+  readonly to: string
+  readonly reason: string
+  readonly count?: number
+}
+
+/** A question of this device that the log does not have yet, as far as it knows. */
+export interface Pending {
+  readonly id: string
+  readonly text: string
+  readonly status: 'sending' | 'sent' | 'failed'
+  readonly error?: string
+}
+
+/** The part of a thread that a snapshot holds. */
+export interface Snapshot {
+  readonly messages: readonly Message[]
+  readonly runs: readonly {
+    readonly run_id: string
+    readonly agent_name?: string
+    readonly streams: readonly { readonly stream_id: string; readonly text?: string }[]
+  }[]
+  readonly position: string
+  readonly hasMore: boolean
+}
+
+export function newConversation(topic: string): Conversation {
+  return { topic, items: [], pending: [], epochs: [], lost: 0 }
+}
+
+/** Adds a message of the log, whichever way and how often it came. */
+export function addMessage(c: Conversation, message: Message): Conversation {
+  if (message.position === undefined) return c
+  const { epoch, offset } = readPosition(message.position)
+  const ours = message.topic === c.topic
+  const seen = withEpoch(c, ours ? epoch : '')
+  const place = ours ? { era: seen.epochs.indexOf(epoch), offset, after: 0 } : behind(seen)
+  if (message.run_id !== undefined) return changeRun(seen, message.run_id, place, (run) => addEvent(run, { place, message }))
+  const key = `${message.topic}:${message.position}`
+  if (message.type === 'user_message' || message.type === 'chat') {
+    const id = message.message_id ?? key
+    const item: Item = { kind: 'question', key, place, text: said(message.payload), id, user: message.user_id ?? '' }
+    return { ...seen, items: insert(seen.items, item), pending: seen.pending.filter((p) => p.id !== id) }
+  }
+  if (seen.items.some((item) => item.key === key)) return seen
+  return { ...seen, items: insert(seen.items, { kind: 'message', key, place, message }) }
+}
+
+/** Adds text of a stream: all of it up to length, in code points. */
+export function addText(c: Conversation, runId: string, streamId: string, text: string, length: number): Conversation {
+  return changeRun(c, runId, end(c), (run) => withStream(run, streamId, (s) => grown(s, text, length)))
+}
+
+/** Adds a snapshot; an older one is an earlier part of the same thread. */
+export function addSnapshot(c: Conversation, snapshot: Snapshot): Conversation {
+  let next = withEpoch(c, readPosition(snapshot.position).epoch)
+  for (const message of snapshot.messages) next = addMessage(next, message)
+  for (const run of snapshot.runs) {
+    for (const { stream_id, text = '' } of run.streams) next = addText(next, run.run_id, stream_id, text, codePoints(text))
+  }
+  const { oldest: known, earlier: _, ...rest } = next
+  const oldest = snapshot.messages[0]?.position
+  if (known !== undefined && (oldest === undefined || !isBefore(next, oldest, known))) return next
+  return { ...rest, ...(oldest !== undefined && { oldest }), ...(snapshot.hasMore && oldest !== undefined && { earlier: oldest }) }
+}
+
+/**
+ * Ends the runs that a snapshot of now does not have any more though nothing told of their
+ * end: what told of it is gone.
+ */
+export function endUnknownRuns(c: Conversation, { runs, position }: Snapshot): Conversation {
+  const { epoch, offset } = readPosition(position)
+  const at: Place = { era: c.epochs.indexOf(epoch), offset, after: 0 }
+  let next = c
+  for (const run of running(c)) {
+    const last = run.events[run.events.length - 1]?.place
+    if (last === undefined || compare(last, at) > 0 || runs.some(({ run_id }) => run_id === run.id)) continue
+    next = changeRun(next, run.id, last, (r) => ({ ...r, state: 'dead', end: { reason: 'the server does not know it any more' } }))
+  }
+  return next
+}
+
+export function addGap(c: Conversation, gap: Gap): Conversation {
+  const from = readPosition(gap.from)
+  const to = readPosition(gap.to)
+  const ours = gap.topic === c.topic
+  const seen = withEpoch(withEpoch(c, ours ? from.epoch : ''), ours ? to.epoch : '')
+  const place = ours ? { era: seen.epochs.indexOf(to.epoch), offset: to.offset, after: -1 } : behind(seen)
+  const key = `gap:${gap.topic}:${gap.from}:${gap.to}`
+  if (seen.items.some((item) => item.key === key)) return seen
+  return { ...seen, items: insert(seen.items, { kind: 'gap', key, place, gap }), lost: seen.lost + (gap.count ?? 0), ...(gap.count === undefined && { lostMore: true }) }
+}
+
+/** Notes what became of a question: it is shown until the log has it. */
+export function addPending(c: Conversation, one: Pending): Conversation {
+  if (c.items.some((item) => item.kind === 'question' && item.id === one.id)) return c
+  const at = c.pending.findIndex((p) => p.id === one.id)
+  return { ...c, pending: at < 0 ? [...c.pending, one] : c.pending.with(at, one) }
+}
+
+/** Marks where texts went on, or takes a mark away. */
+export function markStream(c: Conversation, streamId: string, mark: Mark | undefined): Conversation {
+  const runId = streamId.slice(0, streamId.lastIndexOf('/'))
+  if (!c.items.some((item) => item.kind === 'run' && item.run.id === runId)) return c
+  return changeRun(c, runId, end(c), (run) =>
+    withStream(run, streamId, (s) => {
+      const { mark: _, ...bare } = s
+      return mark === undefined ? bare : { ...bare, mark }
+    }),
+  )
+}
+
+export function runsOf(c: Conversation): Run[] {
+  return c.items.flatMap((item) => (item.kind === 'run' ? [item.run] : []))
+}
+
+export function running(c: Conversation): Run[] {
+  return runsOf(c).filter((run) => run.state === 'running')
+}
+
+export function codePoints(text: string): number {
+  let n = 0
+  for (const _ of text) n++
+  return n
+}
+
+function changeRun(c: Conversation, id: string, place: Place, change: (run: Run) => Run): Conversation {
+  const at = c.items.findLastIndex((item) => item.kind === 'run' && item.run.id === id)
+  const item = c.items[at]
+  const before = item?.kind === 'run' ? item.run : newRun(id)
+  const run = change(before)
+  if (item === undefined) return { ...c, items: insert(c.items, { kind: 'run', key: `run:${id}`, place: placeOf(run, place), run }) }
+  if (run === before) return c
+  const moved = { ...item, kind: 'run' as const, run, place: placeOf(run, item.place) }
+  if (compare(moved.place, item.place) === 0) return { ...c, items: c.items.with(at, moved) }
+  return { ...c, items: insert(c.items.toSpliced(at, 1), moved) }
+}
+
+function withEpoch(c: Conversation, epoch: string): Conversation {
+  return epoch === '' || c.epochs.includes(epoch) ? c : { ...c, epochs: [...c.epochs, epoch] }
+}
+
+/** The place of something without an offset of its own: behind what is there. */
+function behind(c: Conversation): Place {
+  const last = end(c)
+  return { ...last, after: last.after + 1 }
+}
+
+function end(c: Conversation): Place {
+  const last = c.items[c.items.length - 1]
+  if (last === undefined) return { era: Math.max(c.epochs.length - 1, 0), offset: 0, after: 0 }
+  const newest = last.kind === 'run' ? (last.run.events[last.run.events.length - 1]?.place ?? last.place) : last.place
+  return compare(newest, last.place) > 0 ? newest : last.place
+}
+
+function isBefore(c: Conversation, a: string, b: string): boolean {
+  const [x, y] = [readPosition(a), readPosition(b)]
+  return c.epochs.indexOf(x.epoch) < c.epochs.indexOf(y.epoch) || (x.epoch === y.epoch && x.offset < y.offset)
+}

@@ -1,0 +1,133 @@
+import type { ComponentChildren } from 'preact'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import type { Config } from '../config.ts'
+import type { Device } from '../device.ts'
+import type { Conversation, Pending } from '../model/conversation.ts'
+import { useNewest } from './hooks.ts'
+import { ItemView } from './item-view.tsx'
+
+interface Props {
+  readonly device: Device
+  readonly conversation: Conversation
+  readonly opened: boolean
+  readonly config: Config
+  readonly first: boolean
+  readonly open: (file: string, line: number, length: number) => void
+  /** Stands over the end of the conversation. */
+  readonly children: ComponentChildren
+}
+
+export function ConversationLog({ device, conversation, opened, config, first, open, children }: Props) {
+  const { items, pending, earlier } = conversation
+  const { list, away, onScroll, follow } = useNewest(conversation)
+  // Who asks wants to see that, wherever the conversation was scrolled to.
+  useLayoutEffect(() => {
+    if (pending.length > 0) follow()
+  }, [pending.length])
+  const empty = opened && items.length === 0 && pending.length === 0
+  return (
+    <div class="log-frame">
+      <div class="log" role="log" aria-live="off" aria-label="Conversation" tabIndex={0} ref={list} onScroll={onScroll}>
+        <div class="log-content">
+          {earlier !== undefined && <Earlier device={device} list={list} />}
+          {empty && <Invitation device={device} config={config} first={first} />}
+          {items.map((item) => (
+            <ItemView key={item.key} item={item} open={open} />
+          ))}
+          {pending.map((one) => (
+            <PendingView key={one.id} one={one} retry={() => device.retry(one.id)} />
+          ))}
+          {first && !empty && <Next device={device} config={config} conversation={conversation} />}
+        </div>
+      </div>
+      {children}
+      {away && (
+        <button type="button" class="newest" onClick={follow}>
+          Newest
+        </button>
+      )}
+    </div>
+  )
+}
+
+/** Gets what is older, and leaves what one sees where it is. */
+function Earlier({ device, list }: { device: Device; list: { readonly current: HTMLElement | null } }) {
+  const [busy, setBusy] = useState(false)
+  const height = useRef(0)
+  useLayoutEffect(() => {
+    const el = list.current
+    if (el === null || busy || height.current === 0) return
+    if (el.scrollTop < 1) el.scrollTop = el.scrollHeight - height.current
+    height.current = 0
+  }, [busy])
+  const get = async () => {
+    height.current = list.current?.scrollHeight ?? 0
+    setBusy(true)
+    await device.earlier()
+    setBusy(false)
+  }
+  return (
+    <button type="button" class="earlier" aria-disabled={busy} onClick={() => busy || void get()}>
+      Earlier
+    </button>
+  )
+}
+
+/** An empty conversation invites to begin one. */
+function Invitation({ device, config, first }: Pick<Props, 'device' | 'config' | 'first'>) {
+  if (!first) {
+    return (
+      <div class="invitation">
+        <p class="lead">The same user on another device.</p>
+        <p>What is asked on one appears on both. Stop it from either.</p>
+      </div>
+    )
+  }
+  return (
+    <div class="invitation">
+      <p class="lead">Ask about {config.subject || 'the documents'}.</p>
+      <p>Ask, then pull a plug in the middle of the answer.</p>
+      <ul>
+        {config.questions.map((question) => (
+          <li key={question}>
+            <button type="button" class="question" onClick={() => device.ask(question)}>
+              {question}
+            </button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  )
+}
+
+/** The next of the questions that were not asked yet, once nothing runs. */
+function Next({ device, config, conversation: { items, pending } }: Pick<Props, 'device' | 'config' | 'conversation'>) {
+  if (pending.length > 0 || items.some((item) => item.kind === 'run' && item.run.state === 'running')) return null
+  const asked = new Set(items.flatMap((item) => (item.kind === 'question' ? [item.text] : [])))
+  const next = config.questions.find((question) => !asked.has(question)) ?? config.questions[items.length % config.questions.length]
+  if (next === undefined) return null
+  return (
+    <p class="next">
+      <button type="button" class="question" onClick={() => device.ask(next)}>
+        {next}
+      </button>
+    </p>
+  )
+}
+
+function PendingView({ one: { text, status, error }, retry }: { one: Pending; retry: () => void }) {
+  return (
+    <div class={`item item-pending pending-${status}`} data-pending={status}>
+      <p class="asked">{text}</p>
+      {status !== 'failed' && <p class="aside">Sending</p>}
+      {status === 'failed' && (
+        <p class="aside trouble">
+          Not sent: {error ?? 'the server refused it'}. It is kept here.{' '}
+          <button type="button" onClick={retry}>
+            Retry
+          </button>
+        </p>
+      )}
+    </div>
+  )
+}
