@@ -23,7 +23,7 @@ type Survey struct {
 // ownQuestions are some that the project's own documents answer well.
 func ownQuestions() []string {
 	return []string{
-		"What happens to a client that is slow?", "How does a client resume?", "Who may stop a run?", "What is a gap?",
+		"What does resume promise?", "What happens to a client that is slow?", "How do I stop an agent?", "What is a gap?",
 	}
 }
 
