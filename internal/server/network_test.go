@@ -66,7 +66,7 @@ func ask(t *testing.T, base, method, path string, header http.Header) (int, wire
 	}
 	transport := new(http.Transport)
 	defer transport.CloseIdleConnections()
-	res, err := (&http.Client{Transport: transport}).Do(req)
+	res, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
