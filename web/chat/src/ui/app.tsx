@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useState } from 'preact/hooks'
 import type { Config } from '../config.ts'
 import type { Device } from '../device.ts'
 import type { LiveWire } from '../live-wire.ts'
@@ -29,7 +29,6 @@ export function App({ config, devices, wire }: Props) {
   const use = (used: Device) => {
     for (const device of devices) device.speaker.silent = device !== used
   }
-  useEffect(() => use(devices[0]!), [devices])
   return (
     <>
       <Header devices={devices} />
