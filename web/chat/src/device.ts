@@ -215,8 +215,7 @@ export class Device extends Source {
     this.#set({ opened: true })
     const { conversation } = this.#view
     const streams = runsOf(conversation).flatMap((run) => run.streams)
-    // What is there already is not read out.
-    for (const s of streams) this.speaker.text(s.id, s.text, false, s.text.length)
+    for (const s of streams) this.speaker.passOver(s.id, s.text, s.state !== 'open')
     if (this.#reload === undefined) return
     const ms = performance.now() - this.#reload.at
     const { frames } = this.#reload
