@@ -207,7 +207,8 @@ export class Device extends Source {
       if (start === went && notice) this.#set({ notice: { ...notice, detail: wentOnWords(went) } })
     }
     this.#converse((c) => addText(c, runId, streamId, text, length))
-    this.speaker.text(streamId, text, false)
+    // Text that is there already comes before the snapshot, too.
+    if (this.#view.opened) this.speaker.text(streamId, text, false)
   }
 
   #snapshotCame(snapshot: ThreadSnapshot): void {
