@@ -127,16 +127,17 @@ func (s *Set) enter(name string) (*link, error) {
 }
 
 // makeRoomLocked forgets the links that nobody has used for a while and, if it must, the one
-// that has been unused for longest. Who is refused after its handshake has used one too.
+// that has been unused for longest, which is one that is cut or slow only if there is no other.
+// Who is refused after its handshake has used one too, and could cut or slow as many as fit.
 func (s *Set) makeRoomLocked(now time.Time) bool {
-	oldest, when := "", now
+	oldest, when, plainest := "", now, false
 	for name, l := range s.links {
-		switch since, ok := l.unused(now); {
+		switch since, plain, ok := l.unused(now); {
 		case !ok:
-		case now.Sub(since) > keep:
+		case plain && now.Sub(since) > keep:
 			delete(s.links, name)
-		case oldest == "" || since.Before(when):
-			oldest, when = name, since
+		case oldest == "" || plain && !plainest || plain == plainest && since.Before(when):
+			oldest, when, plainest = name, since, plain
 		}
 	}
 	if len(s.links) >= maxLinks && oldest != "" {
