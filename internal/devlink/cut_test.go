@@ -197,3 +197,35 @@ func TestNamesAreHardToGuess(t *testing.T) {
 		}
 	}
 }
+
+func TestWaitIsForWhoAnswersToo(t *testing.T) {
+	s := New()
+	closed, answered := make(chan struct{}), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = s.Handle(name, w, r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			nc, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = nc.Close()
+			close(closed)
+			<-answered
+		}))
+	}))
+	t.Cleanup(srv.Close)
+	dial(t, srv.Listener.Addr().String(), name)
+	<-closed
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		s.Wait()
+	}()
+	select {
+	case <-waited:
+		t.Error("Wait has returned, though somebody still answers")
+	case <-time.After(50 * time.Millisecond): // no later than this it would have
+	}
+	close(answered)
+	<-waited
+}

@@ -42,13 +42,13 @@ type Set struct {
 	mu    sync.Mutex // guards links
 	links map[string]*link
 
-	conns sync.WaitGroup // open ones, and what is resetting them
+	conns sync.WaitGroup // open ones, what is resetting them, and who answers
 }
 
 // New returns a set without links.
 func New() *Set { return &Set{links: make(map[string]*link)} }
 
-// Wait returns when no connection over a link is open any more.
+// Wait returns when no connection over a link is open any more, and no Handle runs.
 func (s *Set) Wait() { s.conns.Wait() }
 
 // Handle has next answer a request over the link of that name. If next takes the connection
@@ -60,6 +60,8 @@ func (s *Set) Handle(name string, w http.ResponseWriter, r *http.Request, next h
 		return err
 	}
 	defer l.leave()
+	s.conns.Add(1) // a server that shuts down waits for who answers only until they hijack
+	defer s.conns.Done()
 	if _, ok := l.join(); !ok {
 		unplug(w)
 		return nil
