@@ -25,15 +25,15 @@ const (
 // links that it can cut.
 type development struct {
 	cfg       Config
-	page      page       // nil: none
-	documents *documents // nil: none
-	links     *devlink.Set
+	page      page            // nil: none
+	documents *documents      // nil: none
+	links     [2]*devlink.Set // of this machine, and of the network
 	reports   reports
 	log       *slog.Logger
 }
 
 func newDevelopment(cfg Config, docs *documents, log *slog.Logger) (*development, error) {
-	d := &development{cfg: cfg, documents: docs, links: devlink.New(), log: log}
+	d := &development{cfg: cfg, documents: docs, links: [2]*devlink.Set{devlink.New(), devlink.New()}, log: log}
 	if cfg.Page == nil {
 		return d, nil
 	}

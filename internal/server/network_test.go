@@ -153,6 +153,24 @@ func TestNobodyOfTheNetworkGetsInWithoutATicket(t *testing.T) {
 	}
 }
 
+func TestLinksOfTheNetworkAreNoneOfThisMachine(t *testing.T) {
+	n := startNetwork(t)
+	base, _ := n.invited(t)
+	ask(t, base, "GET", "/ws?link="+oneLink, handshakeHeader.Clone()) // refused, it has used the link all the same
+	const cut = `{"link":"` + oneLink + `","cut_seconds":60}`
+	n.link(t, cut).problem(t)
+	n.page(t, "laptop", oneLink)
+	res, err := n.http.Post(base+"/dev/link", "application/json", strings.NewReader(cut))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("got %d for a link of the network, want 200", res.StatusCode)
+	}
+	n.page(t, "laptop", oneLink)
+}
+
 func TestTheNetworkLearnsNothingOfAFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "secret")
 	if err := os.Mkdir(dir, 0o700); err != nil {
