@@ -11,11 +11,11 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// overLink puts handshakes that name a link on it.
+// overLink puts handshakes of sockets that name a link on it.
 func (d *development) overLink(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := ""
-		if strings.Contains(r.URL.RawQuery, "link=") {
+		if r.Header.Get("Upgrade") != "" && strings.Contains(r.URL.RawQuery, "link=") {
 			name = r.URL.Query().Get("link")
 		}
 		if name == "" {
