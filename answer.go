@@ -31,6 +31,12 @@ func (m *Manager) answer(c hub.Handle, typ wire.MessageType, id string, payload 
 	_ = m.hub.Send(c, frame, false)
 }
 
+// gap tells of what a client will not get.
+func (m *Manager) gap(c hub.Handle, gap wire.Gap) {
+	m.count.gaps.Add(1)
+	m.answer(c, wire.GapType, "", gap)
+}
+
 // ack confirms a message. One whose ack cannot be written is refused: its sender waits.
 func (m *Manager) ack(c hub.Handle, id string, ack wire.Ack, received wire.MessageType) {
 	frame, err := buildFrame(160+len(ack.Result), func(b []byte) ([]byte, error) {

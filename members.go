@@ -169,7 +169,7 @@ func (m *Manager) unfollowAll(user, room wire.Topic, pos Position, reason string
 		}
 		if at.Epoch == pos.Epoch && at.Offset+1 < pos.Offset {
 			// The room stops at once: what was not yet written is not written any more.
-			m.answer(c, wire.GapType, "", wire.Gap{Topic: room.String(), From: at, To: pos, Reason: wire.ReasonExpired})
+			m.gap(c, wire.Gap{Topic: room.String(), From: at, To: pos, Reason: wire.ReasonExpired})
 		}
 		m.sendRoomLeft(c, room.ID, reason, "")
 	}

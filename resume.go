@@ -88,7 +88,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 		switch {
 		case p.room.key != hub.Key{}:
 			if p.gap != nil {
-				m.answer(in.c, wire.GapType, "", *p.gap)
+				m.gap(in.c, *p.gap)
 			}
 			if err := m.followAs(ctx, sender, p.room, p.from, true, p.lent); err != nil {
 				m.sendRoomLeft(in.c, p.room.address.ID, reasonRemoved, "") // handlers have filled it with others

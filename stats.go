@@ -47,7 +47,7 @@ type HeartbeatStats struct {
 type counters struct {
 	accepted, refused, published atomic.Uint64
 	unhandled, handlerErrors     atomic.Uint64
-	isolation, unreadable        atomic.Uint64
+	isolation, unreadable, gaps  atomic.Uint64
 	runsStarted, runRetries      atomic.Uint64
 	runsEnded                    tally[wire.RunState]
 	appPings                     atomic.Int64 // connections that asked for ping messages
@@ -91,7 +91,7 @@ func (m *Manager) Stats() Stats {
 		Unhandled: m.count.unhandled.Load(), HandlerErrors: m.count.handlerErrors.Load(),
 		RunsLive: m.runs.live(), RunsStarted: m.count.runsStarted.Load(), RunsEnded: m.count.runsEnded.all(),
 		RunRetries: m.count.runRetries.Load(), TextReads: h.TextReads,
-		Gaps: h.Gaps, Isolation: h.Isolation + m.count.isolation.Load(), Unreadable: m.count.unreadable.Load(),
+		Gaps: h.Gaps + m.count.gaps.Load(), Isolation: h.Isolation + m.count.isolation.Load(), Unreadable: m.count.unreadable.Load(),
 		Heartbeat: HeartbeatStats{
 			Pings: h.Pings, Pongs: h.Pongs, Missed: h.Missed,
 			Dropped: m.beat.dropped.Load(), Resurrected: m.beat.resurrected.Load(),

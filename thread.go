@@ -148,6 +148,8 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 	at, follows := m.hub.Cursor(in.c, a.key)
 	if !follows {
 		at = a.head
+	} else if head, _, live := m.hub.Lookup(a.key); live && head.Epoch != at.Epoch {
+		at = in.beginEpoch(a, at, head.Epoch)
 	}
 	t, err := m.threadAt(ctx, topic, req.ThreadID, Query{Limit: req.Limit, Before: req.Before}, at, maxPageBytes)
 	if err == nil && req.Before.IsZero() {
@@ -176,6 +178,17 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 		}
 	}
 	return nil
+}
+
+// beginEpoch tells of a log that has begun anew before anything of it is told, here a snapshot,
+// and makes the connection, which is held, go on from its beginning.
+func (in *inbound) beginEpoch(a acquired, at Position, epoch string) Position {
+	to := Position{Epoch: epoch}
+	in.m.gap(in.c, wire.Gap{
+		Topic: a.address.String(), From: at, To: to, Reason: wire.ReasonEpochChanged, Epoch: at.Epoch, NewEpoch: epoch,
+	})
+	_ = in.m.hub.Seek(in.c, a.key, to) // a connection that has ended needs none
+	return to
 }
 
 // threadTopic is where a thread is: with the sender, or in a room whose past the sender may

@@ -133,6 +133,50 @@ func TestALinkIsFreeAgainAtOnceOrWhenTheTimeIsOver(t *testing.T) {
 	}
 }
 
+// TestALongPauseEndsAtOnce: what came in one go while the link was still fast has to be paid
+// for, which takes 20 s here.
+func TestALongPauseEndsAtOnce(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(*Set, *conn) error
+		want error
+	}{
+		{"the link is free", func(s *Set, _ *conn) error { _, err := s.Slow(name, 0, 0); return err }, nil},
+		{"a deadline", func(_ *Set, c *conn) error { return c.SetReadDeadline(time.Now()) }, os.ErrDeadlineExceeded},
+		{"close", func(_ *Set, c *conn) error { return c.Close() }, net.ErrClosed},
+		{"a cut", func(s *Set, _ *conn) error { _, err := s.Cut(name, time.Minute); return err }, net.ErrClosed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSet(t)
+				ours, theirs := pipe(t, s)
+				go func() {
+					time.Sleep(time.Second) // until somebody waits for what comes
+					slow(t, s, 1000, time.Minute)
+					_, _ = theirs.Write(make([]byte, 20_000))
+					_, _ = theirs.Write(make([]byte, 1))
+				}()
+				if n, err := ours.Read(make([]byte, 20_000)); n != 20_000 || err != nil {
+					t.Fatalf("got %d, %v, want all that came", n, err)
+				}
+				start := time.Now()
+				time.AfterFunc(5*time.Second, func() {
+					if err := tt.end(s, ours); err != nil {
+						t.Error(err)
+					}
+				})
+				if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, tt.want) {
+					t.Errorf("got %v, want %v", err, tt.want)
+				}
+				if took := time.Since(start); took != 5*time.Second {
+					t.Errorf("got it after %v, want 5 s", took)
+				}
+				_ = theirs.Close()
+			})
+		})
+	}
+}
+
 func TestDeadlinesAndCloseEndThePauseBeforeAStep(t *testing.T) {
 	for _, tt := range []struct {
 		name string

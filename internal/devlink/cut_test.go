@@ -161,10 +161,71 @@ func TestALinkIsForgottenWhenNobodyHasUsedItForAWhile(t *testing.T) {
 	})
 }
 
+func TestLinksThatNobodyUsesMakeRoomThoughTheyAreCutOrSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSet(t)
+		for i := range maxLinks {
+			name := fmt.Sprintf("%016d", i)
+			l, err := s.enter(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == 0 {
+				_, err = s.Cut(name, MaxCut)
+			} else {
+				_, err = s.Slow(name, MinBytes, MaxSlow)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.leave()
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := s.enter(name); err != nil {
+			t.Errorf("got %v, want room for one instead of one that nobody uses", err)
+		}
+		if _, err := s.find(fmt.Sprintf("%016d", 0)); !errors.Is(err, ErrUnknown) || len(s.links) != maxLinks {
+			t.Errorf("got %v and %d links, want that the one that has been unused for longest has gone, and no other", err, len(s.links))
+		}
+	})
+}
+
 func TestNamesAreHardToGuess(t *testing.T) {
 	for _, bad := range []string{"short", "0123456789abcdeF", "0123456789abcde/", fmt.Sprintf("%065d", 0)} {
 		if _, err := New().enter(bad); !errors.Is(err, ErrName) {
 			t.Errorf("%s: got %v, want %v", bad, err, ErrName)
 		}
 	}
+}
+
+func TestWaitIsForWhoAnswersToo(t *testing.T) {
+	s := New()
+	closed, answered := make(chan struct{}), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = s.Handle(name, w, r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			nc, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = nc.Close()
+			close(closed)
+			<-answered
+		}))
+	}))
+	t.Cleanup(srv.Close)
+	dial(t, srv.Listener.Addr().String(), name)
+	<-closed
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		s.Wait()
+	}()
+	select {
+	case <-waited:
+		t.Error("Wait has returned, though somebody still answers")
+	case <-time.After(50 * time.Millisecond): // no later than this it would have
+	}
+	close(answered)
+	<-waited
 }

@@ -102,9 +102,10 @@ func (l *link) leave() {
 	}
 }
 
-// unused returns since when nobody would miss the link; false: somebody would.
-func (l *link) unused(now time.Time) (since time.Time, ok bool) {
+// unused returns since when nobody uses the link (false: somebody does), and whether it is as
+// if it were new.
+func (l *link) unused(now time.Time) (since time.Time, plain, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.idle, l.users == 0 && !now.Before(l.cutUntil) && (l.pace == nil || !now.Before(l.pace.until))
+	return l.idle, !now.Before(l.cutUntil) && (l.pace == nil || !now.Before(l.pace.until)), l.users == 0
 }

@@ -42,13 +42,13 @@ type Set struct {
 	mu    sync.Mutex // guards links
 	links map[string]*link
 
-	conns sync.WaitGroup // open ones, and what is resetting them
+	conns sync.WaitGroup // open ones, what is resetting them, and who answers
 }
 
 // New returns a set without links.
 func New() *Set { return &Set{links: make(map[string]*link)} }
 
-// Wait returns when no connection over a link is open any more.
+// Wait returns when no connection over a link is open any more, and no Handle runs.
 func (s *Set) Wait() { s.conns.Wait() }
 
 // Handle has next answer a request over the link of that name. If next takes the connection
@@ -60,6 +60,8 @@ func (s *Set) Handle(name string, w http.ResponseWriter, r *http.Request, next h
 		return err
 	}
 	defer l.leave()
+	s.conns.Add(1) // a server that shuts down waits for who answers only until they hijack
+	defer s.conns.Done()
 	if _, ok := l.join(); !ok {
 		unplug(w)
 		return nil
@@ -127,16 +129,17 @@ func (s *Set) enter(name string) (*link, error) {
 }
 
 // makeRoomLocked forgets the links that nobody has used for a while and, if it must, the one
-// that has been unused for longest. Who is refused after its handshake has used one too.
+// that has been unused for longest, which is one that is cut or slow only if there is no other.
+// Who is refused after its handshake has used one too, and could cut or slow as many as fit.
 func (s *Set) makeRoomLocked(now time.Time) bool {
-	oldest, when := "", now
+	oldest, when, plainest := "", now, false
 	for name, l := range s.links {
-		switch since, ok := l.unused(now); {
+		switch since, plain, ok := l.unused(now); {
 		case !ok:
-		case now.Sub(since) > keep:
+		case plain && now.Sub(since) > keep:
 			delete(s.links, name)
-		case oldest == "" || since.Before(when):
-			oldest, when = name, since
+		case oldest == "" || plain && !plainest || plain == plainest && since.Before(when):
+			oldest, when, plainest = name, since, plain
 		}
 	}
 	if len(s.links) >= maxLinks && oldest != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
@@ -12,6 +13,8 @@ const (
 	maxSurveyed   = 4 << 20 // bytes of a folder that is searched for questions
 	maxHeadline   = 60      // bytes of a heading in a question
 	headingsTaken = 4       // of one document
+
+	maxAsking = time.Second // until then questions are tried; a page waits for them
 )
 
 // A Survey is what somebody has to know who is about to ask.
@@ -23,13 +26,14 @@ type Survey struct {
 // ownQuestions are some that the project's own documents answer well.
 func ownQuestions() []string {
 	return []string{
-		"What happens to a client that is slow?", "How does a client resume?", "Who may stop a run?", "What is a gap?",
+		"What does resume promise?", "What happens to a client that is slow?", "How do I stop an agent?", "What is a gap?",
 	}
 }
 
 // Survey reads the folder, as it is now, which takes as long as it is large. The questions of
 // a folder that is not the project's own are made of its headings, and each has been asked:
-// what is found first for it is below that heading.
+// what is found first for it is below that heading. In a large folder there are as many as were
+// found within a second.
 func (a *Agent) Survey(ctx context.Context) (Survey, error) {
 	found, err := a.library.open.look(ctx)
 	if err != nil {
@@ -40,9 +44,15 @@ func (a *Agent) Survey(ctx context.Context) (Survey, error) {
 	case a.own:
 		s.Questions = ownQuestions()
 	case found.bytes <= maxSurveyed:
-		s.Questions = questions(ctx, found.files)
+		s.Questions = questionsWithin(ctx, maxAsking, found.files)
 	}
 	return s, ctx.Err()
+}
+
+func questionsWithin(ctx context.Context, d time.Duration, files []file) []string {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return questions(ctx, files)
 }
 
 func questions(ctx context.Context, files []file) (all []string) {
@@ -54,7 +64,7 @@ func questions(ctx context.Context, files []file) (all []string) {
 		if !strings.HasSuffix(heading, "?") {
 			question = "What is there to know about “" + heading + "”?"
 		}
-		if answers(ctx, question, heading, files) {
+		if answers(ctx, question, heading, files) && ctx.Err() == nil { // else not all has been looked at
 			all = append(all, question)
 		}
 	}

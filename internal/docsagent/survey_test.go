@@ -39,8 +39,8 @@ func TestTheProjectsDocumentsAnswerTheQuestionsThatAreProposed(t *testing.T) {
 	}
 	words := map[string][]string{
 		"What happens to a client that is slow?": {"client", "slow"},
-		"How does a client resume?":              {"client", "resume"},
-		"Who may stop a run?":                    {"stop", "run"},
+		"What does resume promise?":              {"resume", "promise"},
+		"How do I stop an agent?":                {"stop", "agent"},
 		"What is a gap?":                         {"gap"},
 	}
 	if len(survey.Questions) != len(words) || survey.Files < 5 {

@@ -25,15 +25,15 @@ const (
 // links that it can cut.
 type development struct {
 	cfg       Config
-	page      page       // nil: none
-	documents *documents // nil: none
-	links     *devlink.Set
+	page      page            // nil: none
+	documents *documents      // nil: none
+	links     [2]*devlink.Set // of this machine, and of the network
 	reports   reports
 	log       *slog.Logger
 }
 
 func newDevelopment(cfg Config, docs *documents, log *slog.Logger) (*development, error) {
-	d := &development{cfg: cfg, documents: docs, links: devlink.New(), log: log}
+	d := &development{cfg: cfg, documents: docs, links: [2]*devlink.Set{devlink.New(), devlink.New()}, log: log}
 	if cfg.Page == nil {
 		return d, nil
 	}
@@ -79,8 +79,8 @@ func isPlainHost(hostport string) bool {
 // devConfig is what a page has to know.
 type devConfig struct {
 	User      string   `json:"user"`
-	Subject   string   `json:"subject"` // of the documents
-	Files     int      `json:"files"`
+	Subject   string   `json:"subject"`          // of the documents; "": not told
+	Files     int      `json:"files"`            // 0: none, or not told
 	Words     int      `json:"words_per_second"` // 0: as fast as it can
 	Model     *string  `json:"model"`            // null: nobody but the agent writes
 	Version   string   `json:"version"`
@@ -90,17 +90,21 @@ type devConfig struct {
 func (d *development) getConfig(w http.ResponseWriter, r *http.Request) {
 	answer := devConfig{User: pageUser, Version: d.cfg.Version, Questions: []string{}}
 	if d.documents != nil {
-		survey, err := d.documents.survey(r.Context())
-		if err != nil {
-			newProblem(http.StatusServiceUnavailable, wire.CodeUnavailable, err.Error()).write(w)
-			return
-		}
 		about := d.cfg.Documents
-		answer.Subject, answer.Words = about.Subject(), about.WordsPerSecond
-		answer.Files = survey.Files
-		answer.Questions = append(answer.Questions, survey.Questions...)
+		answer.Words = about.WordsPerSecond
 		if about.Model != "" {
 			answer.Model = &about.Model
+		}
+		// Nobody has been asked for a credential here: who is in the network learns nothing of a
+		// folder, and does not make this machine read it.
+		if about.Dir == "" || !fromNetwork(r.Context()) {
+			survey, err := d.documents.survey(r.Context())
+			if err != nil {
+				newProblem(http.StatusServiceUnavailable, wire.CodeUnavailable, err.Error()).write(w)
+				return
+			}
+			answer.Subject, answer.Files = about.Subject(), survey.Files
+			answer.Questions = append(answer.Questions, survey.Questions...)
 		}
 	}
 	writeJSON(w, answer)

@@ -11,11 +11,11 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// overLink puts handshakes that name a link on it.
+// overLink puts handshakes of sockets that name a link on it.
 func (d *development) overLink(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := ""
-		if strings.Contains(r.URL.RawQuery, "link=") {
+		if r.Header.Get("Upgrade") != "" && strings.Contains(r.URL.RawQuery, "link=") {
 			name = r.URL.Query().Get("link")
 		}
 		if name == "" {
@@ -26,13 +26,22 @@ func (d *development) overLink(next http.Handler) http.Handler {
 			newProblem(http.StatusForbidden, wire.CodeForbidden, "origin is not allowed").write(w)
 			return
 		}
-		switch err := d.links.Handle(name, w, r, next); {
+		switch err := d.linksFor(r).Handle(name, w, r, next); {
 		case errors.Is(err, devlink.ErrFull):
 			newProblem(http.StatusServiceUnavailable, wire.CodeUnavailable, err.Error()).write(w)
 		case err != nil:
 			invalid("link", err.Error()).write(w)
 		}
 	})
+}
+
+// linksFor returns the links among which those of a request are. The network has its own: it
+// can fill them up without a credential.
+func (d *development) linksFor(r *http.Request) *devlink.Set {
+	if fromNetwork(r.Context()) {
+		return d.links[1]
+	}
+	return d.links[0]
 }
 
 // linkRequest is the body of POST /dev/link: what is to become of a link.
@@ -69,14 +78,14 @@ func (d *development) changeLink(w http.ResponseWriter, r *http.Request) (linkAn
 	if err := decode(body, &req); err != nil {
 		return linkAnswer{}, err
 	}
-	until, err := d.tellLink(req)
+	until, err := tellLink(d.linksFor(r), req)
 	if errors.Is(err, devlink.ErrUnknown) {
 		err = newProblem(http.StatusNotFound, wire.CodeNotFound, err.Error()).with("field", "link")
 	}
 	return linkAnswer{until.UnixMilli()}, err
 }
 
-func (d *development) tellLink(req linkRequest) (until time.Time, err error) {
+func tellLink(links *devlink.Set, req linkRequest) (until time.Time, err error) {
 	if (req.CutSeconds == nil) == (req.BytesPerSecond == nil) {
 		return until, invalid("cut_seconds", "or bytes_per_second must be given, one of them")
 	}
@@ -88,11 +97,11 @@ func (d *development) tellLink(req linkRequest) (until time.Time, err error) {
 		if err != nil {
 			return until, err
 		}
-		return d.links.Cut(req.Link, life)
+		return links.Cut(req.Link, life)
 	}
 	bytes := *req.BytesPerSecond
 	if bytes == 0 {
-		return d.links.Slow(req.Link, 0, 0)
+		return links.Slow(req.Link, 0, 0)
 	}
 	if bytes < devlink.MinBytes || bytes > devlink.MaxBytes {
 		return until, invalid("bytes_per_second", fmt.Sprintf("must be 0, or from %d to %d", devlink.MinBytes, devlink.MaxBytes))
@@ -101,7 +110,7 @@ func (d *development) tellLink(req linkRequest) (until time.Time, err error) {
 	if err != nil {
 		return until, err
 	}
-	return d.links.Slow(req.Link, bytes, life)
+	return links.Slow(req.Link, bytes, life)
 }
 
 // linkSeconds is a duration that a request must give.

@@ -147,6 +147,29 @@ func TestHandshakesOfALinkThatIsCutAreReset(t *testing.T) {
 	}
 }
 
+// A picture of another page is asked for without an origin, and an event stream, which stays
+// with the HTTP server, could not be cut.
+func TestOnlyHandshakesOfSocketsUseALink(t *testing.T) {
+	n := start(t, devConfiguration())
+	for _, accept := range []string{"image/png", "text/event-stream"} {
+		nc, err := net.DialTimeout("tcp", n.address(), 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(nc, "GET /ws?link=%s HTTP/1.1\r\nHost: localhost\r\nAccept: %s\r\n\r\n", oneLink, accept)
+		_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+		res, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		_ = nc.Close() // first: to close a body means to read it, and that of a stream does not end
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if p := n.link(t, `{"link":"`+oneLink+`","cut_seconds":1}`).problem(t); p.Status != http.StatusNotFound {
+			t.Errorf("%s: got %d for its link, want 404", accept, p.Status)
+		}
+	}
+}
+
 func TestBadRequestsAboutLinksNameTheField(t *testing.T) {
 	n := start(t, devConfiguration())
 	n.page(t, "phone", oneLink)
@@ -180,7 +203,7 @@ func TestBadRequestsAboutLinksNameTheField(t *testing.T) {
 			}
 		})
 	}
-	p := n.call(t, request{method: http.MethodGet, path: "/ws?link=short"}).problem(t)
+	p := n.call(t, request{method: http.MethodGet, path: "/ws?link=short", header: handshakeHeader.Clone()}).problem(t)
 	if p.Status != 422 || p.Details["field"] != "link" {
 		t.Errorf("got %+v for a short name, want 422 and field link", p)
 	}

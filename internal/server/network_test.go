@@ -8,9 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/netra-systems/switchboard/client"
 	"github.com/netra-systems/switchboard/wire"
@@ -24,8 +28,12 @@ type network struct {
 
 func startNetwork(t *testing.T) *network {
 	t.Helper()
+	return startNetworkWith(t, devConfiguration())
+}
+
+func startNetworkWith(t *testing.T, cfg Config) *network {
+	t.Helper()
 	n := &network{links: make(chan string, 10)}
-	cfg := devConfiguration()
 	cfg.Network, cfg.Invite = "127.0.0.1:0", func(link string) { n.links <- link }
 	n.node = start(t, cfg)
 	return n
@@ -66,7 +74,7 @@ func ask(t *testing.T, base, method, path string, header http.Header) (int, wire
 	}
 	transport := new(http.Transport)
 	defer transport.CloseIdleConnections()
-	res, err := (&http.Client{Transport: transport}).Do(req)
+	res, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +150,55 @@ func TestNobodyOfTheNetworkGetsInWithoutATicket(t *testing.T) {
 	}
 	if status, _ := ask(t, base, "GET", "/ws?ticket="+ticket, with(handshakeHeader, "Origin", base)); status != http.StatusSwitchingProtocols {
 		t.Errorf("got %d with the ticket that nobody has used, want 101", status)
+	}
+}
+
+func TestLinksOfTheNetworkAreNoneOfThisMachine(t *testing.T) {
+	n := startNetwork(t)
+	base, _ := n.invited(t)
+	ask(t, base, "GET", "/ws?link="+oneLink, handshakeHeader.Clone()) // refused, it has used the link all the same
+	const cut = `{"link":"` + oneLink + `","cut_seconds":60}`
+	n.link(t, cut).problem(t)
+	n.page(t, "laptop", oneLink)
+	res, err := n.http.Post(base+"/dev/link", "application/json", strings.NewReader(cut))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("got %d for a link of the network, want 200", res.StatusCode)
+	}
+	n.page(t, "laptop", oneLink)
+}
+
+func TestTheNetworkLearnsNothingOfAFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "secret")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "plan.md"), []byte("# The hidden garden\n\nThe hidden garden is behind the house.\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := devConfiguration()
+	cfg.Documents = &Documents{Dir: dir, WordsPerSecond: 40}
+	n := startNetworkWith(t, cfg)
+	base, _ := n.invited(t)
+	var here, there devConfig
+	n.call(t, request{method: http.MethodGet, path: "/dev/config"}).decode(t, &here)
+	if here.Subject != "the documents in secret" || here.Files != 1 || len(here.Questions) != 1 {
+		t.Errorf("got %+v on this machine, want the folder with a question", here)
+	}
+	res, err := n.http.Get(base + "/dev/config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&there); err != nil {
+		t.Fatal(err)
+	}
+	want := devConfig{User: "alice", Words: 40, Version: "v1.2.3", Questions: []string{}}
+	if diff := cmp.Diff(want, there); diff != "" {
+		t.Errorf("configuration for the network (-want +got):\n%s", diff)
 	}
 }
 

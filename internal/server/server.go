@@ -273,7 +273,9 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 	}
 	accepting.Wait()
 	if s.dev != nil {
-		s.dev.links.Wait()
+		for _, links := range s.dev.links {
+			links.Wait()
+		}
 	}
 	return err
 }

@@ -54,9 +54,9 @@ type Engine interface {
 	Resume(s Socket)
 
 	// Release closes the socket now. It drops bytes that the engine has taken while
-	// blocked: whoever wants them delivered waits for Writable first. After it
-	// returned no event of the socket's tag starts; one that is running may still be,
-	// and events carry the tag so that a receiver can tell. The name may be reused at once.
+	// blocked: whoever wants them delivered waits for Writable first. Events of the
+	// socket's tag may be running, or begin at the same moment, and none later; they
+	// carry the tag so that a receiver can tell. The name may be reused at once.
 	//
 	// After a protocol violation of the peer only the writing side is closed at once,
 	// and the rest within a second or when the peer closes too: what it still sends must not

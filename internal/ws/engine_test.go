@@ -330,6 +330,14 @@ func releaseBlocked(t *testing.T, r *rig) {
 	}
 	r.engine.Release(s)
 	_ = r.engine.Close() // nothing may be left waiting
+	select {
+	case got := <-r.sink.events:
+		// The network may have taken some more before, or at that very moment.
+		if want := (event{Kind: "writable", Tag: 1}); got != want {
+			t.Fatalf("got event %+v, want %+v or none", got, want)
+		}
+	default:
+	}
 	r.sink.expectNone()
 }
 

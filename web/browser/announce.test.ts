@@ -29,3 +29,22 @@ scenario('a screen reader is told whole sentences, each once, and not tokens', {
     for (const sentence of sentences) expect(told.filter((one) => one.includes(sentence)).length, `${sentence} on the ${device.name}: ${told.join(' | ')}`).toBe(1)
   }
 })
+
+scenario('a screen reader is not told again what was there before a reload', { record: true }, async ({ open, api }) => {
+  const { page, laptop } = await open()
+  const writer = await api.begin()
+  await writer.pace('This is the first sentence. This is the second one. And ', 500)
+  await laptop.run(writer.run).atLeast(50)
+  await page.reload()
+  await laptop.status('live')
+  await laptop.run(writer.run).atLeast(50)
+  await writer.pace('this is the third one. This is the last one.', 500)
+  await writer.complete()
+  await laptop.run(writer.run).state('completed')
+  const told = await until('the last sentence', async () => {
+    const all = (await said(page, 'laptop')).join(' ')
+    return all.includes('This is the last one.') && all
+  })
+  expect(told).not.toMatch(/first|second/)
+  expect(told).toContain('And this is the third one.')
+})

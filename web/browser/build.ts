@@ -10,8 +10,9 @@ declare module 'vitest' {
   }
 }
 
-/** Builds the real server; each scenario starts its own. */
+/** Builds the real server, of which each scenario starts its own, and forgets what earlier ones left. */
 export default function build(project: TestProject): () => void {
+  rmSync(join(import.meta.dirname, 'out/failed'), { recursive: true, force: true })
   const dir = mkdtempSync(join(tmpdir(), 'switchboard-browser-'))
   const binary = join(dir, 'switchboard')
   execFileSync('go', ['build', '-o', binary, './cmd/switchboard'], { cwd: join(import.meta.dirname, '../..'), stdio: 'inherit' })

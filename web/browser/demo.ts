@@ -17,8 +17,12 @@ export class Demo {
     return [this.laptop, this.phone]
   }
 
+  /** Waits until both devices are live and have their conversation, which may be empty. */
   async live(): Promise<this> {
-    for (const device of this.devices) await device.status('live')
+    for (const device of this.devices) {
+      await device.status('live')
+      await until(`the conversation of the ${device.name}`, async () => (await device.conversation.textContent()) !== '')
+    }
     return this
   }
 
@@ -35,6 +39,8 @@ export class Demo {
 export class Device {
   readonly root: Locator
   readonly log: Locator
+  /** The same as log, also behind a tab. */
+  readonly conversation: Locator
   readonly box: Locator
   readonly ask: Locator
   readonly stop: Locator
@@ -56,6 +62,7 @@ export class Device {
     // By attribute: a device behind a tab is hidden from roles, and goes on all the same.
     this.root = page.locator(`section[data-device="${name}"]`)
     this.log = this.root.getByRole('log', { name: 'Conversation' })
+    this.conversation = this.root.locator('[role="log"]')
     this.box = this.root.getByRole('textbox', { name: 'Ask about the documents' })
     const button = (label: string | RegExp) => this.root.getByRole('button', { name: label, exact: true })
     this.ask = button('Ask')

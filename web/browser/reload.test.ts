@@ -77,7 +77,7 @@ scenario('history is there after a reload, in order and once, and Earlier brings
       await demo.live()
     }
     for (const device of demo.devices) {
-      const numbers = async () => ((await device.log.innerText()).match(/Message number \d+\./g) ?? [])
+      const numbers = async () => ((await device.log.textContent()) ?? '').match(/Message number \d+\./g) ?? []
       await device.log.getByText(said.at(-1)!, { exact: true }).waitFor()
       const first = await numbers()
       expect(first, `${round}, on the ${device.name}`).toEqual(said.slice(-first.length))

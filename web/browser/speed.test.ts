@@ -1,8 +1,39 @@
+import type { Page } from 'playwright-core'
 import { expect } from 'vitest'
-import { scenario } from './scenario.ts'
+import { browser, scenario } from './scenario.ts'
 import { numbered } from './text.ts'
 
 const limit = 50 // ms: what takes longer is felt
+
+/** A task of a page's main thread: how long it took, and how much of that the thread was really at work, in ms. */
+interface Task {
+  wall: number
+  work: number
+}
+
+interface TraceEvent {
+  name: string
+  ph: string
+  pid: number
+  tid: number
+  dur?: number // microseconds, as tdur
+  tdur?: number
+  args: { name?: string }
+}
+
+/** The tasks of the page's main thread during what happens. */
+async function tasksOf(page: Page, happens: () => Promise<void>): Promise<Task[]> {
+  const traced = await browser()
+  await traced.startTracing(page, { categories: ['__metadata', 'toplevel', 'disabled-by-default-devtools.timeline'] })
+  await happens()
+  const { traceEvents: all } = JSON.parse((await traced.stopTracing()).toString()) as { traceEvents: TraceEvent[] }
+  const mains = new Set(all.filter((e) => e.name === 'thread_name' && e.args.name === 'CrRendererMain').map((e) => `${e.pid} ${e.tid}`))
+  return all
+    .filter((e) => e.ph === 'X' && e.name.endsWith('RunTask') && mains.has(`${e.pid} ${e.tid}`) && e.dur !== undefined && e.tdur !== undefined)
+    .map((e) => ({ wall: e.dur! / 1000, work: e.tdur! / 1000 }))
+}
+
+const sum = (all: number[]) => all.reduce((a, b) => a + b, 0)
 
 scenario('no task takes over 50 ms while an answer streams into a history of 500 messages', { limit: 90_000 }, async ({ open, api, tell }) => {
   const demo = await open()
@@ -15,31 +46,21 @@ scenario('no task takes over 50 ms while an answer streams into a history of 500
   await api.say(history)
   for (const device of demo.devices) await device.log.getByText(history.at(-1)!, { exact: true }).waitFor()
 
-  // What else the machine does may make one measurement bad, but not two.
+  // The thread's own time counts: on a machine that is busy with other things a task takes as long as they let it.
   const measured: number[] = []
   for (let attempt = 1; attempt <= 2; attempt++) {
-    await demo.page.evaluate(
-      () =>
-        new Promise<void>((resolve) => {
-          const tasks: number[] = []
-          Object.assign(window, { tasks })
-          new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration))).observe({ entryTypes: ['longtask'] })
-          requestIdleCallback(() => resolve())
-        }),
+    const tasks = await tasksOf(demo.page, async () => {
+      const writer = await api.begin()
+      await writer.pace(numbered(4000), 800)
+      await writer.complete()
+      for (const device of demo.devices) await device.run(writer.run).state('completed')
+    })
+    expect(tasks.length, 'tasks that were seen').toBeGreaterThan(100)
+    const longest = Math.max(...tasks.map(({ work }) => work))
+    tell(
+      `measurement ${attempt}: the longest of ${tasks.length} tasks worked ${longest.toFixed(1)} ms (by the clock ${Math.max(...tasks.map(({ wall }) => wall)).toFixed(1)} ms); ` +
+        `all together ${sum(tasks.map(({ work }) => work)).toFixed(0)} ms of 5,000 ms`,
     )
-    const trace = await demo.page.context().newCDPSession(demo.page)
-    await trace.send('Performance.enable')
-    const busy = async () => (await trace.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'TaskDuration')!.value
-    const before = await busy()
-    const writer = await api.begin()
-    await writer.pace(numbered(4000), 800)
-    await writer.complete()
-    for (const device of demo.devices) await device.run(writer.run).state('completed')
-    const used = (await busy()) - before
-    await trace.detach()
-    const tasks = await demo.page.evaluate(() => (window as unknown as { tasks: number[] }).tasks)
-    const longest = Math.max(0, ...tasks)
-    tell(`measurement ${attempt}: ${longest === 0 ? `no task over ${limit} ms` : `longest task ${longest} ms, ${tasks.length} over ${limit} ms`}; the main thread was busy ${(used * 1000).toFixed(0)} ms of 5,000 ms`)
     measured.push(longest)
     if (longest <= limit) return
   }

@@ -18,7 +18,7 @@ const sofar = `No. Each connection has a cursor for each topic that it follows. 
 
 What lies between a cursor and the head `
 
-const rest = `is what the connection still has to get. When its socket takes more, it gets that from the log, in fewer and larger pieces, and it is where the others are. `
+const rest = `is what the connection still has to get. When its socket takes more, it gets that from the log, in fewer and larger pieces, and has lost nothing on the way.`
 
 /** Leads a page through its states, in their order, and calls look in each of them. */
 export async function walk(stage: Stage, demo: Demo, look: (state: State) => Promise<void>): Promise<void> {

@@ -207,7 +207,8 @@ export class Device extends Source {
       if (start === went && notice) this.#set({ notice: { ...notice, detail: wentOnWords(went) } })
     }
     this.#converse((c) => addText(c, runId, streamId, text, length))
-    this.speaker.text(streamId, text, false)
+    // Text that is there already comes before the snapshot, too.
+    if (this.#view.opened) this.speaker.text(streamId, text, false)
   }
 
   #snapshotCame(snapshot: ThreadSnapshot): void {
@@ -215,8 +216,7 @@ export class Device extends Source {
     this.#set({ opened: true })
     const { conversation } = this.#view
     const streams = runsOf(conversation).flatMap((run) => run.streams)
-    // What is there already is not read out.
-    for (const s of streams) this.speaker.text(s.id, s.text, false, s.text.length)
+    for (const s of streams) this.speaker.passOver(s.id, s.text, s.state !== 'open')
     if (this.#reload === undefined) return
     const ms = performance.now() - this.#reload.at
     const { frames } = this.#reload

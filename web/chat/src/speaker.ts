@@ -18,13 +18,19 @@ export class Speaker {
     this.#say = say
   }
 
-  /** Takes a text as far as it has come. What came before this device listened is not said. */
-  text(id: string, text: string, ended: boolean, from = 0): void {
-    const said = this.#said.get(id) ?? from
+  /** Takes a text as far as it has come. */
+  text(id: string, text: string, ended: boolean): void {
+    const said = this.#said.get(id) ?? 0
     const end = ended ? text.length : completeUpTo(text, said)
     if (end <= said) return
     this.#said.set(id, end)
     this.say(aloud(text.slice(said, end)))
+  }
+
+  /** Takes a text that was there before this device listened: the sentences in it are not said. */
+  passOver(id: string, text: string, ended: boolean): void {
+    const end = ended ? text.length : completeUpTo(text, 0)
+    this.#said.set(id, Math.max(end, this.#said.get(id) ?? 0))
   }
 
   say(words: string): void {

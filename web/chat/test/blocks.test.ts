@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { pieces, sourceOf, split, unitOf } from '../src/model/blocks.ts'
+import { goesOn, pieces, sourceOf, split, unitOf } from '../src/model/blocks.ts'
 
 const answer = 'On “slow”, a.md says:\n\n> | a slow client | waits |\n> more\n\n— a.md:28\nAnd then\n\n```\n> code\n\nmore\n```\nThe end.\n'
 
@@ -62,4 +62,16 @@ test('code points are not UTF-16 units', () => {
 test('a fence within a quote makes code of what follows, up to the next one', () => {
   const [quote] = split('> see\n> ```json\n> {"a":1}\n> ```\n> then `b`\n')
   expect(quote?.lines.map(({ form, text }) => `${form ?? 'text'} ${text}`)).toEqual(['text see', 'fence ```json', 'code {"a":1}', 'fence ```', 'text then `b`'])
+})
+
+test('lines of prose that were broken for their width go on; lines of code, tables and lists do not', () => {
+  const long = 'a line of prose that is as long as lines in a document are before they are broken into two'
+  const line = (text: string) => ({ start: 0, text })
+  expect(goesOn(line(long), line('and goes on'))).toBe(true)
+  expect(goesOn(line(long), line('`code` too'))).toBe(true)
+  expect(goesOn(line('a short line'), line('and another'))).toBe(false)
+  expect(goesOn(line(long), line('- an item'))).toBe(false)
+  expect(goesOn(line(long), line('{"json":true}'))).toBe(false)
+  expect(goesOn(line(`| ${long} |`), line('more'))).toBe(false)
+  expect(goesOn({ ...line(long), form: 'code' }, { ...line('more'), form: 'code' })).toBe(false)
 })

@@ -71,6 +71,11 @@ function kindOf(line: string): Block['kind'] | undefined {
   return line.trim() === '' ? undefined : 'paragraph'
 }
 
+/** Whether a line is prose that goes on in the next one: it was broken for the width of its document. */
+export function goesOn(line: Line, next: Line): boolean {
+  return line.form === undefined && next.form === undefined && line.text.length >= 80 && /^[\p{L}`(]/u.test(next.text) && !line.text.startsWith('|')
+}
+
 /** The source that a block names. */
 export function sourceOf(block: Block): Source | undefined {
   const found = sourceLine.exec(block.lines[0]?.text ?? '')

@@ -1,5 +1,5 @@
 import { useRef } from 'preact/hooks'
-import { pieces, sameBlock, sourceOf, split, unitOf, type Block, type Line } from '../model/blocks.ts'
+import { goesOn, pieces, sameBlock, sourceOf, split, unitOf, type Block, type Line } from '../model/blocks.ts'
 import type { Stream } from '../model/run.ts'
 import { Pure } from './memo.ts'
 
@@ -74,18 +74,23 @@ class BlockView extends Pure<BlockProps> {
         </p>
       )
     }
-    const lines = block.lines.map((line, i) => <LineView key={line.start} line={line} last={i === block.lines.length - 1} span={span} />)
+    const lines = block.lines.map((line, i) => <LineView key={line.start} line={line} next={block.lines[i + 1]} span={span} />)
     if (block.kind === 'quote') return <blockquote>{lines}</blockquote>
     return <p class={block.kind}>{lines}</p>
   }
 }
 
-function LineView({ line, last, span }: { line: Line; last: boolean; span: Span | undefined }) {
+function LineView({ line, next, span }: { line: Line; next: Line | undefined; span: Span | undefined }) {
   const end = line.start + line.text.length
-  const rest = last ? '' : '\n'
-  if (line.form === 'fence') return <span class="sign">{line.text + rest}</span>
+  if (line.form === 'fence') return <span class="sign">{line.text + (next ? '\n' : '')}</span>
+  const rest = next && (goesOn(line, next) ? <span class="goes-on">{'\n'}</span> : '\n')
   const inline = line.form === 'code' ? (text: string) => <code>{text}</code> : inlineForms
-  if (span === undefined || span.to < line.start || span.from > end) return <>{[inline(line.text), rest]}</>
+  if (span === undefined || span.to < line.start || span.from > end) return (
+      <>
+        {inline(line.text)}
+        {rest}
+      </>
+    )
   const from = Math.max(span.from - line.start, 0)
   const to = Math.min(span.to - line.start, line.text.length)
   return (
