@@ -167,6 +167,7 @@ func TestViolationsOfThePolicyAreLoggedOnceEach(t *testing.T) {
 			t.Errorf("got %d with %s, want 204", got.status, got.body)
 		}
 	}
+	send(report("http://evil.example/x#ticket=tk_secret"))
 	if text := log.String(); strings.Count(text, "content security policy violated") != 1 || !strings.Contains(text, "img-src") ||
 		!strings.Contains(text, "http://evil.example/x ") || strings.Contains(text, "secret") {
 		t.Errorf("got log %q, want one line with directive and place, and without the query", text)

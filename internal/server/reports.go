@@ -64,7 +64,9 @@ func (d *development) postReport(w http.ResponseWriter, r *http.Request) {
 	}
 	one := *told.Report
 	for _, field := range []*string{&one.Directive, &one.Blocked, &one.Source} {
-		*field, _, _ = strings.Cut(*field, "?") // a ticket may follow
+		if at := strings.IndexAny(*field, "?#"); at >= 0 { // a ticket may follow
+			*field = (*field)[:at]
+		}
 		if len(*field) > maxReportField {
 			*field = strings.ToValidUTF8((*field)[:maxReportField], "")
 		}
