@@ -68,7 +68,7 @@ async function says(stage: Stage, device: Device): Promise<void> {
 const moments = [
   { rule: 'pulled before the first character', at: 0, pace: 1200, devices: ['phone'] },
   { rule: 'pulled in the middle', at: 2500, pace: 1000, devices: ['laptop'] },
-  { rule: 'pulled near the end, which comes while it is out', at: 8000, pace: 2000, devices: ['phone'] },
+  { rule: 'pulled near the end, which comes while it is out', at: 6000, pace: 1500, devices: ['phone'] },
   { rule: 'pulled on both devices at once', at: 3000, pace: 1000, devices: ['laptop', 'phone'] },
 ] as const
 
