@@ -20,7 +20,7 @@ export interface Duties {
   readonly watched: readonly string[]
   welcomed(link: Link, welcome: Welcome, env: Envelope, raw: string): void
   received(link: Link, env: Envelope, raw: string): void
-  wrote(link: Link, env: Envelope, raw: string): void
+  wrote(link: Link, raw: string): void
   /** The link, which had its welcome, is lost. */
   lost(): void
   /** A message was too big for the server. It reports whether it was one of ours that failed. */
@@ -127,8 +127,8 @@ export class Connection implements Owner {
     this.#duties.received(link, env, raw)
   }
 
-  wrote(link: Link, env: Envelope, raw: string): void {
-    this.#duties.wrote(link, env, raw)
+  wrote(link: Link, raw: string): void {
+    this.#duties.wrote(link, raw)
   }
 
   ended(link: Link, end: End): void {

@@ -12,7 +12,7 @@ export interface Owner {
   welcomed(link: Link, welcome: Welcome, env: Envelope, raw: string): void
   received(link: Link, env: Envelope, raw: string): void
   /** A frame of ours. */
-  wrote(link: Link, env: Envelope, raw: string): void
+  wrote(link: Link, raw: string): void
   ended(link: Link, end: End): void
 }
 
@@ -58,7 +58,7 @@ export class Link {
   send(frame: string): void {
     if (this.#socket?.readyState !== 1) return // its end is about to be told
     this.#socket.send(frame)
-    this.#owner.wrote(this, JSON.parse(frame) as Envelope, frame)
+    this.#owner.wrote(this, frame)
   }
 
   /** Closes the socket in the polite way and does not wait for the answer. */

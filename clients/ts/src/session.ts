@@ -152,7 +152,9 @@ export class Session implements Duties {
     return true
   }
 
-  wrote(_: Link, env: Envelope, raw: string): void {
+  wrote(_: Link, raw: string): void {
+    if (!this.#options.onFrame) return
+    const env = JSON.parse(raw) as Envelope
     this.#frame('out', env, raw, ['session_restore', 'ping', 'pong', 'auth'].includes(env.type) ? 'control' : 'live')
   }
 

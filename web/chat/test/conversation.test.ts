@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { addGap, addMessage, addPending, addSnapshot, addText, codePoints, endUnknownRuns, markStream, running } from '../src/model/conversation.ts'
+import { codePoints } from '@netra-systems/switchboard'
+import { addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, running } from '../src/model/conversation.ts'
 import { conversation, event, message, outline, question, run, topic } from './fixtures.ts'
 
 const answered = [

@@ -1,3 +1,4 @@
+import { codePoints } from '@netra-systems/switchboard'
 import { said, type Message } from './message.ts'
 import { compare, insert, readPosition, type Place, type Placed } from './place.ts'
 import { addEvent, grown, newRun, placeOf, withStream, type Mark, type Run } from './run.ts'
@@ -148,12 +149,6 @@ export function runsOf(c: Conversation): Run[] {
 
 export function running(c: Conversation): Run[] {
   return runsOf(c).filter((run) => run.state === 'running')
-}
-
-export function codePoints(text: string): number {
-  let n = 0
-  for (const _ of text) n++
-  return n
 }
 
 function changeRun(c: Conversation, id: string, place: Place, change: (run: Run) => Run): Conversation {

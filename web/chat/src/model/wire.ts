@@ -1,5 +1,4 @@
-import type { Frame } from '@netra-systems/switchboard'
-import { codePoints } from './conversation.ts'
+import { codePoints, type Frame } from '@netra-systems/switchboard'
 import { fields, number, string } from './message.ts'
 
 /** A line of the wire inspector: one frame, or several text frames of the same kind in a row. */
@@ -39,7 +38,8 @@ const maxExtents = 4000
 
 /** The frames of all devices, newest last, and the newest 2,000 rows only. */
 export class Wire {
-  rows: readonly Row[] = []
+  /** The same list all the time: frames come often, and it is long. */
+  readonly rows: Row[] = []
   frames = 0
   readonly #extents = new Map<string, Extent[]>()
 
@@ -49,8 +49,12 @@ export class Wire {
     // Texts that grow side by side keep a row each.
     const at = this.rows.findLastIndex((other) => other.device === device && !(isText(row) && isText(other) && streamOf(other) !== streamOf(row)))
     const last = this.rows[at]
-    if (last !== undefined && folds(last, row)) this.rows = this.rows.with(at, together(last, row))
-    else this.rows = [...this.rows.slice(-maxRows + 1), row]
+    if (last !== undefined && folds(last, row)) {
+      this.rows[at] = together(last, row)
+      return
+    }
+    this.rows.push(row)
+    if (this.rows.length > maxRows) this.rows.shift()
   }
 
   #row(device: string, frame: Frame): Row {
