@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/devlink"
@@ -15,7 +14,7 @@ import (
 func (d *development) overLink(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := ""
-		if r.Header.Get("Upgrade") != "" && strings.Contains(r.URL.RawQuery, "link=") {
+		if r.Header.Get("Upgrade") != "" {
 			name = r.URL.Query().Get("link")
 		}
 		if name == "" {

@@ -67,9 +67,10 @@ func (l listeners) mark(ln net.Listener) context.Context {
 	return context.Background()
 }
 
-// withCredential refuses clients of the network that bring none. The authenticator of
-// development judges by the address of the peer, which somebody in between may have changed.
-func withCredential(next switchboard.Authenticator) switchboard.Authenticator {
+// notForNetwork refuses clients of the network: what lets them in are tickets and session tokens,
+// which no authenticator sees. That of development judges by the address of the peer, which
+// somebody in between may have changed.
+func notForNetwork(next switchboard.Authenticator) switchboard.Authenticator {
 	return func(ctx context.Context, cred switchboard.Credential) (switchboard.Identity, error) {
 		if cred.Request != nil && fromNetwork(cred.Request.Context()) {
 			return switchboard.Identity{}, switchboard.ErrUnauthenticated

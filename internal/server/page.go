@@ -72,16 +72,8 @@ func kindOf(name string) string {
 		return "text/javascript; charset=utf-8"
 	case ".css":
 		return "text/css; charset=utf-8"
-	case ".json", ".map":
-		return "application/json"
 	case ".svg":
 		return "image/svg+xml"
-	case ".png":
-		return "image/png"
-	case ".webp":
-		return "image/webp"
-	case ".woff2":
-		return "font/woff2"
 	}
 	return "application/octet-stream"
 }
