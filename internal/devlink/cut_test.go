@@ -198,34 +198,47 @@ func TestNamesAreHardToGuess(t *testing.T) {
 	}
 }
 
+// hijackable is an answer whose connection can be taken over.
+type hijackable struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.conn, nil, nil }
+
 func TestWaitIsForWhoAnswersToo(t *testing.T) {
-	s := New()
-	closed, answered := make(chan struct{}), make(chan struct{})
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = s.Handle(name, w, r, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			nc, _, err := http.NewResponseController(w).Hijack()
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		nc, _ := net.Pipe()
+		w := &hijackable{ResponseWriter: httptest.NewRecorder(), conn: nc}
+		answered := make(chan struct{})
+		go func() {
+			err := s.Handle(name, w, httptest.NewRequest(http.MethodGet, "/", nil), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				taken, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = taken.Close()
+				<-answered
+			}))
 			if err != nil {
 				t.Error(err)
-				return
 			}
-			_ = nc.Close()
-			close(closed)
-			<-answered
-		}))
-	}))
-	t.Cleanup(srv.Close)
-	dial(t, srv.Listener.Addr().String(), name)
-	<-closed
-	waited := make(chan struct{})
-	go func() {
-		defer close(waited)
-		s.Wait()
-	}()
-	select {
-	case <-waited:
-		t.Error("Wait has returned, though somebody still answers")
-	case <-time.After(50 * time.Millisecond): // no later than this it would have
-	}
-	close(answered)
-	<-waited
+		}()
+		synctest.Wait()
+		waited := make(chan struct{})
+		go func() {
+			defer close(waited)
+			s.Wait()
+		}()
+		synctest.Wait()
+		select {
+		case <-waited:
+			t.Error("Wait has returned, though somebody still answers")
+		default:
+		}
+		close(answered)
+		<-waited
+	})
 }
