@@ -33,8 +33,6 @@ async function tasksOf(page: Page, happens: () => Promise<void>): Promise<Task[]
     .map((e) => ({ wall: e.dur! / 1000, work: e.tdur! / 1000 }))
 }
 
-const sum = (all: number[]) => all.reduce((a, b) => a + b, 0)
-
 scenario('no task takes over 50 ms while an answer streams into a history of 500 messages', { limit: 90_000 }, async ({ open, api, tell }) => {
   const demo = await open()
   for (let n = 0; n < 20; n++) {
@@ -46,23 +44,18 @@ scenario('no task takes over 50 ms while an answer streams into a history of 500
   await api.say(history)
   for (const device of demo.devices) await device.log.getByText(history.at(-1)!, { exact: true }).waitFor()
 
-  // The thread's own time counts: on a machine that is busy with other things a task takes as long as they let it.
-  const measured: number[] = []
-  for (let attempt = 1; attempt <= 2; attempt++) {
-    const tasks = await tasksOf(demo.page, async () => {
-      const writer = await api.begin()
-      await writer.pace(numbered(4000), 800)
-      await writer.complete()
-      for (const device of demo.devices) await device.run(writer.run).state('completed')
-    })
-    expect(tasks.length, 'tasks that were seen').toBeGreaterThan(100)
-    const longest = Math.max(...tasks.map(({ work }) => work))
-    tell(
-      `measurement ${attempt}: the longest of ${tasks.length} tasks worked ${longest.toFixed(1)} ms (by the clock ${Math.max(...tasks.map(({ wall }) => wall)).toFixed(1)} ms); ` +
-        `all together ${sum(tasks.map(({ work }) => work)).toFixed(0)} ms of 5,000 ms`,
-    )
-    measured.push(longest)
-    if (longest <= limit) return
-  }
-  expect(Math.min(...measured), 'the longest task, in ms').toBeLessThanOrEqual(limit)
+  const tasks = await tasksOf(demo.page, async () => {
+    const writer = await api.begin()
+    await writer.pace(numbered(4000), 800)
+    await writer.complete()
+    for (const device of demo.devices) await device.run(writer.run).state('completed')
+  })
+  expect(tasks.length, 'tasks that were seen').toBeGreaterThan(100)
+  const longest = Math.max(...tasks.map(({ work }) => work))
+  tell(
+    `the longest of ${tasks.length} tasks worked ${longest.toFixed(1)} ms (by the clock ${Math.max(...tasks.map(({ wall }) => wall)).toFixed(1)} ms); ` +
+      `all together ${tasks.reduce((sum, { work }) => sum + work, 0).toFixed(0)} ms of 5,000 ms`,
+  )
+  // The thread's own time: on a machine that is busy with other things a task takes as long as they let it.
+  expect(longest, 'the longest task, in ms').toBeLessThanOrEqual(limit)
 })
