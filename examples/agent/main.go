@@ -9,7 +9,6 @@ import (
 	"log"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/auth"
@@ -36,7 +35,6 @@ func parrot(ctx context.Context, run *switchboard.Run, msg switchboard.Envelope)
 		if _, err := io.WriteString(run.Stream("answer"), word+" "); err != nil {
 			return err
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	return nil
 }
