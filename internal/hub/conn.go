@@ -30,7 +30,7 @@ type conn struct {
 	extra      uint32 // what has not been written, 0: nothing
 	more       uint32 // cursors of rooms beyond the first, 0: none
 	info       uint32 // arena block
-	reading    uint32 // text streams, 0: nothing of them so far, and all threads are watched
+	reading    uint32 // text streams and boards, 0: nothing of them so far, and all threads are watched
 
 	userAt, allAt cursor
 	room          follow // the first room; most connections have no more
@@ -201,6 +201,7 @@ func (h *Hub) join(slot uint32, rec *conn) error {
 	}
 	user.first = slot
 	user.count++
+	h.joinBoard(rec, rec.user, user)
 	if user.count == 1 {
 		h.count.users.Add(1)
 	}
@@ -209,6 +210,7 @@ func (h *Hub) join(slot uint32, rec *conn) error {
 	all.mu.Lock()
 	all.count++
 	h.fanOf(rec.all, all)
+	h.joinBoard(rec, rec.all, all)
 	all.mu.Unlock()
 	return nil
 }
