@@ -11,8 +11,8 @@ import "sync"
 type fair struct {
 	mu    sync.Mutex // guards all fields, and those of lanes
 	lanes map[uint32]*lane
-	fresh []*lane // had nothing to do until now, first come first served
-	busy  []*lane // have had a turn since
+	fresh queue[*lane] // had nothing to do until now
+	busy  queue[*lane] // have had a turn since
 }
 
 // lane is the work of one tenant in one shard.
@@ -21,9 +21,37 @@ type lane struct {
 	credit int  // visits left of its turn
 	listed bool // in fresh or busy
 
-	// First in first out.
-	conns       []uint32 // connections with more to write than a turn of theirs takes
-	small, bulk []*part
+	conns       queue[uint32] // connections with more to write than a turn of theirs takes
+	small, bulk queue[*part]
+}
+
+// queue is first in, first out. It uses its memory again.
+type queue[T any] struct {
+	items []T
+	at    int // the next one
+}
+
+func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+
+func (q *queue[T]) empty() bool { return q.at == len(q.items) }
+
+// pop takes the next one, which must be there.
+func (q *queue[T]) pop() T {
+	var zero T
+	v := q.items[q.at]
+	q.items[q.at] = zero
+	q.at++
+	switch {
+	case q.empty() && cap(q.items) > 1024:
+		q.items, q.at = nil, 0 // a burst's memory is not kept
+	case q.empty():
+		q.items, q.at = q.items[:0], 0
+	case q.at > len(q.items)/2 && q.at > 32: // or a queue that never is empty would grow for ever
+		n := copy(q.items, q.items[q.at:])
+		clear(q.items[n:])
+		q.items, q.at = q.items[:n], 0
+	}
+	return v
 }
 
 // fairTurn is how many visits a tenant's turn is.
@@ -40,7 +68,7 @@ func (f *fair) lane(tenant uint32) *lane {
 	}
 	if !l.listed {
 		l.listed, l.credit = true, fairTurn
-		f.fresh = append(f.fresh, l)
+		f.fresh.push(l)
 	}
 	return l
 }
@@ -48,17 +76,16 @@ func (f *fair) lane(tenant uint32) *lane {
 func (f *fair) pushConn(tenant, slot uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := f.lane(tenant)
-	l.conns = append(l.conns, slot)
+	f.lane(tenant).conns.push(slot)
 }
 
 func (f *fair) pushPart(p *part, first bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if l := f.lane(p.tenant); first {
-		l.small = append(l.small, p)
+		l.small.push(p)
 	} else {
-		l.bulk = append(l.bulk, p)
+		l.bulk.push(p)
 	}
 }
 
@@ -68,26 +95,24 @@ func (f *fair) pop() (conn uint32, p *part) {
 	defer f.mu.Unlock()
 	for {
 		line := &f.fresh
-		if len(*line) == 0 {
+		if line.empty() {
 			line = &f.busy
 		}
-		if len(*line) == 0 {
-			f.fresh, f.busy = nil, nil
+		if line.empty() {
 			return 0, nil
 		}
-		l := (*line)[0]
+		l := line.items[line.at]
 		if conn, p = l.take(); conn != 0 || p != nil {
 			return conn, p
 		}
-		(*line)[0] = nil
-		*line = (*line)[1:]
+		line.pop()
 		switch {
 		case l.credit <= 0 && !l.empty():
 			l.credit += fairTurn
-			f.busy = append(f.busy, l)
-		case line == &f.fresh && len(f.busy) > 0:
+			f.busy.push(l)
+		case line == &f.fresh && !f.busy.empty():
 			// Not forgotten yet: else it could come back as a newcomer for ever.
-			f.busy = append(f.busy, l)
+			f.busy.push(l)
 		default:
 			l.listed = false
 		}
@@ -98,29 +123,20 @@ func (f *fair) pop() (conn uint32, p *part) {
 func (l *lane) take() (conn uint32, p *part) {
 	switch {
 	case l.credit <= 0:
-	case len(l.conns) > 0:
-		conn = l.conns[0]
-		l.conns = l.conns[1:]
+	case !l.conns.empty():
+		conn = l.conns.pop()
 		l.credit--
-	case len(l.small) > 0:
-		p = first(&l.small)
+	case !l.small.empty():
+		p = l.small.pop()
 		l.credit -= p.visits()
-	case len(l.bulk) > 0:
-		p = first(&l.bulk)
+	case !l.bulk.empty():
+		p = l.bulk.pop()
 		l.credit -= walkSlice
 	}
 	return conn, p
 }
 
-func (l *lane) empty() bool { return len(l.conns)+len(l.small)+len(l.bulk) == 0 }
-
-// first takes the first part of a queue.
-func first(queue *[]*part) *part {
-	p := (*queue)[0]
-	(*queue)[0] = nil
-	*queue = (*queue)[1:]
-	return p
-}
+func (l *lane) empty() bool { return l.conns.empty() && l.small.empty() && l.bulk.empty() }
 
 // visits is about how many connections the next slice of a lap meets.
 func (p *part) visits() int {

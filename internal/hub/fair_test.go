@@ -1,8 +1,6 @@
 package hub
 
-import (
-	"testing"
-)
+import "testing"
 
 // work serves the line like a walker, and returns whose work came in which order.
 func (f *fair) serve(n int) (tenants []uint32) {
@@ -100,5 +98,32 @@ func TestWithinATenantSmallComesBeforeLarge(t *testing.T) {
 	}
 	if conn, p := f.pop(); conn != 0 || p != nil {
 		t.Error("got work where there is none")
+	}
+}
+
+func TestAQueueGivesWhatItWasGivenInOrder(t *testing.T) {
+	var q queue[int]
+	next, want := 1, 1
+	for round := range 200 {
+		for range round % 17 {
+			q.push(next)
+			next++
+		}
+		for range round % 13 {
+			if q.empty() {
+				break
+			}
+			if got := q.pop(); got != want {
+				t.Fatalf("got %d, want %d", got, want)
+			}
+			want++
+		}
+	}
+	for range 3 * next { // never empty, and still bounded
+		q.push(next)
+		q.pop()
+	}
+	if n := cap(q.items); n > 4*next {
+		t.Errorf("got room for %d, want about %d", n, next-want)
 	}
 }
