@@ -102,10 +102,9 @@ func (c *PipeConn) Write(b []byte) (n int, err error) {
 			return n, c.failed("write", os.ErrDeadlineExceeded)
 		case len(b) == n:
 			return n, nil
-		case c.link.broken:
-			return n, c.failed("write", syscall.ECONNRESET)
-		case c.halfClose, c.out.unread:
-			return n, c.failed("write", syscall.EPIPE)
+		}
+		if err := c.unwritable(); err != nil {
+			return n, err
 		}
 		if k := c.out.put(b[n:]); k > 0 {
 			n += k
@@ -115,6 +114,46 @@ func (c *PipeConn) Write(b []byte) (n int, err error) {
 		}
 		c.link.changed.Wait()
 	}
+}
+
+// TryWrite implements [Direct].
+func (c *PipeConn) TryWrite(bufs [][]byte) (n int, err error) {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if err := c.unwritable(); err != nil {
+		return 0, err
+	}
+	for _, b := range bufs {
+		k := c.out.put(b)
+		if n += k; k < len(b) {
+			break
+		}
+	}
+	c.link.broken = c.link.broken || c.out.cut == 0
+	c.link.changed.Broadcast()
+	return n, nil
+}
+
+// AwaitWritable implements [Direct].
+func (c *PipeConn) AwaitWritable() {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	for c.unwritable() == nil && len(c.out.data) >= c.out.size {
+		c.link.changed.Wait()
+	}
+}
+
+// unwritable is why nothing can be written any more. The caller holds link.mu.
+func (c *PipeConn) unwritable() error {
+	switch {
+	case c.closed:
+		return c.failed("write", net.ErrClosed)
+	case c.link.broken:
+		return c.failed("write", syscall.ECONNRESET)
+	case c.halfClose, c.out.unread:
+		return c.failed("write", syscall.EPIPE)
+	}
+	return nil
 }
 
 // put appends what fits and returns how much that was.
