@@ -111,6 +111,9 @@ func (m *Manager) enliven(ctx context.Context, a acquired) error {
 		return err
 	}
 	m.hub.Confirm(a.topic, heads[0], link)
+	if heads[0].Offset > 0 {
+		m.strays.hear(broker.Key(a.key)) // texts that grow there are not in the log
+	}
 	return nil
 }
 

@@ -273,7 +273,7 @@ func (h *Hub) Topics(dst []TopicHead, from *int, n int) []TopicHead {
 		rec := h.topics.at(uint32(i))
 		rec.mu.Lock()
 		if rec.flags&topicLive != 0 {
-			dst = append(dst, TopicHead{Key: rec.key, Head: h.headOf(rec), Latest: h.hasLatest(rec)})
+			dst = append(dst, TopicHead{Key: rec.key, Head: h.headOf(rec), Latest: h.hasLatest(rec), Texts: rec.streams.Load() != 0})
 			n--
 		}
 		rec.mu.Unlock()

@@ -76,18 +76,37 @@ func (c *PipeConn) Read(b []byte) (int, error) {
 			return 0, c.failed("read", os.ErrDeadlineExceeded)
 		case len(b) == 0:
 			return 0, nil
-		case len(c.in.data) > 0:
-			n := copy(b, c.in.data)
-			c.in.data = c.in.data[n:]
-			c.link.changed.Broadcast()
-			return n, nil
-		case c.link.broken, c.in.reset:
-			return 0, c.failed("read", syscall.ECONNRESET)
-		case c.in.ended:
-			return 0, io.EOF
+		}
+		if n, err := c.took(b); n > 0 || err != nil {
+			return n, err
 		}
 		c.link.changed.Wait()
 	}
+}
+
+// TryRead reads what is there, and never waits: n is 0 if nothing is. Deadlines do not matter.
+func (c *PipeConn) TryRead(b []byte) (n int, err error) {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return c.took(b)
+}
+
+// took takes what is there, or says why nothing ever will be. The caller holds link.mu.
+func (c *PipeConn) took(b []byte) (n int, err error) {
+	switch {
+	case c.closed:
+		return 0, c.failed("read", net.ErrClosed)
+	case len(c.in.data) > 0:
+		n := copy(b, c.in.data)
+		c.in.data = c.in.data[n:]
+		c.link.changed.Broadcast()
+		return n, nil
+	case c.link.broken, c.in.reset:
+		return 0, c.failed("read", syscall.ECONNRESET)
+	case c.in.ended:
+		return 0, io.EOF
+	}
+	return 0, nil
 }
 
 // Write implements [net.Conn]. It waits until everything is in the buffer.
