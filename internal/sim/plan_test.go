@@ -448,7 +448,6 @@ func (w *world) replaceNode() {
 	old := w.nodes[0]
 	w.nodes = w.nodes[1:]
 	w.tell("%s is drained", old.name)
-	w.releaseHandlers(old)
 	old.close()
 	w.readAll()
 }
@@ -476,4 +475,4 @@ func (w *world) callSlowly() {
 	}
 }
 
-func (w *world) finishSlowly() { w.releaseHandlers(w.nodes...) }
+func (w *world) finishSlowly() { w.releaseHandlers() }

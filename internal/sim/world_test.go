@@ -62,7 +62,11 @@ func newWorld(t testing.TB, seed uint64) *world {
 }
 
 func (w *world) tell(format string, args ...any) {
-	w.story = append(w.story, time.Since(bubbleStart).String()+" "+fmt.Sprintf(format, args...))
+	line := time.Since(bubbleStart).String() + " " + fmt.Sprintf(format, args...)
+	if *oneSeed >= 0 { // also if it never comes to an end
+		fmt.Println(line)
+	}
+	w.story = append(w.story, line)
 }
 
 // bubbleStart is when the clock of a bubble begins.
@@ -79,18 +83,19 @@ func (w *world) pick(n int) int { return w.rnd.IntN(n) }
 
 // node is a manager behind an HTTP server, over connections in memory.
 type node struct {
-	w       *world
-	name    string
-	manager *switchboard.Manager
-	tap     *tap
-	ln      *listener
-	srv     *http.Server
-	served  sync.WaitGroup
-	gone    bool
+	w        *world
+	name     string
+	manager  *switchboard.Manager
+	tap      *tap
+	ln       *listener
+	srv      *http.Server
+	served   sync.WaitGroup
+	gone     bool
+	draining chan struct{} // closed when the node is about to be drained
 }
 
 func (w *world) addNode() *node {
-	n := &node{w: w, name: fmt.Sprint("node-", len(w.story)), ln: newListener()}
+	n := &node{w: w, name: fmt.Sprint("node-", len(w.story)), ln: newListener(), draining: make(chan struct{})}
 	n.tap = &tap{Driver: w.broker.Node(), volatile: map[broker.Key]int{}}
 	m, err := switchboard.New(switchboard.Options{
 		Auth: login, Broker: n.tap, Node: n.name,
@@ -114,17 +119,21 @@ func (w *world) addNode() *node {
 	return n
 }
 
-// slow is a handler that ends when the story says so, or with its connection and a bit later.
+// slow is a handler that ends when the story says so, whatever becomes of its connection.
 func (n *node) slow(context.Context, *switchboard.Conn, wire.Envelope) error {
 	released := make(chan struct{})
 	n.tap.handlers.push(released)
-	<-released
+	select {
+	case <-released:
+	case <-n.draining:
+	}
 	return nil
 }
 
 // close drains a node.
 func (n *node) close() {
 	n.gone = true
+	close(n.draining)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := n.manager.Shutdown(ctx); err != nil {
@@ -141,7 +150,6 @@ func (n *node) close() {
 
 // close ends everything.
 func (w *world) close() {
-	w.releaseHandlers(w.nodes...)
 	for _, d := range w.devices {
 		d.hangUp()
 	}
@@ -157,8 +165,8 @@ func (w *world) close() {
 	}
 }
 
-func (w *world) releaseHandlers(nodes ...*node) {
-	for _, n := range nodes {
+func (w *world) releaseHandlers() {
+	for _, n := range w.nodes {
 		for _, c := range n.tap.handlers.takeAll() {
 			close(c)
 		}
