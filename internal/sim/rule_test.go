@@ -24,6 +24,7 @@ func (d *device) durable(env wire.Envelope) {
 		return // it comes again, or came before
 	}
 	pos.Offset = env.Offset
+	w.ledgerOf(d.topic(env.Topic)).follow(w)
 	entry, real := w.ledgerOf(d.topic(env.Topic)).at(pos.Epoch, env.Offset)
 	switch {
 	case !real || entry.hidden || entry.id != env.ID:
@@ -64,14 +65,16 @@ func (d *device) gap(g wire.Gap) {
 		}
 		return
 	}
+	if g.Reason == wire.ReasonEpochChanged {
+		delete(d.last, g.Topic)
+	}
 	if d.restoring[g.Topic] {
-		return
+		return // it is told again
 	}
 	if g.To.Epoch != pos.Epoch {
 		if g.Reason != wire.ReasonEpochChanged || g.To.Offset != 0 || g.Count != 0 {
 			w.wrong("%s: the gap %+v begins another epoch than %s", d.name, g, pos)
 		}
-		delete(d.last, g.Topic)
 	} else {
 		if g.Reason != wire.ReasonExpired || g.From.Epoch != pos.Epoch || g.From.Offset < pos.Offset && d.missing(g.Topic, pos, g.From.Offset) {
 			w.wrong("%s: the gap %+v does not begin at %s", d.name, g, pos)
