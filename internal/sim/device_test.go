@@ -31,7 +31,6 @@ type device struct {
 	texts    map[string]string
 	ended    map[string]bool // texts whose end it has
 	threads  []string        // nil: all
-	newest   map[string]int  // of class latest, by topic and key
 	restores bool            // it may still send a late session_restore
 
 	// Of the connection. nil: there is none.
@@ -46,6 +45,7 @@ type device struct {
 	last            map[string]uint64 // offset of the last message, as it was sent
 	base            map[string]int    // volatile messages of the node before it followed the topic
 	passed          map[string]int    // volatile messages it was sent, or told of
+	newest          map[string]int    // of class latest, by topic and key
 	asked           map[string]bool   // ids that it used
 	calls, answered int               // messages that it sent, and the number of the one that was answered last
 }
@@ -62,7 +62,7 @@ func (d *device) forget() {
 	d.session = wire.SessionInfo{}
 	d.at, d.since = map[string]wire.Position{}, map[string]wire.Position{}
 	d.has, d.lost = map[string]map[wire.Position]bool{}, map[string][]wire.Gap{}
-	d.texts, d.ended, d.threads, d.newest = map[string]string{}, map[string]bool{}, nil, map[string]int{}
+	d.texts, d.ended, d.threads = map[string]string{}, map[string]bool{}, nil
 }
 
 func (d *device) topic(address string) wire.Topic {
@@ -83,7 +83,7 @@ func (d *device) connect(n *node, buffer int) {
 	d.in, d.out = nil, nil
 	d.handshaken, d.welcomed, d.held, d.restores = false, false, false, true
 	d.restoring, d.last = map[string]bool{}, map[string]uint64{}
-	d.base, d.passed, d.asked = map[string]int{}, map[string]int{}, map[string]bool{}
+	d.base, d.passed, d.newest, d.asked = map[string]int{}, map[string]int{}, map[string]int{}, map[string]bool{}
 	head := "GET /ws HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 	if d.session.Token == "" {
 		head += "Authorization: Bearer " + d.tenant + "/" + d.user + "\r\n"
