@@ -205,7 +205,7 @@ func (h *Hub) catchUp(s *scratch, from place) {
 	}
 	h.moveOn(from.key, before, b.Head)
 	list := caught{from: from, batch: &b, epoch: h.epochs.number(b.Head.Epoch)}
-	if b.Gap {
+	if b.Gap && !mutantGap {
 		list.gap, list.after = gapFrame(h.topicName(from.key), from.pos, &b)
 	}
 	for i := range b.Entries {

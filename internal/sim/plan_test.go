@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing/synctest"
@@ -144,16 +145,23 @@ func (w *world) publishSome() {
 	}
 }
 
-// burst publishes from several goroutines at once, mostly to one topic.
+// burst publishes from several goroutines at once: to what one device follows, or anywhere.
 func (w *world) burst() {
-	topic := pick(w, topics())
-	var all []publication
-	for range 2 + w.pick(4) {
-		if w.pick(5) == 0 {
-			topic = pick(w, topics())
-		}
-		all = append(all, w.compose(topic, wire.Durable))
+	list := topics()
+	if d := w.connected(); d != nil && w.pick(3) > 0 {
+		list = slices.DeleteFunc(list, func(topic wire.Topic) bool {
+			_, follows := d.at[topic.String()]
+			return topic.Tenant != d.tenant || !follows
+		})
 	}
+	var all []publication
+	for range 2 + w.pick(5) {
+		all = append(all, w.compose(pick(w, list), wire.Durable))
+	}
+	w.sendAtOnce(all)
+}
+
+func (w *world) sendAtOnce(all []publication) {
 	var publishers sync.WaitGroup
 	for _, p := range all {
 		w.tell("at once: %s publishes %s to %s", p.node.name, p.msg.ID, keyOf(p.topic))

@@ -84,12 +84,14 @@ func (w *world) silence() {
 		time.Sleep(time.Second / 2)
 	}
 	w.settle()
+	// All at once, so that what is for one connection comes from several sides.
+	var all []publication
 	for range 2 {
 		for _, topic := range topics() {
-			p := w.compose(topic, wire.Durable)
-			p.send(w)
+			all = append(all, w.compose(topic, wire.Durable))
 		}
 	}
+	w.sendAtOnce(all)
 	synctest.Wait()
 	w.keep()
 	w.settle()

@@ -303,7 +303,7 @@ type unhurried struct {
 }
 
 func (c *unhurried) TryWrite(bufs [][]byte) (int, error) {
-	for range c.writes.Add(1) % 4 {
+	for range c.writes.Add(1) % 8 {
 		runtime.Gosched()
 	}
 	return c.PipeConn.TryWrite(bufs)
