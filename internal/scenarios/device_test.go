@@ -18,13 +18,14 @@ import (
 )
 
 // device is one end of a WebSocket over TCP that hides nothing: it reads only when it is
-// asked to, and does not come back. It answers pings while it reads. One goroutine may read
+// asked to, and does not come back. It answers pings while it reads, unless it is dead. One goroutine may read
 // and another one write.
 type device struct {
 	conn    *net.TCPConn
 	in      *bufio.Reader
 	buf     []byte // of the frame that was read last
 	welcome wire.Welcome
+	dead    bool // it answers no ping
 
 	mu sync.Mutex // one frame at a time is written
 }
@@ -116,6 +117,9 @@ func (d *device) drain() (count int, last []byte, err error) {
 func (d *device) write(op ws.Opcode, payload []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	_, err := d.conn.Write(ws.AppendMasked(nil, op, true, [4]byte{1, 2, 3, 4}, payload))
 	return err
 }
@@ -143,6 +147,9 @@ func (d *device) text() ([]byte, error) {
 		}
 		switch op {
 		case ws.OpPing:
+			if d.dead {
+				continue
+			}
 			if err := d.write(ws.OpPong, payload); err != nil {
 				return nil, err
 			}

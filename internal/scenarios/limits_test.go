@@ -42,10 +42,8 @@ func TestLimitEnforcement(t *testing.T) {
 			if most := <-watched; most != total {
 				t.Errorf("got %d connections at most, want %d", most, total)
 			}
-			if err := n.note(t.Context(), switchboard.All(), "server", 0); err != nil {
-				t.Fatal(err)
-			}
-			n.end(t, switchboard.All())
+			must(t, n.note(t.Context(), switchboard.All(), "server", 0))
+			must(t, n.end(t.Context(), switchboard.All()))
 			for _, d := range append(greedy.in, others.in...) {
 				got, err := notes(d.messages())
 				if err == nil {

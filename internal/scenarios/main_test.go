@@ -2,6 +2,7 @@ package scenarios_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -65,9 +66,8 @@ func grewBelow(t testing.TB, before, limit int64) {
 	}
 }
 
-// eventually waits until ok, for what nothing tells: that something has gone.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+// becomes waits until ok, for what nothing tells: that something has gone.
+func becomes(what string, ok func() bool) error {
 	deadline := time.After(patience)
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
@@ -75,7 +75,16 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		select {
 		case <-look.C:
 		case <-deadline:
-			t.Fatalf("after %v still not: %s", patience, what)
+			return fmt.Errorf("after %v still not: %s", patience, what)
 		}
+	}
+	return nil
+}
+
+// eventually ends the test if ok does not become true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	if err := becomes(what, ok); err != nil {
+		t.Fatal(err)
 	}
 }

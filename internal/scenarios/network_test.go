@@ -26,9 +26,11 @@ func TestNetworkInstability(t *testing.T) {
 			}
 			each(t, connections, func(i int) error {
 				user := fmt.Sprintf("user-%d", i)
-				cuts, err := lines[i].tenMessages(waiting(t), n, user)
-				lost.Add(int64(cuts))
-				return err
+				return lines[i].carries(waiting(t), n, user, 10, func(int) {
+					if lines[i].chance() {
+						lost.Add(1)
+					}
+				})
 			})
 			t.Logf("%d of %d messages were lost at first; %d connections were made for %d clients",
 				lost.Load(), connections*10, n.Stats().Accepted, connections)
@@ -39,59 +41,53 @@ func TestNetworkInstability(t *testing.T) {
 	}
 }
 
-// tenMessages connects a user over the line, sends ten messages and wants them all to arrive.
-// They go in pairs, so that a cut finds one message under way and one that comes meanwhile.
-func (l *line) tenMessages(ctx context.Context, n *node, user string) (lost int, err error) {
+// carries connects a user over the line, sends count messages and wants all of them to arrive,
+// once and in order. They go in pairs, so that a cut finds one message under way and one that
+// comes meanwhile. Before each of them the line may be broken.
+func (l *line) carries(ctx context.Context, n *node, user string, count int, before func(k int)) error {
 	c, err := l.dial(ctx, user)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer c.Close()
-	arrived := make(chan int, 10)
-	all := make(chan error, 1)
+	arrived, all := make(chan struct{}, count), make(chan error, 1)
 	go func() {
 		got, err := notes(func(yield func(wire.Envelope, error) bool) {
 			for env, err := range c.Messages(ctx) {
 				if !yield(env, err) {
 					return
 				}
-				if env.Type == noteType {
-					select {
-					case arrived <- 1:
-					default: // more than there should be, which exactly will say
-					}
+				if env.Type == noteType && len(arrived) < count { // which ones, exactly says
+					arrived <- struct{}{}
 				}
 			}
 		})
 		if err == nil {
-			err = exactly(got, numbered(user, 10))
+			err = exactly(got, numbered(user, count))
 		}
 		all <- err
 	}()
-	for k := range 10 {
-		if l.chance() {
-			lost++
-		}
+	pending := 0
+	for k := range count {
+		before(k)
 		if err := n.note(ctx, switchboard.User(user), user, k); err != nil {
-			return lost, err
+			return err
 		}
-		if k%2 == 0 {
+		if pending++; pending < 2 && k+1 < count {
 			continue
 		}
-		for range 2 {
+		for ; pending > 0; pending-- {
 			select {
 			case <-arrived:
 			case err := <-all:
-				return lost, fmt.Errorf("the messages ended early: %w", err)
-			case <-ctx.Done():
-				return lost, fmt.Errorf("message %d: %w", k, ctx.Err())
+				return fmt.Errorf("at message %d the messages ended: %w", k, err)
 			}
 		}
 	}
-	if _, err := n.Publish(ctx, switchboard.User(user), switchboard.Message{Type: endType}); err != nil {
-		return lost, err
+	if err := n.end(ctx, switchboard.User(user)); err != nil {
+		return err
 	}
-	return lost, <-all
+	return <-all
 }
 
 // dial connects over the line. The first connection is the caller's to repeat.

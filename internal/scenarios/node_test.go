@@ -120,9 +120,15 @@ func (n *node) note(ctx context.Context, to switchboard.Target, from string, k i
 	return err
 }
 
-func (n *node) end(t testing.TB, to switchboard.Target) {
+func (n *node) end(ctx context.Context, to switchboard.Target) error {
+	_, err := n.Publish(ctx, to, switchboard.Message{Type: endType})
+	return err
+}
+
+// must ends the test on an error.
+func must(t testing.TB, err error) {
 	t.Helper()
-	if _, err := n.Publish(t.Context(), to, switchboard.Message{Type: endType}); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 }

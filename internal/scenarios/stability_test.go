@@ -71,7 +71,7 @@ func TestHighConcurrentConnections(t *testing.T) {
 					return err
 				}
 			}
-			if _, err := n.Publish(t.Context(), to, switchboard.Message{Type: endType}); err != nil {
+			if err := n.end(t.Context(), to); err != nil {
 				return err
 			}
 		}
@@ -166,7 +166,7 @@ func TestLongRunning(t *testing.T) {
 			}
 		}
 		for user := i - connections; user < connections; user += publishers {
-			if _, err := n.Publish(t.Context(), switchboard.User(fmt.Sprintf("user-%d", user)), switchboard.Message{Type: endType}); err != nil {
+			if err := n.end(t.Context(), switchboard.User(fmt.Sprintf("user-%d", user))); err != nil {
 				return err
 			}
 		}

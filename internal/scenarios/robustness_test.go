@@ -1,0 +1,167 @@
+package scenarios_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/client"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// TestErrorHandling: ten users and five messages to each, over lines that fail never, now and
+// then, every second time, or without a word. All of the 50 arrive, and a neighbour on the same
+// node notices nothing of it.
+func TestErrorHandling(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		every int // which messages meet a failure: the first of so many; 0: none
+		how   fate
+	}{
+		{"none", 0, arrives}, {"intermittent", 5, reset}, {"frequent", 2, torn}, {"timeout", 5, silence},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			// Silence is noticed by heartbeats alone, so they must be quick here.
+			n := newNode(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 200 * time.Millisecond, Timeout: 10 * time.Second, MaxMissed: 20}})
+			const users, messages = 10, 5
+			neighbour := connect(t, n, "neighbour")
+			lines := make([]*line, users)
+			for i := range lines {
+				lines[i] = newLine(t, n, profile{name: tt.name}, i)
+			}
+			each(t, users+1, func(i int) error {
+				if i == users {
+					for k := range users * messages {
+						if err := n.note(t.Context(), switchboard.User("neighbour"), "server", k); err != nil {
+							return err
+						}
+						if env, err := neighbour.read(); err != nil || env.Type != noteType {
+							return fmt.Errorf("the neighbour got %s, %v, want a note", env.Type, err)
+						}
+					}
+					return nil
+				}
+				return lines[i].carries(waiting(t), n, fmt.Sprintf("user-%d", i), messages, func(k int) {
+					if tt.every > 0 && (i*messages+k)%tt.every == 0 {
+						lines[i].breaks(tt.how)
+					}
+				})
+			})
+			must(t, n.end(t.Context(), switchboard.User("neighbour")))
+			if got, err := notes(neighbour.messages()); len(got) != 0 || err != nil {
+				t.Errorf("the neighbour got %d notes more, %v", len(got), err)
+			}
+			made := n.Stats().Accepted
+			t.Logf("%d connections were made for %d clients", made, users+1)
+			if failures := made - users - 1; (tt.every > 0) != (failures > 0) {
+				t.Errorf("got %d connections for %d clients", made, users+1)
+			}
+		})
+	}
+}
+
+// TestThreadSafety: users connect, speak and listen all at once. All that they say is handled
+// once, all answers arrive, in order, and what is counted is what happened.
+func TestThreadSafety(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name            string
+		users, messages int
+	}{{"concurrent users", 10, 5}, {"thread safety", 20, 10}} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t, switchboard.Options{})
+			n.Handle("say", switchboard.Typed(func(ctx context.Context, c *switchboard.Conn, said note) error {
+				return n.note(ctx, switchboard.User(c.Identity().User), said.From, said.N)
+			}))
+			each(t, tt.users, func(i int) error {
+				user := fmt.Sprintf("user-%d", i)
+				c, err := client.Dial(waiting(t), client.Options{URL: n.url(), Token: as(user)})
+				if err != nil {
+					return err
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				answers := c.Messages(waiting(t))
+				for k := range tt.messages {
+					if _, err := c.Send(waiting(t), client.Message{Type: "say", Payload: note{user, k}}); err != nil {
+						return err
+					}
+				}
+				if err := n.end(t.Context(), switchboard.User(user)); err != nil {
+					return err
+				}
+				got, err := notes(answers)
+				if err != nil {
+					return err
+				}
+				return exactly(got, numbered(user, tt.messages))
+			})
+			st, all := n.Stats(), uint64(tt.users*tt.messages)
+			if st.Connections != tt.users || st.Users != tt.users || st.Accepted != uint64(tt.users) {
+				t.Errorf("got %d connections of %d users, %d accepted, want %d of each", st.Connections, st.Users, st.Accepted, tt.users)
+			}
+			if st.Published != all+uint64(tt.users) || st.Received != all || st.HandlerErrors != 0 || len(st.Errors) != 0 {
+				t.Errorf("got %d published, %d received, %d and %v errors; want %d, %d and none",
+					st.Published, st.Received, st.HandlerErrors, st.Errors, all+uint64(tt.users), all)
+			}
+			if got := n.healthy(t); got != tt.users {
+				t.Errorf("got %d healthy connections, want %d", got, tt.users)
+			}
+		})
+	}
+}
+
+// TestCleanUp: of many connections some are dead and do not answer. Those are closed, with
+// 1001, and no other.
+func TestCleanUp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		count int
+		dead  func(i int) bool
+	}{
+		{"every third of 100", 100, func(i int) bool { return i%3 == 0 }},
+		{"two of five", 5, func(i int) bool { return i < 2 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			// Less would be enough, were there nobody else on this machine.
+			n := newNode(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 400 * time.Millisecond, Timeout: 3 * time.Second, MaxMissed: 5}})
+			devices := n.crowd(t, tt.count, tt.count, 10)
+			dead := 0
+			for i, d := range devices {
+				if d.dead = tt.dead(i); d.dead {
+					dead++
+				}
+			}
+			each(t, tt.count+1, func(i int) error {
+				switch {
+				case i == tt.count:
+					if err := becomes("the dead are gone", func() bool { return n.Stats().Connections <= tt.count-dead }); err != nil {
+						return err
+					}
+					return n.end(t.Context(), switchboard.All())
+				case tt.dead(i):
+					defer devices[i].drop()
+					if _, _, err := devices[i].drain(); !errors.Is(err, errClosed{wire.CloseGoingAway}) {
+						return fmt.Errorf("of the dead: got %w, want a close with 1001", err)
+					}
+				default:
+					if got, err := notes(devices[i].messages()); len(got) != 0 || err != nil {
+						return fmt.Errorf("of the living: got %d notes, %w", len(got), err)
+					}
+				}
+				return nil
+			})
+			st := n.Stats()
+			if st.Connections != tt.count-dead || st.Heartbeat.Dropped != uint64(dead) {
+				t.Errorf("got %d connections and %d dropped, want %d and %d", st.Connections, st.Heartbeat.Dropped, tt.count-dead, dead)
+			}
+			if got := n.healthy(t); got != tt.count-dead {
+				t.Errorf("got %d healthy connections, want %d", got, tt.count-dead)
+			}
+		})
+	}
+}
