@@ -75,7 +75,8 @@ func becomes(what string, ok func() bool) error {
 		select {
 		case <-look.C:
 		case <-deadline:
-			return fmt.Errorf("after %v still not: %s", patience, what)
+			stacks := make([]byte, 64<<10)
+			return fmt.Errorf("after %v still not: %s\n%s", patience, what, stacks[:runtime.Stack(stacks, true)])
 		}
 	}
 	return nil

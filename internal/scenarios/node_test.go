@@ -158,6 +158,8 @@ func notes(msgs iter.Seq2[wire.Envelope, error]) ([]note, error) {
 	return got, fmt.Errorf("no end behind %d notes", len(got))
 }
 
+var errEnded = errors.New("the messages have ended")
+
 // numbered are the notes of one sender.
 func numbered(from string, count int) []note {
 	all := make([]note, count)
