@@ -206,19 +206,28 @@ func TestHandlersDoNotAccumulate(t *testing.T) {
 	if !alone(t) {
 		return
 	}
+	const batches, users = 10, 30
 	n := newNode(t, switchboard.Options{})
 	var handled atomic.Int64
 	n.Handle("hello", func(context.Context, *switchboard.Conn, switchboard.Envelope) error {
 		handled.Add(1)
 		return nil
 	})
-	visit := func(i int) error {
+	// The goroutines that run handlers are kept, some of them. Those who meet bring them all up.
+	var meeting sync.WaitGroup
+	meeting.Add(users)
+	n.Handle("meet", func(context.Context, *switchboard.Conn, switchboard.Envelope) error {
+		meeting.Done()
+		meeting.Wait()
+		return nil
+	})
+	visit := func(typ string, i int) error {
 		d, err := n.connect(fmt.Sprintf("user-%d", i))
 		if err != nil {
 			return err
 		}
 		defer d.drop()
-		if err := d.say(fmt.Sprintf(`{"type":"hello","message_id":"m-%d"}`, i)); err != nil {
+		if err := d.say(fmt.Sprintf(`{"type":%q,"message_id":"m-%d"}`, typ, i)); err != nil {
 			return err
 		}
 		if _, err := nextOf(d, wire.AckType); err != nil {
@@ -226,17 +235,16 @@ func TestHandlersDoNotAccumulate(t *testing.T) {
 		}
 		return d.leave()
 	}
-	var before int
-	for batch := range 10 {
-		each(t, 30, func(i int) error { return visit(batch*30 + i) })
-		n.becomesEmpty(t)
-		if batch == 0 { // what the first ones bring up may stay
-			before = runtime.NumGoroutine()
-		}
+	each(t, users, func(i int) error { return visit("meet", i) })
+	n.becomesEmpty(t)
+	before := runtime.NumGoroutine()
+	for batch := range batches {
+		each(t, users, func(i int) error { return visit("hello", batch*users+i) })
 	}
+	n.becomesEmpty(t)
 	eventually(t, "no goroutine is left over", func() bool { return runtime.NumGoroutine() <= before })
-	must(t, visit(300))
-	if got := handled.Load(); got != 301 {
-		t.Errorf("301 messages were handled %d times", got)
+	must(t, visit("hello", batches*users))
+	if got := handled.Load(); got != batches*users+1 {
+		t.Errorf("%d messages were handled %d times", batches*users+1, got)
 	}
 }
