@@ -227,7 +227,7 @@ func TestHandlersDoNotAccumulate(t *testing.T) {
 			return err
 		}
 		defer d.drop()
-		if err := d.say(fmt.Sprintf(`{"type":%q,"message_id":"m-%d"}`, typ, i)); err != nil {
+		if err := d.say(fmt.Sprintf(`{"type":%q,"message_id":"%s-%d"}`, typ, typ, i)); err != nil {
 			return err
 		}
 		if _, err := nextOf(d, wire.AckType); err != nil {
