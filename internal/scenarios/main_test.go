@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		_ = flag.Set("test.parallel", "6") // most of them wait for a network; the flag is testing's own
+		_ = flag.Set("test.parallel", "32") // most of them wait, one for 30 seconds; the flag is testing's own
 	}
 	goleak.VerifyTestMain(m, leftByToxiproxy()...)
 }

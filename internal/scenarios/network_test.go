@@ -14,6 +14,7 @@ import (
 // TestNetworkInstability: 25 connections and 10 messages to each, on four networks. Everybody
 // gets all of them once and in order, on the terrible one too.
 func TestNetworkInstability(t *testing.T) {
+	t.Parallel()
 	for _, p := range profiles() {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()

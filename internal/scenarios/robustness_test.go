@@ -16,44 +16,54 @@ import (
 // then, every second time, or without a word. All of the 50 arrive, and a neighbour on the same
 // node notices nothing of it.
 func TestErrorHandling(t *testing.T) {
+	t.Parallel()
+	// Silence is noticed by heartbeats alone, so there they must be quick.
+	quick := switchboard.Heartbeat{Interval: 250 * time.Millisecond, Timeout: 10 * time.Second, MaxMissed: 30}
 	for _, tt := range []struct {
 		name  string
 		every int // which messages meet a failure: the first of so many; 0: none
 		how   fate
+		beat  switchboard.Heartbeat
 	}{
-		{"none", 0, arrives}, {"intermittent", 5, reset}, {"frequent", 2, torn}, {"timeout", 5, silence},
+		{"none", 0, arrives, switchboard.Heartbeat{}},
+		{"intermittent", 5, reset, switchboard.Heartbeat{}},
+		{"frequent", 2, torn, switchboard.Heartbeat{}},
+		{"timeout", 5, silence, quick},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			// Silence is noticed by heartbeats alone, so they must be quick here.
-			n := newNode(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 200 * time.Millisecond, Timeout: 10 * time.Second, MaxMissed: 20}})
 			const users, messages = 10, 5
-			neighbour := connect(t, n, "neighbour")
+			n := newNode(t, switchboard.Options{Heartbeat: tt.beat})
+			neighbour, told := connect(t, n, "neighbour"), make(chan error, 1)
+			go func() {
+				got, err := notes(neighbour.messages())
+				if err == nil {
+					err = exactly(got, numbered("server", users*messages))
+				}
+				told <- err
+			}()
 			lines := make([]*line, users)
 			for i := range lines {
 				lines[i] = newLine(t, n, profile{name: tt.name}, i)
 			}
 			each(t, users+1, func(i int) error {
-				if i == users {
-					for k := range users * messages {
-						if err := n.note(t.Context(), switchboard.User("neighbour"), "server", k); err != nil {
-							return err
+				if i < users {
+					return lines[i].carries(waiting(t), n, fmt.Sprintf("user-%d", i), messages, func(k int) {
+						if tt.every > 0 && (i*messages+k)%tt.every == 0 {
+							lines[i].breaks(tt.how)
 						}
-						if env, err := neighbour.read(); err != nil || env.Type != noteType {
-							return fmt.Errorf("the neighbour got %s, %v, want a note", env.Type, err)
-						}
-					}
-					return nil
+					})
 				}
-				return lines[i].carries(waiting(t), n, fmt.Sprintf("user-%d", i), messages, func(k int) {
-					if tt.every > 0 && (i*messages+k)%tt.every == 0 {
-						lines[i].breaks(tt.how)
+				for k := range users * messages {
+					if err := n.note(t.Context(), switchboard.User("neighbour"), "server", k); err != nil {
+						return err
 					}
-				})
+				}
+				return nil
 			})
 			must(t, n.end(t.Context(), switchboard.User("neighbour")))
-			if got, err := notes(neighbour.messages()); len(got) != 0 || err != nil {
-				t.Errorf("the neighbour got %d notes more, %v", len(got), err)
+			if err := <-told; err != nil {
+				t.Errorf("the neighbour: %v", err)
 			}
 			made := n.Stats().Accepted
 			t.Logf("%d connections were made for %d clients", made, users+1)
@@ -128,30 +138,35 @@ func TestCleanUp(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			// Less would be enough, were there nobody else on this machine.
-			n := newNode(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 400 * time.Millisecond, Timeout: 3 * time.Second, MaxMissed: 5}})
-			devices := n.crowd(t, tt.count, tt.count, 10)
+			n := newNode(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 500 * time.Millisecond, Timeout: 8 * time.Second, MaxMissed: 8}})
 			dead := 0
-			for i, d := range devices {
-				if d.dead = tt.dead(i); d.dead {
+			for i := range tt.count {
+				if tt.dead(i) {
 					dead++
 				}
 			}
 			each(t, tt.count+1, func(i int) error {
-				switch {
-				case i == tt.count:
-					if err := becomes("the dead are gone", func() bool { return n.Stats().Connections <= tt.count-dead }); err != nil {
-						return err
-					}
-					return n.end(t.Context(), switchboard.All())
-				case tt.dead(i):
-					defer devices[i].drop()
-					if _, _, err := devices[i].drain(); !errors.Is(err, errClosed{wire.CloseGoingAway}) {
+				if i == tt.count {
+					err := becomes("the dead are gone", func() bool {
+						st := n.Stats()
+						return st.Accepted == uint64(tt.count) && st.Connections <= tt.count-dead
+					})
+					return errors.Join(err, n.end(t.Context(), switchboard.All()))
+				}
+				d, err := n.connect(fmt.Sprintf("user-%d", i))
+				if err != nil {
+					return err
+				}
+				if d.dead = tt.dead(i); d.dead {
+					defer d.drop()
+					if _, _, err := d.drain(); !errors.Is(err, errClosed{wire.CloseGoingAway}) {
 						return fmt.Errorf("of the dead: got %w, want a close with 1001", err)
 					}
-				default:
-					if got, err := notes(devices[i].messages()); len(got) != 0 || err != nil {
-						return fmt.Errorf("of the living: got %d notes, %w", len(got), err)
-					}
+					return nil
+				}
+				t.Cleanup(d.drop)
+				if got, err := notes(d.messages()); len(got) != 0 || err != nil {
+					return fmt.Errorf("of the living: got %d notes, %w", len(got), err)
 				}
 				return nil
 			})
