@@ -171,11 +171,12 @@ func (l *line) chance() bool {
 	return true
 }
 
-// leftByToxiproxy are goroutines that it leaves behind when a toxic ends a connection while
-// the toxics before it still have bytes.
+// leftByToxiproxy are goroutines that it leaves behind: a toxic that still has bytes for the
+// one behind it when that one, or the socket at the end, has ended the connection.
 func leftByToxiproxy() []goleak.Option {
 	return []goleak.Option{
 		goleak.IgnoreTopFunction("github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe"),
 		goleak.IgnoreTopFunction("github.com/Shopify/toxiproxy/v2/toxics.(*LatencyToxic).Pipe"),
+		goleak.IgnoreTopFunction("github.com/netra-systems/switchboard/internal/scenarios_test.(*lossToxic).Pipe"),
 	}
 }
