@@ -122,8 +122,10 @@ func TestNoDeadlock(t *testing.T) {
 		func(i int) error { return n.Rooms().Add(ctx, shared(i), user(i)) },
 		func(i int) error { return n.Rooms().Remove(ctx, shared(i), user(i+1)) },
 		func(i int) error {
-			for range n.Connections().List(ctx, switchboard.All()) {
-				n.Stats()
+			for _, err := range n.Connections().List(ctx, switchboard.All()) {
+				if n.Stats(); err != nil {
+					return err
+				}
 			}
 			_, err := n.History(ctx, switchboard.Room(shared(i)), switchboard.Query{})
 			return err

@@ -27,7 +27,9 @@ func TestNetworkInstability(t *testing.T) {
 			}
 			each(t, connections, func(i int) error {
 				user := fmt.Sprintf("user-%d", i)
-				return lines[i].carries(waiting(t), n, user, 10, func(int) {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*patience) // clients wait between attempts, in the end up to 10 s
+				defer cancel()
+				return lines[i].carries(ctx, n, user, 10, func(int) {
 					if lines[i].chance() {
 						lost.Add(1)
 					}
