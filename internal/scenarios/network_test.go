@@ -102,3 +102,54 @@ func (l *line) dial(ctx context.Context, user string) (*client.Client, error) {
 		}
 	}
 }
+
+// TestWhatIsSentOverABadLineIsSaidOnce: every third answer to what a client sends is lost with
+// the connection, so the client must send it again. It is said once, and in order.
+func TestWhatIsSentOverABadLineIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	const users, messages = 10, 9
+	n := newNode(t, switchboard.Options{})
+	each(t, users, func(i int) error {
+		user := fmt.Sprintf("user-%d", i)
+		l := newLine(t, n, profile{name: user}, i)
+		c, err := l.dial(waiting(t), user)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		d, err := n.connect(user)
+		if err != nil {
+			return err
+		}
+		defer d.drop()
+		for k := range messages {
+			if k%3 == i%3 {
+				l.breaks(reset + fate(i%3))
+			}
+			if _, err := c.Send(waiting(t), client.Message{Type: wire.UserMessage, Payload: note{user, k}}); err != nil {
+				return err
+			}
+		}
+		if err := n.end(t.Context(), switchboard.User(user)); err != nil {
+			return err
+		}
+		var got []note
+		for env, err := range d.messages() {
+			var one note
+			if err == nil && env.Type != endType {
+				err = env.Decode(&one)
+			}
+			if err != nil {
+				return err
+			}
+			if env.Type == endType {
+				break
+			}
+			got = append(got, one)
+		}
+		return exactly(got, numbered(user, messages))
+	})
+	if got := n.Stats().Accepted; got < 2*users+users {
+		t.Errorf("got %d connections of %d, so not every line was cut", got, 2*users)
+	}
+}
