@@ -137,8 +137,9 @@ func TestCleanUp(t *testing.T) {
 		{"two of five", 5, func(i int) bool { return i < 2 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			// Less would be enough, were there nobody else on this machine.
-			n := newNode(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 500 * time.Millisecond, Timeout: 8 * time.Second, MaxMissed: 8}})
+			t.Parallel()
+			// Three seconds would be enough, were there nobody else on this machine.
+			n := newNode(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 500 * time.Millisecond, Timeout: 15 * time.Second, MaxMissed: 30}})
 			dead := 0
 			for i := range tt.count {
 				if tt.dead(i) {
