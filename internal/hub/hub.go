@@ -98,6 +98,7 @@ type Hub struct {
 	streams  slab[stream]
 	readings slab[reading]
 	more     slab[moreRooms]
+	acks     slab[acks]
 	arena    arena
 	tenants  names
 	epochs   names
