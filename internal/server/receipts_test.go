@@ -32,7 +32,9 @@ func (n *node) receipts(t *testing.T, query string, count int) (page receiptsPag
 }
 
 func TestReceiptsAreReadInPages(t *testing.T) {
-	n := start(t, config())
+	cfg := config()
+	cfg.APIKeys[0].Tenants = []string{"", "acme"}
+	n := start(t, cfg)
 	for i := range 5 {
 		d := n.connect(t, fmt.Sprintf("user%d", i), "team")
 		n.await(t, `{"room":"team"}`, i+1)
