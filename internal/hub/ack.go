@@ -6,7 +6,7 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// ErrNotFollowed: the connection does not follow the topic, or there is none.
+// ErrNotFollowed says that the connection does not follow the topic, or that there is none.
 var ErrNotFollowed = errors.New("the connection does not follow the topic")
 
 // acks is what a connection has acknowledged. One that never did has none.
