@@ -73,6 +73,14 @@ func Example_jwt() {
 		}) // nothing is known of the first attempt; with the same ID it is appended once
 	}
 	fmt.Println(delivery.ID, delivery.Duplicate, err)
+	_, err = m.Publish(ctx, switchboard.Room("orders"), switchboard.Message{
+		Type: "price", Payload: map[string]float64{"ACME": 101.5}, Class: wire.Latest, Key: "ACME", TTL: time.Hour,
+	})
+	fmt.Println(err)
+	_, err = m.Publish(ctx, switchboard.Room("orders"), switchboard.Message{
+		Type: "pointer", Payload: map[string]int{"x": 17, "y": 4}, Class: wire.Volatile,
+	})
+	fmt.Println(err)
 	for msg := range messages {
 		if msg.Type == "order_shipped" {
 			fmt.Println(msg.Topic, string(msg.Payload))
@@ -83,6 +91,8 @@ func Example_jwt() {
 	fmt.Println(err)
 	// Output:
 	// order-1042-shipped false <nil>
+	// <nil>
+	// <nil>
 	// user/alice {"order":1042}
 	// AUTH_ERROR: no credential
 }

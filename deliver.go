@@ -42,6 +42,8 @@ func (r *receiver) Record(e broker.Entry) {
 		}
 	case rec.Kind == wire.RecordMember:
 		m.members.hear(m, e, rec)
+	case rec.Kind == wire.RecordMessage, rec.Kind == wire.RecordLatest:
+		m.hub.Post(posting(e, rec))
 	}
 }
 
@@ -78,11 +80,7 @@ func hubEntry(e broker.Entry, rec wire.Record) hub.Entry {
 			Stream: hubStream(rec.Run, rec.Thread, s.Name), Length: uint64(s.Length), Ended: s.Ended,
 		})
 	}
-	for _, text := range rec.Except {
-		if session, ok := hub.ParseSession(text); ok {
-			entry.Except = append(entry.Except, session)
-		}
-	}
+	entry.Except = exceptSessions(rec.Except)
 	return entry
 }
 
@@ -177,7 +175,7 @@ func (m *Manager) compareHeads(ctx context.Context) {
 		err := m.driver.Follow(ctx) // no topics: it waits until Run is at work
 		if err == nil {
 			m.unlinked.Store(false)
-			err = m.announceHeads(ctx)
+			err = m.announceHeads(ctx, true)
 		}
 		if ctx.Err() != nil {
 			return
@@ -191,14 +189,15 @@ func (m *Manager) compareHeads(ctx context.Context) {
 		}
 	}
 	for sleep(ctx, compareEvery) {
-		if err := m.announceHeads(ctx); err != nil && ctx.Err() == nil {
+		if err := m.announceHeads(ctx, false); err != nil && ctx.Err() == nil {
 			m.log.LogAttrs(ctx, slog.LevelDebug, "heads not compared", slog.Any("err", err))
 		}
 	}
 }
 
-// announceHeads tells the hub the driver's heads of all live topics.
-func (m *Manager) announceHeads(ctx context.Context) error {
+// announceHeads tells the hub the driver's heads of all live topics, and what it has of class
+// latest: of all topics, or of those only that had such messages.
+func (m *Manager) announceHeads(ctx context.Context, all bool) error {
 	var topics []hub.TopicHead
 	var keys []broker.Key
 	for cursor := 0; ; {
@@ -215,6 +214,9 @@ func (m *Manager) announceHeads(ctx context.Context) error {
 			}
 			for i, head := range heads {
 				m.hub.Announce(topics[i].Key, head, link)
+			}
+			if err := m.recallAll(ctx, topics, all); err != nil {
+				return err
 			}
 		}
 		if cursor == 0 {

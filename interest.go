@@ -107,6 +107,9 @@ func (m *Manager) enliven(ctx context.Context, a acquired) error {
 	if err != nil {
 		return err
 	}
+	if err = m.recall(ctx, a.key); err != nil {
+		return err
+	}
 	m.hub.Confirm(a.topic, heads[0], link)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/netra-systems/switchboard/broker"
@@ -35,9 +36,16 @@ type Message struct {
 	Thread string
 	// Run and Agent are labels.
 	Run, Agent string
-	// Class must be wire.Durable or, to a Connection, wire.Volatile, which there is the
-	// same. Anything else is refused as UNSUPPORTED.
+	// Class says what becomes of a message that cannot be delivered at once. wire.Durable, the
+	// default: it waits in the log. wire.Latest: it replaces the one with the same Key, and who
+	// comes later gets the newest of each Key. wire.Volatile: who cannot take it now never gets
+	// it, and is told how many were skipped. The last two have no position and at most 64 KiB. To
+	// a Connection all is volatile.
 	Class wire.Class
+	// Key goes with wire.Latest only, and TTL too: how long it is kept (1 minute; 1 second to 7
+	// days). A topic has at most 64 keys; the one published longest ago leaves first.
+	Key string
+	TTL time.Duration
 }
 
 // Delivery says where a message is.
@@ -59,7 +67,8 @@ const maxRecord = 1 << 20
 //
 // Inside a handler a missing msg.ID derives from the message being handled and from how many
 // were published before, so that a retry publishes nothing twice. Events of runs are refused
-// with [ErrRunContract], more than 1 MiB with code TOO_LARGE. After [ErrUnavailable] nothing
+// with [ErrRunContract], more than 1 MiB with code TOO_LARGE, what does not go together with
+// INVALID_MESSAGE and the field. After [ErrUnavailable] nothing
 // is known; publish again with the same ID.
 func (m *Manager) Publish(ctx context.Context, to Target, msg Message) (Delivery, error) {
 	tenant, err := m.tenantOf(ctx)
@@ -71,14 +80,17 @@ func (m *Manager) Publish(ctx context.Context, to Target, msg Message) (Delivery
 		return Delivery{}, err
 	}
 	if to.connection() {
-		return m.publishToConn(tenant, to.id, msg.Class, env)
+		return m.publishToConn(tenant, to.id, msg, env)
+	}
+	if err := msg.checkClass(); err != nil {
+		return Delivery{}, err
 	}
 	topic, err := to.topic(tenant)
 	if err != nil {
 		return Delivery{}, fmt.Errorf("publish: %w", err)
 	}
 	if msg.Class != wire.Durable {
-		return Delivery{}, unsupported("class", "the class "+msg.Class.String()+" is not available")
+		return m.post(ctx, topic, msg, env, to.except)
 	}
 	return m.append(ctx, topic, "", env, to.except)
 }
@@ -145,7 +157,7 @@ func (m *Manager) publishRecord(ctx context.Context, r wire.Record, to broker.Re
 		return broker.Published{}, fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	if len(data) > maxRecord {
-		return broker.Published{}, errTooLarge()
+		return broker.Published{}, errTooLarge(maxRecord)
 	}
 	to.Topic, to.Data = broker.KeyOf(r.Topic), data
 	p, err := m.driver.Publish(ctx, to)
@@ -155,14 +167,17 @@ func (m *Manager) publishRecord(ctx context.Context, r wire.Record, to broker.Re
 	return p, err
 }
 
-func errTooLarge() *Error {
-	return &Error{Code: wire.CodeTooLarge, Message: "the message is too large", Details: map[string]any{"limit": maxRecord}}
+func errTooLarge(limit int) *Error {
+	return &Error{Code: wire.CodeTooLarge, Message: "the message is too large", Details: map[string]any{"limit": limit}}
 }
 
 // publishToConn sends to one connection of this node, at once or not at all.
-func (m *Manager) publishToConn(tenant, id string, class wire.Class, env Envelope) (Delivery, error) {
-	if class == wire.Latest {
+func (m *Manager) publishToConn(tenant, id string, msg Message, env Envelope) (Delivery, error) {
+	if msg.Class == wire.Latest {
 		return Delivery{}, unsupported("class", "a connection keeps nothing: the class must be volatile")
+	}
+	if err := msg.checkClass(); err != nil {
+		return Delivery{}, err
 	}
 	c, ok := m.hub.Find(id)
 	if !ok {
@@ -176,7 +191,7 @@ func (m *Manager) publishToConn(tenant, id string, class wire.Class, env Envelop
 		return Delivery{}, &Error{Code: wire.CodeInvalidMessage, Message: err.Error()}
 	}
 	if len(frame) > maxRecord {
-		return Delivery{}, errTooLarge()
+		return Delivery{}, errTooLarge(maxRecord)
 	}
 	switch err := m.hub.Send(c, frame, true); {
 	case errors.Is(err, hub.ErrFull):

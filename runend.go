@@ -106,7 +106,7 @@ func (r *ownedRun) lastWords(e ending) (Envelope, error) {
 	}
 	// Texts may still grow, and so may the digits of their lengths.
 	if len(rec.Body)+16*len(env.StreamLengths) > maxRecord-recordExtra {
-		return env, errTooLarge()
+		return env, errTooLarge(maxRecord)
 	}
 	return env, nil
 }

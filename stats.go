@@ -21,6 +21,7 @@ type Stats struct {
 	Published                  uint64                   // messages appended or sent to a connection, by whomever; no duplicates
 	Unhandled, HandlerErrors   uint64                   // messages without a handler; errors of handlers
 	Gaps                       uint64                   // gap messages sent
+	Skipped                    uint64                   // volatile messages that clients did not get because they were behind, as gaps told
 	RunsLive                   int                      // owned by this node, now
 	RunsStarted                uint64                   // by this node
 	RunsEnded                  map[wire.RunState]uint64 // by this node, by state
@@ -97,7 +98,7 @@ func (m *Manager) Stats() Stats {
 		Unhandled: m.count.unhandled.Load(), HandlerErrors: m.count.handlerErrors.Load(),
 		RunsLive: m.runs.live(), RunsStarted: m.count.runsStarted.Load(), RunsEnded: m.count.runsEnded.all(),
 		RunRetries: m.count.runRetries.Load(), TextReads: h.TextReads,
-		Gaps: h.Gaps + m.count.gaps.Load(), Isolation: h.Isolation + m.count.isolation.Load(), Unreadable: m.count.unreadable.Load(),
+		Gaps: h.Gaps + m.count.gaps.Load(), Skipped: h.Skipped, Isolation: h.Isolation + m.count.isolation.Load(), Unreadable: m.count.unreadable.Load(),
 		Heartbeat: HeartbeatStats{
 			Pings: h.Pings, Pongs: h.Pongs, Missed: h.Missed,
 			Dropped: m.beat.dropped.Load(), Resurrected: m.beat.resurrected.Load(),

@@ -78,7 +78,7 @@ func TestAGapMovesOnAndIsTold(t *testing.T) {
 			p.welcome("c1", "user/alice", "e1:5")
 			gap(p, wire.Gap{Topic: "user/alice", From: position("e1:5"), To: position("e1:8"), Reason: wire.ReasonExpired, Count: 3})
 			p.note("user/alice", 9)
-			gap(p, wire.Gap{Topic: "user/alice", Reason: wire.ReasonVolatile, Count: 2})
+			gap(p, wire.Gap{Topic: "user/alice", From: position("e1:99"), To: position("e1:99"), Reason: wire.ReasonVolatile, Count: 2})
 			gap(p, wire.Gap{Topic: "user/alice", From: position("e1:9"), To: position("e2:0"), Reason: wire.ReasonEpochChanged})
 			p.note("user/alice", 1)
 			p.cut()

@@ -90,8 +90,11 @@ func (t *track) accept(env *wire.Envelope) bool {
 	return true
 }
 
-// gap moves behind what is lost.
+// gap moves behind what is lost. Volatile messages have no place.
 func (t *track) gap(g wire.Gap) {
+	if g.Reason == wire.ReasonVolatile {
+		return
+	}
 	pos := t.positions[g.Topic]
 	if g.To.Epoch != "" && (g.To.Epoch != pos.Epoch || g.To.Offset > pos.Offset) {
 		t.positions[g.Topic] = g.To

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -224,17 +225,18 @@ type recordCase struct {
 		Except                     []string
 		Run                        string
 		Streams                    []wire.RecordStream
+		TTL                        int64 `json:"ttl_ms"`
 	}
 }
 
 func (c recordCase) record() wire.Record {
-	kinds := map[string]wire.RecordKind{"message": wire.RecordMessage, "member": wire.RecordMember, "run": wire.RecordRun}
+	kinds := map[string]wire.RecordKind{"message": wire.RecordMessage, "member": wire.RecordMember, "run": wire.RecordRun, "latest": wire.RecordLatest}
 	topics := map[string]wire.Kind{"user": wire.KindUser, "room": wire.KindRoom, "all": wire.KindAll}
 	r := c.Record
 	return wire.Record{
 		Kind:   kinds[r.Kind],
 		Topic:  wire.Topic{Tenant: r.Tenant, Kind: topics[r.TopicKind], ID: r.TopicID},
-		Thread: r.Thread, Except: r.Except, Run: r.Run, Streams: r.Streams, Body: []byte(r.Body),
+		Thread: r.Thread, Except: r.Except, Run: r.Run, Streams: r.Streams, TTL: time.Duration(r.TTL) * time.Millisecond, Body: []byte(r.Body),
 	}
 }
 

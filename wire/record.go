@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // RecordKind says what the body of a record is.
@@ -17,6 +18,8 @@ const (
 	RecordMember RecordKind = 2
 	// RecordRun is a message that is an event of a run: Run and Streams are in its header.
 	RecordRun RecordKind = 3
+	// RecordLatest is a message that replaces another one: TTL is in its header.
+	RecordLatest RecordKind = 4
 )
 
 // Record is what drivers store and carry: a message with its full address, which drivers
@@ -34,6 +37,8 @@ type Record struct {
 	// order without decoding Body. RecordRun only.
 	Run     string
 	Streams []RecordStream
+	// TTL is how long the message is kept, in milliseconds at the finest. RecordLatest only.
+	TTL time.Duration
 	// Body is JSON; see the kinds.
 	Body []byte
 }
@@ -55,15 +60,18 @@ type Member struct {
 // one before it; there is none before the first.
 const recordVersion = 1
 
+// maxTTL is more milliseconds than any message is kept, and fits a Duration.
+const maxTTL = 1 << 40
+
 var errRecord = errors.New("not a record")
 
-func (k RecordKind) known() bool { return k >= RecordMessage && k <= RecordRun }
+func (k RecordKind) known() bool { return k >= RecordMessage && k <= RecordLatest }
 
 // AppendRecord appends r: the version, the kind, then topic kind, tenant, topic id, thread
 // and the excepted sessions, each with its length; of a run the id, the number of streams
-// and each one's name and twice its length, plus one if it has ended; and the body to the
-// end. It fails, with dst as it was, for a kind or a topic that is none and for a length
-// that is negative.
+// and each one's name and twice its length, plus one if it has ended; of a message of class
+// latest the milliseconds of its TTL; and the body to the end. It fails, with dst as it was, for
+// a kind or a topic that is none and for a length or a TTL that is negative.
 func AppendRecord(dst []byte, r Record) ([]byte, error) {
 	if !r.Kind.known() {
 		return dst, fmt.Errorf("record kind %d is unknown", r.Kind)
@@ -91,6 +99,12 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 			}
 			b = binary.AppendUvarint(appendText(b, stream.Name), n)
 		}
+	}
+	if r.Kind == RecordLatest {
+		if r.TTL < 0 {
+			return dst, fmt.Errorf("ttl %v is negative", r.TTL)
+		}
+		b = binary.AppendUvarint(b, uint64(r.TTL.Milliseconds()))
 	}
 	return append(b, r.Body...), nil
 }
@@ -132,6 +146,11 @@ func ParseRecord(data []byte) (Record, error) {
 			}
 			r.Streams = append(r.Streams, stream)
 		}
+	}
+	if r.Kind == RecordLatest {
+		ttl := in.count()
+		in.bad = in.bad || ttl > maxTTL
+		r.TTL = time.Duration(ttl) * time.Millisecond
 	}
 	if in.bad {
 		return Record{}, errRecord

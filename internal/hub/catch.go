@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -273,15 +272,11 @@ func gapFrame(topic string, from wire.Position, b *Batch) (frame []byte, to uint
 		gap.Epoch, gap.NewEpoch = from.Epoch, b.Head.Epoch
 		gap.To.Offset = 0
 	}
-	payload, err := wire.Marshal(gap)
+	frame, err := messageFrame(wire.GapType, gap)
 	if err != nil {
 		return nil, to
 	}
-	body, err := wire.Append(nil, wire.Envelope{Type: wire.GapType, Timestamp: wire.Seconds(time.Now()), Payload: payload})
-	if err != nil {
-		return nil, to
-	}
-	return ws.AppendFrame(nil, ws.OpText, body), to
+	return frame, to
 }
 
 // hand writes what was read to one connection, if its cursor still stands where the reading

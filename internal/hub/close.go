@@ -137,13 +137,14 @@ func (h *Hub) releaseSlot(topicSlot uint32) {
 }
 
 // reaper is one goroutine that buries the dead, tells the owner, ends closes
-// that take too long and frees idle windows.
+// that take too long, and frees what is kept of idle topics.
 type reaper struct {
 	wake chan struct{} // capacity 1
 
 	mu    sync.Mutex // guards the fields below
 	dead  []grave
 	grace []deadline // in the order of at: all have the same length
+	tells []deadline // likewise
 }
 
 type deadline struct {
@@ -178,6 +179,17 @@ func (r *reaper) within(c Handle, d time.Duration) {
 	}
 }
 
+// later makes sure that c is told after skipTell what it skipped.
+func (r *reaper) later(c Handle) {
+	r.mu.Lock()
+	r.tells = append(r.tells, deadline{c, time.Now().Add(skipTell)})
+	first := len(r.tells) == 1
+	r.mu.Unlock()
+	if first {
+		r.poke()
+	}
+}
+
 // drain buries who is dead.
 func (r *reaper) drain(h *Hub) {
 	for {
@@ -195,23 +207,29 @@ func (r *reaper) drain(h *Hub) {
 	}
 }
 
-// expire abandons who was to be gone by now, and says how long until the next.
+// expire abandons who was to be gone by now, tells who was to be told, and says how long until
+// the next.
 func (r *reaper) expire(h *Hub) time.Duration {
+	return min(r.due(&r.grace, h.abandon), r.due(&r.tells, h.tellLater))
+}
+
+// due calls do for all of a list whose time has come, and says how long until the next.
+func (r *reaper) due(list *[]deadline, do func(Handle)) time.Duration {
 	for {
 		r.mu.Lock()
-		if len(r.grace) == 0 {
-			r.grace = nil
+		if len(*list) == 0 {
+			*list = nil
 			r.mu.Unlock()
 			return time.Hour
 		}
-		next := r.grace[0]
+		next := (*list)[0]
 		if d := time.Until(next.at); d > 0 {
 			r.mu.Unlock()
 			return d
 		}
-		r.grace = r.grace[1:]
+		*list = (*list)[1:]
 		r.mu.Unlock()
-		h.abandon(next.conn)
+		do(next.conn)
 	}
 }
 
@@ -231,6 +249,7 @@ func (h *Hub) reapLoop() {
 		case <-windows.C:
 			h.freeIdleWindows()
 			h.freeIdleStreams()
+			h.freePassed()
 		}
 	}
 }

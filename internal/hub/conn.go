@@ -30,7 +30,7 @@ type conn struct {
 	extra      uint32 // what has not been written, 0: nothing
 	more       uint32 // cursors of rooms beyond the first, 0: none
 	info       uint32 // arena block
-	reading    uint32 // text streams, 0: nothing of them so far, and all threads are watched
+	reading    uint32 // text streams and boards, 0: nothing of them so far, and all threads are watched
 	acks       uint32 // what it has acknowledged, 0: nothing
 
 	userAt, allAt cursor
@@ -202,6 +202,7 @@ func (h *Hub) join(slot uint32, rec *conn) error {
 	}
 	user.first = slot
 	user.count++
+	h.joinBoard(rec, rec.user, user)
 	if user.count == 1 {
 		h.count.users.Add(1)
 	}
@@ -210,6 +211,7 @@ func (h *Hub) join(slot uint32, rec *conn) error {
 	all.mu.Lock()
 	all.count++
 	h.fanOf(rec.all, all)
+	h.joinBoard(rec, rec.all, all)
 	all.mu.Unlock()
 	return nil
 }

@@ -32,7 +32,7 @@ type scratch struct {
 
 // mark says what it means that a buffer is written.
 type mark struct {
-	which int    // a cursor's number, markText and a text cursor's, or markRest, markControl, markClose
+	which int    // a cursor's number, one of a text or a board behind its mark, or markRest, markControl, markClose
 	after uint64 // the cursor's offset from then on
 }
 
@@ -41,7 +41,11 @@ const (
 	markControl
 	markClose
 
-	markText = 1 << 30
+	// The cursor's number is added to these.
+	markPassing = 1 << 27 // volatile messages of a board
+	markLatest  = 1 << 28 // the newest of its keys
+	markSkipped = 1 << 29 // what is told of those that were skipped
+	markText    = 1 << 30 // text of a stream
 )
 
 func (s *scratch) reset() {
@@ -86,14 +90,16 @@ func (h *Hub) wakeWith(s *scratch, slot uint32) (current bool) {
 		rec.wake.Store(0)
 		more := h.flush(s, rec, slot)
 		user := h.topics.at(rec.user)
-		current = rec.flags&connDead == 0 && rec.userAt.offset >= user.head.Load() && rec.userAt.epoch == user.epoch.Load()
+		current = rec.flags&connDead == 0 && rec.userAt.offset >= user.head.Load() && rec.userAt.epoch == user.epoch.Load() &&
+			h.boardRead(rec, rec.user, user)
+		tenant := h.tenantOf(rec)
 		rec.mu.Unlock()
 		h.settle(s)
 		switch {
 		case more && turn < turns:
 			rec.wake.Store(1)
 		case more:
-			h.continueLater(slot)
+			h.continueLater(tenant, slot)
 			return current
 		case mutantWakeup:
 			return current
@@ -216,13 +222,14 @@ func (h *Hub) cursor(rec *conn, which int) *cursor {
 func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot uint32, at *cursor) (more bool) {
 	t := h.topics.at(topicSlot)
 	current := at.epoch == t.epoch.Load() && at.offset >= t.head.Load()
-	if current && t.streams.Load() == 0 || at.flags&cursorCatching != 0 {
+	read := h.boardRead(rec, topicSlot, t)
+	if current && t.streams.Load() == 0 && read || at.flags&cursorCatching != 0 {
 		return false
 	}
 	if s.full() {
 		return true
 	}
-	if m := &s.memo; !current && m.frame != nil && m.topic == topicSlot && m.gen == t.gen.Load() &&
+	if m := &s.memo; !current && read && m.frame != nil && m.topic == topicSlot && m.gen == t.gen.Load() &&
 		m.epoch == at.epoch && m.from == at.offset && t.streams.Load() == 0 {
 		s.add(m.frame, which, m.to)
 		return t.head.Load() > m.to
@@ -252,7 +259,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 			return s.need == nil || h.ask(s, rec, &src)
 		}
 	}
-	return h.gatherText(s, rec, &src, at.offset > t.head.Load())
+	return h.gatherText(s, rec, &src, at.offset > t.head.Load()) || h.gatherBoard(s, rec, &src, at, which)
 }
 
 // take adds kept entries to the turn, each behind the text that belongs before it, and
@@ -304,11 +311,7 @@ func (h *Hub) advance(s *scratch, rec *conn, n int) {
 			rec.flags |= connCloseSent
 			h.extraOf(rec).close = nil
 		default:
-			if which >= markText {
-				h.readings.at(rec.reading).at[which-markText].at = s.marks[i].after
-			} else {
-				h.cursor(rec, which).offset = s.marks[i].after
-			}
+			h.passed(rec, which, s.marks[i].after)
 			rec.sent++
 			h.count.sent.Add(1)
 		}
@@ -331,6 +334,18 @@ func (h *Hub) advance(s *scratch, rec *conn, n int) {
 	}
 	if x.rest == nil && kept == 0 && rec.flags&(connDraining|connClosing) == 0 {
 		h.dropExtra(rec)
+	}
+}
+
+// passed notes that a frame was begun which moves a cursor.
+func (h *Hub) passed(rec *conn, which int, after uint64) {
+	switch {
+	case which >= markText:
+		h.readings.at(rec.reading).at[which-markText].at = after
+	case which >= markPassing:
+		h.advanceBoard(rec, which, after)
+	default:
+		h.cursor(rec, which).offset = after
 	}
 }
 

@@ -97,6 +97,7 @@ type Hub struct {
 	extras   slab[extra]
 	streams  slab[stream]
 	readings slab[reading]
+	boards   slab[board]
 	more     slab[moreRooms]
 	acks     slab[acks]
 	arena    arena
@@ -136,6 +137,7 @@ func New(cfg Config) *Hub {
 	h.shards = make([]shard, cfg.Workers)
 	for i := range h.shards {
 		h.shards[i].wake = make(chan struct{}, 1)
+		h.shards[i].work.init()
 	}
 	h.engine = cfg.Engine((*sink)(h))
 	for i := range h.shards {

@@ -27,8 +27,8 @@ func (h *Hub) Ingest(e Entry) {
 
 // accept decides about an entry. The caller holds rec.mu.
 func (h *Hub) accept(slot uint32, rec *topic, e *Entry) bool {
-	if !h.owns(rec, e) {
-		h.isolation(rec, e)
+	if !h.owns(rec, &e.Address) {
+		h.isolation(rec, &e.Address)
 		return false
 	}
 	if rec.flags&topicLive == 0 { // its head is being asked for, and may come without this one
@@ -59,10 +59,10 @@ func (h *Hub) accept(slot uint32, rec *topic, e *Entry) bool {
 	return true
 }
 
-func (h *Hub) isolation(rec *topic, e *Entry) {
+func (h *Hub) isolation(rec *topic, claimed *wire.Topic) {
 	h.count.isolation.Add(1)
 	h.log.LogAttrs(h.ctx, slog.LevelError, "record under another topic's key dropped",
-		slog.String("topic", h.addressOf(rec).String()), slog.String("record", e.Address.String()))
+		slog.String("topic", h.addressOf(rec).String()), slog.String("record", claimed.String()))
 }
 
 // deliver wakes the followers of a topic whose head has moved. The caller
@@ -88,7 +88,7 @@ func (h *Hub) deliver(slot uint32, rec *topic) {
 		slots = append(slots, i)
 	}
 	s.slots = slots
-	head := rec.head.Load()
+	head, posts := rec.head.Load(), h.posts(rec)
 	rec.mu.Unlock()
 	current := true
 	for _, c := range slots {
@@ -98,6 +98,9 @@ func (h *Hub) deliver(slot uint32, rec *topic) {
 		rec.mu.Lock()
 		if rec.head.Load() == head {
 			h.dropWindow(rec)
+		}
+		if h.posts(rec) == posts {
+			h.dropPassing(rec)
 		}
 		rec.mu.Unlock()
 	}
@@ -150,8 +153,8 @@ func (h *Hub) synced(t Topic, from wire.Position, b *Batch) (done bool) {
 		if e.Pos.Offset <= rec.head.Load() {
 			continue
 		}
-		if !h.owns(rec, e) {
-			h.isolation(rec, e)
+		if !h.owns(rec, &e.Address) {
+			h.isolation(rec, &e.Address)
 			continue
 		}
 		h.append(t.slot(), rec, e)

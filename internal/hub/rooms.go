@@ -39,7 +39,7 @@ func (h *Hub) Follow(c Handle, t Topic, pos wire.Position) error {
 		m := h.more.at(rec.more)
 		m.list = append(m.list, f)
 	}
-	h.addFollower(c.slot(), f)
+	h.addFollower(rec, c.slot(), f)
 	// What was appended between pos and now had no reason to wake c.
 	rec.wake.Store(1)
 	h.unlock(rec, c.slot())
@@ -83,14 +83,15 @@ func (h *Hub) followed(rec *conn, topicSlot uint32) *follow {
 	return nil
 }
 
-// addFollower puts a connection into its shard's list of a room.
-func (h *Hub) addFollower(slot uint32, f follow) {
+// addFollower puts a connection into its shard's list of a room. The caller holds rec.mu.
+func (h *Hub) addFollower(rec *conn, slot uint32, f follow) {
 	t := h.topics.at(f.topic)
 	t.mu.Lock()
 	t.count++
 	if t.count == 1 {
 		h.count.rooms.Add(1)
 	}
+	h.joinBoard(rec, f.topic, t)
 	p := &h.fanOf(f.topic, t).parts[h.shardOf(slot)]
 	t.mu.Unlock()
 	p.mu.Lock()

@@ -13,12 +13,13 @@ import (
 // MaxThreads is how many threads one connection watches.
 const MaxThreads = 128
 
-// reading is what a connection has of text streams. It exists while some are written to it,
-// or when it watches certain threads only. The connection's lock guards it.
+// reading is what a connection has of text streams and boards. It exists while some are written
+// to it, or when it watches certain threads only. The connection's lock guards it.
 type reading struct {
 	chosen  bool     // only the threads below are watched
 	threads []uint64 // tags, the one opened last at the end
 	at      []textCursor
+	boards  []boardCursor
 }
 
 // textCursor is a length: the text of a stream up to it has been written.
@@ -173,7 +174,7 @@ func (h *Hub) beginTexts(rec *conn) {
 	for i := range r.at {
 		r.at[i].taken = r.at[i].at
 	}
-	if len(r.at) == 0 && !r.chosen {
+	if len(r.at)+len(r.boards) == 0 && !r.chosen {
 		h.dropReading(rec)
 	}
 }
@@ -183,6 +184,7 @@ func (h *Hub) leaveTexts(rec *conn, topicSlot uint32) {
 	if rec.reading != 0 {
 		r := h.readings.at(rec.reading)
 		r.at = slices.DeleteFunc(r.at, func(cur textCursor) bool { return cur.topic == topicSlot })
+		r.boards = slices.DeleteFunc(r.boards, func(cur boardCursor) bool { return cur.topic == topicSlot })
 	}
 }
 

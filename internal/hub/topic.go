@@ -18,6 +18,7 @@ type topic struct {
 	epoch   atomic.Uint32 // number of the epoch that head is of
 	gen     atomic.Uint32 // written under mu
 	streams atomic.Uint32 // first of its text streams, linked by stream.next; written under mu
+	board   atomic.Uint32 // what has no place in the log, 0: none so far; written under mu
 
 	base uint64 // everything after it, up to head, is in the window
 	want uint64 // an offset that the log is known to have, while live or syncing is missing
@@ -259,10 +260,8 @@ func (h *Hub) addressOf(rec *topic) wire.Topic {
 
 // owns is the owner check: an entry belongs to the topic under whose key it
 // came only if it says so itself. The caller holds rec.mu.
-func (h *Hub) owns(rec *topic, e *Entry) bool {
-	return rec.kind == e.Address.Kind &&
-		h.tenants.name(rec.tenant) == e.Address.Tenant &&
-		string(h.arena.get(rec.addr)) == e.Address.ID
+func (h *Hub) owns(rec *topic, a *wire.Topic) bool {
+	return rec.kind == a.Kind && h.tenants.name(rec.tenant) == a.Tenant && string(h.arena.get(rec.addr)) == a.ID
 }
 
 // Topics appends the heads of up to n live topics, from number *from on, and
@@ -274,7 +273,7 @@ func (h *Hub) Topics(dst []TopicHead, from *int, n int) []TopicHead {
 		rec := h.topics.at(uint32(i))
 		rec.mu.Lock()
 		if rec.flags&topicLive != 0 {
-			dst = append(dst, TopicHead{Key: rec.key, Head: h.headOf(rec)})
+			dst = append(dst, TopicHead{Key: rec.key, Head: h.headOf(rec), Latest: h.hasLatest(rec)})
 			n--
 		}
 		rec.mu.Unlock()
@@ -357,6 +356,7 @@ func (h *Hub) forget(slot uint32) bool {
 	}
 	h.dropWindow(rec)
 	h.dropStreams(rec)
+	h.dropBoard(rec)
 	h.arena.drop(rec.addr)
 	if rec.fan != 0 {
 		h.fans.at(rec.fan).reset()

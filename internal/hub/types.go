@@ -162,8 +162,9 @@ type View struct {
 
 // TopicHead is a topic and where it ends here.
 type TopicHead struct {
-	Key  Key
-	Head wire.Position
+	Key    Key
+	Head   wire.Position
+	Latest bool // it has had messages of class Latest here
 }
 
 // Beat is what a sweep sees of a connection.
@@ -190,6 +191,7 @@ type Stats struct {
 	Connections, Users, Rooms, Topics int
 	Opened, Received, Sent, SentBytes uint64
 	Gaps                              uint64 // gap messages sent
+	Skipped                           uint64 // volatile messages that connections did not get, as their gaps told
 	CatchUps                          uint64 // readings of a log for cursors behind their window
 	Syncs                             uint64 // times a topic had to ask its log for what was not delivered here
 	Blocked                           uint64 // times a socket took no more

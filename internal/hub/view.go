@@ -13,7 +13,7 @@ type counters struct {
 	opened, received, sent, sentBytes         atomic.Uint64
 	gaps, catchUps, syncs, blocked, isolation atomic.Uint64
 	refused, pings, pongs, missed, readErrors atomic.Uint64
-	textReads                                 atomic.Uint64
+	textReads, skipped                        atomic.Uint64
 	users, rooms                              atomic.Int64
 	windowBytes                               atomic.Int64
 
@@ -49,7 +49,7 @@ func (h *Hub) Stats() Stats {
 	return Stats{
 		Connections: int(h.live.Load()), Users: int(c.users.Load()), Rooms: int(c.rooms.Load()), Topics: h.topics.used(),
 		Opened: c.opened.Load(), Received: c.received.Load(), Sent: c.sent.Load(), SentBytes: c.sentBytes.Load(),
-		Gaps: c.gaps.Load(), CatchUps: c.catchUps.Load(), Syncs: c.syncs.Load(), Blocked: c.blocked.Load(),
+		Gaps: c.gaps.Load(), Skipped: c.skipped.Load(), CatchUps: c.catchUps.Load(), Syncs: c.syncs.Load(), Blocked: c.blocked.Load(),
 		Isolation: c.isolation.Load(), Refused: c.refused.Load(), ReadErrors: c.readErrors.Load(), TextReads: c.textReads.Load(),
 		Pings: c.pings.Load(), Pongs: c.pongs.Load(), Missed: c.missed.Load(),
 		MeanRTT: mean, MinRTT: low, MaxRTT: high, WindowBytes: c.windowBytes.Load(),

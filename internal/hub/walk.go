@@ -20,9 +20,10 @@ func (f *fan) reset() { f.parts = nil }
 // alone moves elements of the list: it goes from the end down and drops the
 // dead as it meets them.
 type part struct {
-	topic uint32 // slot
-	shard int
-	all   bool // every connection of the shard may follow; there is no list
+	topic  uint32 // slot
+	shard  int
+	tenant uint32
+	all    bool // every connection of the shard may follow; there is no list
 
 	mu   sync.Mutex // guards list and dead
 	list []follower
@@ -58,7 +59,7 @@ func (h *Hub) fanOf(slot uint32, rec *topic) *fan {
 		f.parts = make([]part, len(h.shards))
 		for i := range f.parts {
 			p := &f.parts[i]
-			p.topic, p.shard, p.all = slot, i, rec.kind == kindAll
+			p.topic, p.shard, p.tenant, p.all = slot, i, rec.tenant, rec.kind == kindAll
 		}
 	}
 	return h.fans.at(rec.fan)
@@ -99,21 +100,11 @@ func (p *part) empty() bool {
 // that at most one walker is at a connection.
 type shard struct {
 	wake chan struct{} // capacity 1
-
-	mu    sync.Mutex // guards the queues, each first in first out
-	conns []uint32   // connections with more to write than a turn takes
-	small []*part
-	bulk  []*part
+	work fair
 }
 
 func (s *shard) push(p *part, first bool) {
-	s.mu.Lock()
-	if first {
-		s.small = append(s.small, p)
-	} else {
-		s.bulk = append(s.bulk, p)
-	}
-	s.mu.Unlock()
+	s.work.pushPart(p, first)
 	s.poke()
 }
 
@@ -124,39 +115,27 @@ func (s *shard) poke() {
 	}
 }
 
-// pop takes what is next: connections and small rooms before large ones. This
-// is the one place that decides whose turn it is.
-func (s *shard) pop() (conn uint32, p *part) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case len(s.conns) > 0:
-		conn, s.conns = s.conns[0], s.conns[1:]
-	case len(s.small) > 0:
-		p, s.small[0] = s.small[0], nil
-		s.small = s.small[1:]
-	case len(s.bulk) > 0:
-		p, s.bulk[0] = s.bulk[0], nil
-		s.bulk = s.bulk[1:]
-	}
-	return conn, p
-}
-
 func (h *Hub) shardOf(slot uint32) int { return int(slot) % len(h.shards) }
 
-// continueLater lets the walker go on with a connection whose turn is over.
-func (h *Hub) continueLater(slot uint32) {
+// continueLater lets the walker go on with a connection of a tenant whose turn is over.
+func (h *Hub) continueLater(tenant, slot uint32) {
 	s := &h.shards[h.shardOf(slot)]
-	s.mu.Lock()
-	s.conns = append(s.conns, slot)
-	s.mu.Unlock()
+	s.work.pushConn(tenant, slot)
 	s.poke()
+}
+
+// tenantOf is the tenant's number of a connection whose lock the caller holds.
+func (h *Hub) tenantOf(rec *conn) uint32 {
+	if rec.flags&connDead != 0 {
+		return 0 // its topics may be others' by now
+	}
+	return h.topics.at(rec.user).tenant
 }
 
 func (h *Hub) walkLoop(i int) {
 	sh, s := &h.shards[i], new(scratch)
 	for {
-		conn, p := sh.pop()
+		conn, p := sh.work.pop()
 		switch {
 		case conn != 0:
 			h.visit(s, conn, 0, 0)
@@ -274,10 +253,11 @@ func (h *Hub) visit(s *scratch, slot, topicSlot, tag uint32) (follows, current b
 		rec.wake.Store(0)
 		more := h.flush(s, rec, slot)
 		follows, current = h.follows(rec, topicSlot, tag)
+		tenant := h.tenantOf(rec)
 		rec.mu.Unlock()
 		h.settle(s)
 		if more {
-			h.continueLater(slot)
+			h.continueLater(tenant, slot)
 			break
 		}
 		if mutantWakeup {
@@ -309,7 +289,7 @@ func (h *Hub) follows(rec *conn, topicSlot, tag uint32) (follows, current bool) 
 		return false, false
 	}
 	t := h.topics.at(topicSlot)
-	return true, at.offset >= t.head.Load() && at.epoch == t.epoch.Load()
+	return true, at.offset >= t.head.Load() && at.epoch == t.epoch.Load() && h.boardRead(rec, topicSlot, t)
 }
 
 // trimFan drops what every follower has from the window of a topic.

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,11 +37,11 @@ func Check(root fs.FS) (problems []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sources, err := examples(root)
+	sources, proofs, err := examples(root)
 	if err != nil {
 		return nil, err
 	}
-	c := checker{root: root, sources: sources, pages: map[string]Page{}}
+	c := checker{root: root, sources: sources, proofs: proofs, pages: map[string]Page{}}
 	for _, p := range all {
 		c.pages[p.File] = p
 	}
@@ -48,6 +49,11 @@ func Check(root fs.FS) (problems []string, err error) {
 		c.links(p)
 		for _, f := range p.Fences {
 			c.fence(p, f)
+		}
+		for _, proof := range p.Proofs {
+			if !c.proofs[proof.Target] {
+				c.say(p.at(proof.Line), "there is no %s", proof.Target)
+			}
 		}
 	}
 	for _, p := range all[1:] {
@@ -66,6 +72,7 @@ type checker struct {
 	root     fs.FS
 	pages    map[string]Page
 	sources  map[string][]string // lines, by file
+	proofs   map[string]bool     // names of tests, benchmarks and mutants
 	problems []string
 }
 
@@ -158,10 +165,11 @@ func checkJSON(text string) error {
 }
 
 // examples are the files whose code documents show: those with examples of the packages, and
-// the programs in examples. All of them are compiled with the module.
-func examples(root fs.FS) (map[string][]string, error) {
-	sources := map[string][]string{}
-	err := fs.WalkDir(root, ".", func(file string, d fs.DirEntry, err error) error {
+// the programs in examples. All of them are compiled with the module. proofs are the names of the
+// module's tests, benchmarks and mutants.
+func examples(root fs.FS) (sources map[string][]string, proofs map[string]bool, err error) {
+	sources, proofs = map[string][]string{}, map[string]bool{}
+	err = fs.WalkDir(root, ".", func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -172,18 +180,24 @@ func examples(root fs.FS) (map[string][]string, error) {
 			}
 			return nil
 		}
-		shown := strings.HasSuffix(name, "example_test.go") || strings.HasPrefix(file, "examples/") && path.Ext(name) == ".go"
-		if !shown {
+		if path.Ext(name) != ".go" {
 			return nil
 		}
 		text, err := fs.ReadFile(root, file)
 		if err != nil {
 			return err
 		}
-		sources[file] = strings.Split(string(text), "\n")
+		if strings.HasSuffix(name, "example_test.go") || strings.HasPrefix(file, "examples/") {
+			sources[file] = strings.Split(string(text), "\n")
+		}
+		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "mutant_") {
+			for _, m := range declared.FindAllStringSubmatch(string(text), -1) {
+				proofs[cmp.Or(m[1], m[2])] = true
+			}
+		}
 		return nil
 	})
-	return sources, err
+	return sources, proofs, err
 }
 
 // contains reports whether lines have those of code, in a row, at any indentation.

@@ -22,6 +22,7 @@ type Page struct {
 	File     string // slash-separated, below the module's root
 	Headings []string
 	Links    []Link
+	Proofs   []Link // tests, benchmarks and mutants that stand in the text
 	Fences   []Fence
 	lines    int
 }
@@ -55,6 +56,8 @@ var (
 	fenceMark   = regexp.MustCompile("^( *)(`{3,}|~{3,})(.*)$")
 	heading     = regexp.MustCompile(`^#{1,6} +(.*?) *#*$`)
 	codeSpan    = regexp.MustCompile("`[^`]*`")
+	proof       = regexp.MustCompile("`((?:Test|Benchmark|Fuzz)[A-Z]\\w*|mutant_\\w+)`")
+	declared    = regexp.MustCompile(`(?m)^(?:func ((?:Test|Benchmark|Fuzz)[A-Z]\w*)\(|//go:build (mutant_\w+)$)`)
 	link        = regexp.MustCompile(`\]\(<?([^()\s>]+)>?\)`)
 )
 
@@ -93,6 +96,9 @@ func Parse(file string, text []byte) (Page, error) {
 func (p *Page) prose(n int, line string) {
 	if m := heading.FindStringSubmatch(line); m != nil {
 		p.Headings = append(p.Headings, m[1])
+	}
+	for _, m := range proof.FindAllStringSubmatch(line, -1) {
+		p.Proofs = append(p.Proofs, Link{Line: n, Target: m[1]})
 	}
 	// A link may have code as its text, but code may look like a link.
 	bare := codeSpan.ReplaceAllStringFunc(line, func(s string) string { return strings.Repeat("x", len(s)) })

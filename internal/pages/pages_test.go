@@ -35,6 +35,8 @@ func house() map[string]string {
 			block("json", `{"type":"ping","payload":{"n":1}} {"type":"pong"}`+"\n"+`{"n":[1,2]}`),
 		"docs/protocol.md":      "# Protocol\n\n" + block("", "GET / 200"),
 		"guide_example_test.go": "package house_test\n\nfunc Example() {\n\tfor {\n\t\t" + strings.ReplaceAll(goodGo, "\n", "\n\t\t") + "\n\t}\n}\n",
+		"door_test.go":          "package house\n\nfunc TestDoor(t *testing.T) {}\n",
+		"mutant_door.go":        "//go:build mutant_door\n\npackage house\n",
 		"testdata/more.md":      "[broken](nowhere.md)",
 	}
 }
@@ -77,6 +79,7 @@ func TestEveryRuleCatchesADocumentThatBreaksIt(t *testing.T) {
 		{"a message that nobody would accept", guide, "## A door and a key\n" + block("json", `{} {"type":"ping","type":"ping"}`), []string{"docs/guide.md:2: value 2 is no message"}},
 		{"a message with a field of another kind", guide, "## A door and a key\n" + block("json", `{"type":"ping","offset":"1"}`), []string{"docs/guide.md:2: value 1 is no message"}},
 		{"a message whose type is no text", guide, "## A door and a key\n" + block("json", `{"type":1}`), []string{"docs/guide.md:2: value 1 is no message"}},
+		{"a test that is not there", guide, "## A door and a key\nSee `TestDoor`, `TestWindow` and `mutant_door`, `mutant_key`; `Tester` is a word.\n", []string{"docs/guide.md:2: there is no TestWindow", "docs/guide.md:2: there is no mutant_key"}},
 		{"a language that nobody checks", guide, "## A door and a key\n" + block("nginx", "listen 80;"), []string{`docs/guide.md:2: nobody checks a block of "nginx" here`}},
 		{"a language that is checked elsewhere only", guide, "## A door and a key\n" + block("yaml", "a: 1"), []string{`docs/guide.md:2: nobody checks a block of "yaml" here`}},
 		{"a block without a language", guide, "## A door and a key\n" + block("", "picture"), []string{`docs/guide.md:2: nobody checks a block of "" here`}},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/netra-systems/switchboard"
@@ -81,8 +82,9 @@ type publishRequest struct {
 	MessageID string   `json:"message_id,omitempty" maxLength:"128" doc:"The same id is published once within 2 minutes; default: a new UUIDv7"`
 	ThreadID  string   `json:"thread_id,omitempty" maxLength:"128" doc:"The conversation that the message belongs to"`
 	RunID     string   `json:"run_id,omitempty" maxLength:"64" doc:"A label: the run that the message is about"`
-	Class     string   `json:"class,omitempty" enum:"durable,latest,volatile" doc:"durable, the default, or volatile, the default for a connection; latest is not available"`
-	Key       string   `json:"key,omitempty" maxLength:"128" doc:"Goes with the class latest"`
+	Class     string   `json:"class,omitempty" enum:"durable,latest,volatile" doc:"durable, the default, is kept; latest replaces the one with the same key; volatile, the default for a connection, passes"`
+	Key       string   `json:"key,omitempty" maxLength:"128" doc:"Goes with the class latest, which needs it"`
+	TTL       float64  `json:"ttl_seconds,omitempty" doc:"Goes with the class latest: how long it is kept (60)"`
 	Except    []string `json:"except,omitempty" nullable:"false" doc:"Sessions that do not get it"`
 }
 
@@ -119,28 +121,35 @@ func (r *publishRequest) check() (switchboard.Target, error) {
 		}
 		to = to.Except(r.Except...)
 	}
-	return to, r.checkClass()
+	return to, nil
 }
 
-// checkClass refuses what the address or the server cannot do.
-func (r *publishRequest) checkClass() error {
-	var class wire.Class
+// class returns the class of the message, or what does not go together with it.
+func (r *publishRequest) class() (class wire.Class, err error) {
 	if err := class.UnmarshalText([]byte(r.Class)); err != nil {
-		return invalid("class", err.Error())
+		return class, invalid("class", err.Error())
 	}
-	if r.Key != "" && class != wire.Latest {
-		return invalid("key", `goes with the class "latest"`)
+	if r.To.Connection != nil {
+		if r.Class != "" && class != wire.Volatile {
+			return class, invalid("class", `must be "volatile" for a connection`)
+		}
+		class = wire.Volatile
 	}
 	switch {
-	case r.To.Connection != nil:
-		if r.Class != "" && class != wire.Volatile {
-			return invalid("class", `must be "volatile" for a connection`)
-		}
-	case class != wire.Durable:
-		return newProblem(http.StatusUnprocessableEntity, wire.CodeUnsupported, "the class "+r.Class+" is not available").with("field", "class")
+	case class != wire.Latest && r.Key != "":
+		return class, invalid("key", `goes with the class "latest"`)
+	case class != wire.Latest && r.TTL != 0:
+		return class, invalid("ttl_seconds", `goes with the class "latest"`)
+	case class == wire.Latest && r.Key == "":
+		return class, invalid("key", `is missing: a message of class "latest" replaces the one with the same key`)
+	case r.TTL != 0 && (r.TTL < 1 || r.TTL > latestLong):
+		return class, invalid("ttl_seconds", fmt.Sprintf("must be from 1 to %d", latestLong))
 	}
-	return nil
+	return class, nil
 }
+
+// latestLong is how many seconds a message of class latest may be kept.
+const latestLong = 7 * 24 * 60 * 60
 
 // receivers is how many got a message as far as the answering node knows.
 type receivers struct {
@@ -150,8 +159,8 @@ type receivers struct {
 
 type publishAnswer struct {
 	MessageID string         `json:"message_id"`
-	Topic     string         `json:"topic,omitempty" doc:"Absent if nothing was stored"`
-	Position  *wire.Position `json:"position,omitempty" doc:"The place in the topic's log, as <epoch>:<offset>; absent if nothing was stored"`
+	Topic     string         `json:"topic,omitempty" doc:"Absent for a connection"`
+	Position  *wire.Position `json:"position,omitempty" doc:"The place in the topic's log, as <epoch>:<offset>; absent unless the class is durable"`
 	Duplicate bool           `json:"duplicate" doc:"The id was published before; position is the first one's"`
 	Receivers receivers      `json:"receivers" doc:"As known to the answering node; no proof of delivery"`
 }
@@ -163,12 +172,16 @@ func (a *api) publish(ctx context.Context, r *publishRequest) (*publishOutput, e
 	if err != nil {
 		return nil, err
 	}
-	msg := switchboard.Message{Type: wire.MessageType(r.Type), ID: r.MessageID, Thread: r.ThreadID, Run: r.RunID}
+	class, err := r.class()
+	if err != nil {
+		return nil, err
+	}
+	msg := switchboard.Message{
+		Type: wire.MessageType(r.Type), ID: r.MessageID, Thread: r.ThreadID, Run: r.RunID,
+		Class: class, Key: r.Key, TTL: time.Duration(r.TTL * float64(time.Second)),
+	}
 	if r.Payload != nil {
 		msg.Payload = json.RawMessage(r.Payload)
-	}
-	if r.To.Connection != nil {
-		msg.Class = wire.Volatile
 	}
 	d, err := a.m.Publish(ctx, to, msg)
 	switch {
@@ -181,8 +194,11 @@ func (a *api) publish(ctx context.Context, r *publishRequest) (*publishOutput, e
 	if d.Receivers > 0 {
 		answer.Receivers.Nodes = 1
 	}
+	if r.To.Connection == nil {
+		answer.Topic = r.To.topic()
+	}
 	if !d.Position.IsZero() {
-		answer.Topic, answer.Position = r.To.topic(), &d.Position
+		answer.Position = &d.Position
 	}
 	return &publishOutput{Body: answer}, nil
 }

@@ -20,6 +20,7 @@ type statsAnswer struct {
 	Unhandled         uint64               `json:"messages_unhandled" doc:"That no handler took"`
 	Errors            uint64               `json:"errors_handled" doc:"Of message handlers"`
 	Gaps              uint64               `json:"gaps" doc:"Announced losses"`
+	Skipped           uint64               `json:"messages_skipped" doc:"Volatile messages that clients did not get because they were behind, as gaps told"`
 	Isolation         uint64               `json:"isolation_violations" doc:"Must be 0"`
 	Unreadable        uint64               `json:"records_unreadable" doc:"Records that this version could not read"`
 	CatchUps          uint64               `json:"catch_ups" doc:"Readings of logs for clients that were behind"`
@@ -68,7 +69,7 @@ func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
 	return &statsOutput{Body: statsAnswer{
 		ActiveConnections: s.Connections, ActiveUsers: s.Users, TotalConnections: s.Accepted, Refused: s.Refused,
 		MessagesSent: s.Sent, MessagesReceived: s.Received, MessagesPublished: s.Published,
-		Unhandled: s.Unhandled, Errors: s.HandlerErrors, Gaps: s.Gaps, Isolation: s.Isolation,
+		Unhandled: s.Unhandled, Errors: s.HandlerErrors, Gaps: s.Gaps, Skipped: s.Skipped, Isolation: s.Isolation,
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
 		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
 		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, AcksDoubted: s.AcksDoubted,

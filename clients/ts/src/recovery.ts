@@ -105,6 +105,7 @@ export class Resume {
   }
 
   gap(g: Gap): void {
+    if (g.reason === 'volatile') return // nothing that a restore could bring
     this.#broken.delete(g.topic)
     const from = parsePlace(g.from)
     const to = parsePlace(g.to)

@@ -106,8 +106,9 @@ export class Track {
     return place
   }
 
-  /** Moves behind what is lost. */
+  /** Moves behind what is lost. Volatile messages have no place. */
   gap(g: Gap): void {
+    if (g.reason === 'volatile') return
     const to = parsePlace(g.to)
     const known = this.#at.get(g.topic)
     if (to && (!known || to.epoch !== known.epoch || to.offset > known.offset)) this.#at.set(g.topic, to)

@@ -38,6 +38,7 @@ test('positions come only from the server’s words about a topic', async () => 
   b.socket().say({ type: 'subscribed', payload: { topics: { 'room/r1': 'e2:5' } } })
   b.socket().say({ type: 'subscribed', payload: { topics: { 'room/r1': 'e2:9' } } })
   b.socket().say({ type: 'gap', payload: { topic: 'all', from: 'e1:0', to: 'e1:4', reason: 'expired', count: 4 } })
+  b.socket().say({ type: 'gap', payload: { topic: 'all', from: 'e1:9', to: 'e1:9', reason: 'volatile', count: 7 } })
   const asked = (await comeBack(b)).last('session_restore')!.payload
   expect(asked.positions).toEqual({ 'user/alice': 'e1:40', 'room/r1': 'e2:5', all: 'e1:4' })
 })
