@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -264,12 +265,50 @@ func TestReceiptsOutliveTheirNode(t *testing.T) {
 		pos := one.note(t, switchboard.User("alice"), 1).Position
 		a.notes(1)
 		a.acks("user/alice", pos, pos)
-		if err := one.Shutdown(t.Context()); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // less than a receipt waits
+		defer cancel()
+		if err := one.Shutdown(ctx); err != nil {
 			t.Fatal(err)
 		}
 		got := two.receipts(t, switchboard.User("alice"))
 		if len(got) != 2 || got[0].Seen != pos {
 			t.Errorf("got %+v, want %s", got, pos)
+		}
+	})
+}
+
+// raced is a driver on which the same receipt is written between a Get and the Put that follows.
+type raced struct {
+	broker.Driver
+	value []byte // that another node writes; nil: it has
+}
+
+func (d *raced) Get(ctx context.Context, key string) (broker.Item, error) {
+	item, err := d.Driver.Get(ctx, key)
+	if d.value != nil && strings.Contains(key, "/w/") {
+		if _, err := d.Put(ctx, key, d.value, broker.Any, time.Hour); err != nil {
+			return item, err
+		}
+		d.value = nil
+	}
+	return item, err
+}
+
+func TestAReceiptThatAnotherNodeWritesMeanwhileIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &raced{Driver: newCounted(t)}
+		s := newServer(t, switchboard.Options{Broker: d})
+		a := s.as(t, "alice")
+		s.note(t, switchboard.User("alice"), 1)
+		pos := s.note(t, switchboard.User("alice"), 2).Position
+		a.notes(2)
+		session := a.welcome.Session.ID
+		d.value = fmt.Appendf(nil, `{"user":"alice","session":%q,"epoch":%q,"delivered":%d,"at":1}`, session, pos.Epoch, pos.Offset)
+		a.acks("user/alice", before(pos, 1), before(pos, 1))
+		time.Sleep(2 * time.Second)
+		want := switchboard.Receipt{User: "alice", Session: session, Delivered: pos, Seen: before(pos, 1)}
+		if got := s.receipts(t, switchboard.User("alice")); len(got) != 2 || got[1] != want {
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 	})
 }
