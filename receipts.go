@@ -45,7 +45,7 @@ const (
 	// receiptKept is how long a receipt is kept where history has no age.
 	receiptKept = 7 * 24 * time.Hour
 	// flushTime bounds the writing of what waits when the manager shuts down.
-	flushTime = 2 * time.Second
+	flushTime = stopGrace / 2
 )
 
 // receiptName is whose receipt it is, and of which topic.

@@ -1,8 +1,10 @@
 package switchboard_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -330,7 +332,8 @@ func TestReceiptsLiveAsLongAsHistory(t *testing.T) {
 func TestReceiptsWaitForAStoreThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newCounted(t)
-		s := newServer(t, switchboard.Options{Broker: d})
+		var log bytes.Buffer
+		s := newServer(t, switchboard.Options{Broker: d, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		a := s.as(t, "alice")
 		d.away.Store(true)
 		var pos switchboard.Position
@@ -353,6 +356,9 @@ func TestReceiptsWaitForAStoreThatIsAway(t *testing.T) {
 		got := s.receipts(t, switchboard.User("alice"))
 		if len(got) != 2 || got[1].Delivered != pos {
 			t.Errorf("got %+v, want %s", got, pos)
+		}
+		for _, text := range []string{"receipts not written", "receipts are written again"} {
+			wantEqual(t, "times that the log says "+text, strings.Count(log.String(), text), 1)
 		}
 	})
 }
