@@ -357,6 +357,7 @@ func TestReceiptsWaitForAStoreThatIsAway(t *testing.T) {
 		if len(got) != 2 || got[1].Delivered != pos {
 			t.Errorf("got %+v, want %s", got, pos)
 		}
+		synctest.Wait()
 		for _, text := range []string{"receipts not written", "receipts are written again"} {
 			wantEqual(t, "times that the log says "+text, strings.Count(log.String(), text), 1)
 		}
