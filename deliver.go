@@ -214,6 +214,9 @@ func (m *Manager) announceHeads(ctx context.Context, all bool) error {
 			}
 			for i, head := range heads {
 				m.hub.Announce(topics[i].Key, head, link)
+				if topics[i].Texts {
+					m.strays.hear(keys[i]) // text may have been missed too
+				}
 			}
 			if err := m.recallAll(ctx, topics, all); err != nil {
 				return err

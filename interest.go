@@ -74,7 +74,11 @@ func (m *Manager) acquire(ctx context.Context, address wire.Topic) (acquired, er
 		}
 		_, live = m.hub.Head(a.topic)
 	}
-	a.head, _ = m.hub.Head(a.topic)
+	var followers int
+	if a.head, followers, _ = m.hub.Lookup(a.key); followers == 0 && a.head.Offset > 0 {
+		// Texts that grow there are not in the log, and for nobody the hub does not keep them.
+		m.strays.hear(broker.Key(a.key))
+	}
 	return a, nil
 }
 

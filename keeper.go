@@ -125,8 +125,8 @@ func (m *Manager) foldTexts(r *ownedRun, now time.Time) {
 	}
 }
 
-// strays are topics of which text came of a stream that this node does not know: of a run that
-// began before the topic was followed here.
+// strays are topics with streams of which this node may not know, or not how long they are: of
+// runs that began before the topic was followed here, or that went on while the link was lost.
 type strays struct {
 	wake chan struct{} // capacity 1
 

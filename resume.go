@@ -94,6 +94,9 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 				m.sendRoomLeft(in.c, p.room.address.ID, reasonRemoved, "") // handlers have filled it with others
 			}
 		case p.key != hub.Key{}:
+			if mutantResume {
+				p.from.Offset++
+			}
 			_ = m.hub.Seek(in.c, p.key, p.from) // a connection that has ended needs none
 		}
 	}

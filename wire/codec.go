@@ -34,7 +34,19 @@ var values = jsonv2.JoinOptions(
 	jsonv1.StringifyWithLegacySemantics(true),
 	jsonv1.FormatDurationAsNano(true),
 	jsonv1.FormatByteArrayAsArray(true),
+	jsonv2.WithMarshalers(jsonv2.MarshalToFunc(marshalNumber)),
+	jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(unmarshalNumber)),
 )
+
+// A json.Number is a number: to the library it would be a string, since it has a Number of
+// its own.
+func marshalNumber(enc *jsontext.Encoder, n json.Number) error {
+	return jsonv1.Number(n).MarshalJSONTo(enc)
+}
+
+func unmarshalNumber(dec *jsontext.Decoder, n *json.Number) error {
+	return (*jsonv1.Number)(n).UnmarshalJSONFrom(dec)
+}
 
 // exact are values for bodies that may have nothing but known members.
 //
@@ -118,8 +130,11 @@ func noun(t reflect.Type) string {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t == nil {
+	switch t {
+	case nil:
 		return "of another type"
+	case reflect.TypeFor[json.Number](), reflect.TypeFor[jsonv1.Number]():
+		return "a number"
 	}
 	switch t.Kind() {
 	case reflect.String:

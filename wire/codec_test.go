@@ -247,6 +247,36 @@ func TestMarshalWritesWhatClientsCanIterate(t *testing.T) {
 	}
 }
 
+// TestANumberOfEncodingJSONStaysANumber: programs that keep the digits of numbers have them
+// as json.Number.
+func TestANumberOfEncodingJSONStaysANumber(t *testing.T) {
+	type order struct {
+		Price json.Number            `json:"price"`
+		Quote json.Number            `json:"quote,string"`
+		More  map[string]json.Number `json:"more"`
+	}
+	const digits = "123456789012345678901234567890"
+	v := map[string]any{"order": order{Price: digits, Quote: "1", More: map[string]json.Number{"a": "1.50"}}, "list": []any{json.Number(digits)}}
+	got, err := wire.Marshal(v)
+	if want := `{"list":[` + digits + `],"order":{"price":` + digits + `,"quote":"1","more":{"a":1.50}}}`; err != nil || string(got) != want {
+		t.Errorf("got %s, error %v, want %s", got, err, want)
+	}
+	if got, err := wire.Marshal(json.Number("1 2")); err == nil {
+		t.Errorf("got %s for what is no number, want an error", got)
+	}
+	var o order
+	if err := wire.Unmarshal([]byte(`{"price":`+digits+`,"quote":"1","more":{"a":1.50,"b":null}}`), &o); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(o, order{Price: digits, Quote: "1", More: map[string]json.Number{"a": "1.50", "b": ""}}); diff != "" {
+		t.Errorf("decoded (-got +want):\n%s", diff)
+	}
+	err = wire.Unmarshal([]byte(`{"more":{"a":true}}`), &o)
+	if got, ok := errors.AsType[*wire.ParseError](err); !ok || got.Message != "more.a must be a number" {
+		t.Errorf("got error %v, want more.a must be a number", err)
+	}
+}
+
 func TestAppendPlacedMakesTheFrameThatAppendWouldMake(t *testing.T) {
 	body := []byte(`{"type":"note","message_id":"m-1","payload":{"n":1}}`)
 	tests := []struct {

@@ -122,6 +122,16 @@ func (f Faults) Repeat(topic broker.Key, n int) { f.plan(topic, repeat, n) }
 // LoseAck lets the next n publishes to a topic succeed and return ErrUnavailable.
 func (f Faults) LoseAck(topic broker.Key, n int) { f.plan(topic, loseAck, n) }
 
+// Forget drops what was planned for a topic and has not happened.
+func (f Faults) Forget(topic broker.Key) {
+	p := f.b.shared.of(topic)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, what := range []fault{dropLive, repeat, loseAck} {
+		delete(p.chaos.planned, plan{topic, what})
+	}
+}
+
 func (f Faults) plan(topic broker.Key, what fault, n int) {
 	p := f.b.shared.of(topic)
 	p.mu.Lock()

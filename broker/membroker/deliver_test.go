@@ -354,6 +354,10 @@ func TestFaultsHappenAsPlanned(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Faults().DropLive(topic, 1)
+	b.Faults().LoseAck(topic, 1)
+	b.Faults().Repeat(topic, 1)
+	b.Faults().Forget(topic)
+	b.Faults().DropLive(topic, 1)
 	must(t, b, record(topic, "dropped"))
 	must(t, b, record(topic, "1"))
 	b.Faults().Repeat(topic, 1)

@@ -2,6 +2,6 @@
 
 package membroker
 
-// caught by: . ./broker/membroker
+// caught by: . ./broker/membroker ./internal/sim
 
 const mutantOverlap = true // Append keeps the overlap

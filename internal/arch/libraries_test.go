@@ -117,7 +117,8 @@ func libraries() []library {
 		{
 			name: "test-libraries",
 			paths: []string{
-				"github.com/google/go-cmp", "github.com/invopop/jsonschema", "go.uber.org/goleak", "pgregory.net/rapid", "testing",
+				"github.com/Shopify/toxiproxy", "github.com/google/go-cmp", "github.com/invopop/jsonschema", "github.com/rs/zerolog",
+				"go.uber.org/goleak", "pgregory.net/rapid", "testing",
 			},
 			only:  []string{"broker/brokertest"},
 			tests: true,

@@ -31,7 +31,7 @@ type Posting struct {
 	Key     string    // Latest
 	At      time.Time // Latest: the greater is the newer
 	Expires time.Time // Latest
-	Thread  string    // Volatile: for those only who watch it
+	Thread  string    // Volatile: for those only who watch it; "": for all
 	Frame   []byte    // as in Entry
 	Except  []Session // as in Entry
 }
@@ -54,7 +54,7 @@ type posted struct {
 	frame   []byte
 	except  []Session
 	key     string
-	thread  uint64    // tag; volatile only
+	thread  uint64    // tag; volatile only; 0: for all
 	at      time.Time // latest: as published; volatile: when it came
 	expires time.Time // latest only
 }
@@ -180,11 +180,12 @@ func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting) {
 
 // postPassing appends a volatile message. The caller holds rec.mu.
 func (h *Hub) postPassing(slot uint32, rec *topic, p *Posting) {
-	b, now := h.boardOf(slot, rec), time.Now()
+	b, now, thread := h.boardOf(slot, rec), time.Now(), uint64(0)
+	if p.Thread != "" {
+		thread = h.threadTag(p.Thread)
+	}
 	h.pass(b, now, passingMost-1)
-	b.passing = append(b.passing, posted{
-		number: b.passed.Load() + 1, frame: p.Frame, except: p.Except, thread: h.threadTag(p.Thread), at: now,
-	})
+	b.passing = append(b.passing, posted{number: b.passed.Load() + 1, frame: p.Frame, except: p.Except, thread: thread, at: now})
 	h.charged(b, len(p.Frame))
 	b.passed.Add(1)
 }
@@ -381,7 +382,7 @@ func (h *Hub) takePassing(s *scratch, rec *conn, b *board, cur *boardCursor, whi
 		p := &b.passing[i]
 		switch {
 		case p.number <= cur.passed:
-		case !h.watches(rec, p.thread) || slices.Contains(p.except, rec.session):
+		case p.thread != 0 && !h.watches(rec, p.thread), slices.Contains(p.except, rec.session):
 			s.passOver(which, p.number, &cur.passed)
 		case s.full():
 			return false

@@ -89,9 +89,10 @@ func TestThreadsSelectVolatileMessages(t *testing.T) {
 		r.pass(user("a"), 1, "t1")
 		r.pass(user("a"), 2, "t2")
 		r.pass(user("a"), 3, "t1")
+		r.pass(user("a"), 4, "") // of no conversation
 		synctest.Wait()
-		wantFrames(t, all.posted(t), []string{"passing user/a 1", "passing user/a 2", "passing user/a 3"})
-		wantFrames(t, one.posted(t), []string{"passing user/a 1", "passing user/a 3"})
+		wantFrames(t, all.posted(t), []string{"passing user/a 1", "passing user/a 2", "passing user/a 3", "passing user/a 4"})
+		wantFrames(t, one.posted(t), []string{"passing user/a 1", "passing user/a 3", "passing user/a 4"})
 	})
 }
 

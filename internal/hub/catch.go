@@ -198,13 +198,14 @@ func (h *Hub) syncTopic(t Topic) {
 // of what was read asks again from where it stands.
 func (h *Hub) catchUp(s *scratch, from place) {
 	h.count.catchUps.Add(1)
+	before := h.epochOf(from.key)
 	b, ok := h.read(from, job{from: from})
 	if !ok {
 		return
 	}
-	h.moveOn(from, b.Head)
+	h.moveOn(from.key, before, b.Head)
 	list := caught{from: from, batch: &b, epoch: h.epochs.number(b.Head.Epoch)}
-	if b.Gap {
+	if b.Gap && !mutantGap {
 		list.gap, list.after = gapFrame(h.topicName(from.key), from.pos, &b)
 	}
 	for i := range b.Entries {
@@ -219,18 +220,29 @@ func (h *Hub) catchUp(s *scratch, from place) {
 	}
 }
 
-// moveOn tells a topic that its log is in another epoch than a cursor that
-// read it, unless the topic knows more than that.
-func (h *Hub) moveOn(from place, head wire.Position) {
-	if from.pos.Epoch == head.Epoch {
+// epochOf is the epoch of a topic as far as is known here.
+func (h *Hub) epochOf(key Key) string {
+	_, rec := h.topicAt(key)
+	if rec == nil {
+		return ""
+	}
+	defer rec.mu.Unlock()
+	return h.epochs.name(rec.epoch.Load())
+}
+
+// moveOn tells a topic that its log is in another epoch, which somebody who read it has found, and
+// a client that comes from another node may have known. The log was read after the topic was known
+// to be in the epoch before; a topic that has moved on since knows more than that.
+func (h *Hub) moveOn(key Key, before string, head wire.Position) {
+	if before == head.Epoch {
 		return
 	}
-	slot, rec := h.topicAt(from.key)
+	slot, rec := h.topicAt(key)
 	if rec == nil {
 		return
 	}
 	defer rec.mu.Unlock()
-	if rec.flags&topicLive != 0 && h.epochs.name(rec.epoch.Load()) == from.pos.Epoch {
+	if rec.flags&topicLive != 0 && h.epochs.name(rec.epoch.Load()) == before {
 		h.heard(slot, rec, head)
 	}
 }

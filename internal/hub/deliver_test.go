@@ -197,6 +197,36 @@ func TestWhatTheLogNoLongerHasIsToldOnceAsAGap(t *testing.T) {
 	})
 }
 
+// A client may know from another node that a log began anew, before this one does.
+func TestACursorInAnEpochThatTheTopicDoesNotKnowIsServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a, err := r.openHeld(user("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.publish(user("a"))
+		l := r.log(user("a"))
+		l.mu.Lock()
+		l.epoch, l.head, l.entries = "e2", 0, nil
+		l.mu.Unlock()
+		if err := r.hub.Seek(a.h, keyOf(user("a")), wire.Position{Epoch: "e2"}); err != nil {
+			t.Fatal(err)
+		}
+		_ = r.hub.Start(a.h, false)
+		synctest.Wait()
+		if head, _, _ := r.hub.Lookup(keyOf(user("a"))); head != (wire.Position{Epoch: "e2"}) {
+			t.Errorf("got %s as the head, want that of the log", head)
+		}
+		if n := r.hub.Stats().CatchUps; n != 1 {
+			t.Errorf("got %d readings of the log, want 1", n)
+		}
+		r.publish(user("a"))
+		synctest.Wait()
+		wantFrames(t, a.of(user("a")), numbers("e2", 1, 1))
+	})
+}
+
 func TestANewEpochIsToldBeforeItsFirstMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

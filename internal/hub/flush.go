@@ -241,7 +241,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 	}
 	src := textSource{slot: topicSlot, rec: t}
 	epoch := t.epoch.Load()
-	if at.epoch != epoch || at.offset < t.base {
+	if at.epoch != epoch || at.offset < t.base && !(mutantSeam && at.offset+1 == t.base) {
 		at.flags |= cursorCatching
 		s.catch = append(s.catch, wanted{
 			conn: handle(slot, rec.gen),

@@ -1,6 +1,6 @@
 //go:build mutant_drop
 
-// caught by: ./internal/hub
+// caught by: ./internal/hub ./internal/sim
 package hub
 
 const mutantDrop = true

@@ -1,6 +1,6 @@
 //go:build mutant_generation
 
-// caught by: ./internal/hub
+// caught by: ./internal/hub ./internal/sim
 package hub
 
 const mutantGeneration = true

@@ -1,6 +1,6 @@
 //go:build mutant_prev
 
-// caught by: ./internal/hub
+// caught by: ./internal/hub ./internal/sim
 package hub
 
 const mutantPrev = true

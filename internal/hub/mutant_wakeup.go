@@ -1,6 +1,6 @@
 //go:build mutant_wakeup
 
-// caught by: ./internal/hub
+// caught by: ./internal/hub ./internal/sim
 package hub
 
 const mutantWakeup = true

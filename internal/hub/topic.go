@@ -261,7 +261,7 @@ func (h *Hub) addressOf(rec *topic) wire.Topic {
 // owns is the owner check: an entry belongs to the topic under whose key it
 // came only if it says so itself. The caller holds rec.mu.
 func (h *Hub) owns(rec *topic, a *wire.Topic) bool {
-	return rec.kind == a.Kind && h.tenants.name(rec.tenant) == a.Tenant && string(h.arena.get(rec.addr)) == a.ID
+	return mutantOwner || rec.kind == a.Kind && h.tenants.name(rec.tenant) == a.Tenant && string(h.arena.get(rec.addr)) == a.ID
 }
 
 // Topics appends the heads of up to n live topics, from number *from on, and
@@ -273,7 +273,7 @@ func (h *Hub) Topics(dst []TopicHead, from *int, n int) []TopicHead {
 		rec := h.topics.at(uint32(i))
 		rec.mu.Lock()
 		if rec.flags&topicLive != 0 {
-			dst = append(dst, TopicHead{Key: rec.key, Head: h.headOf(rec), Latest: h.hasLatest(rec)})
+			dst = append(dst, TopicHead{Key: rec.key, Head: h.headOf(rec), Latest: h.hasLatest(rec), Texts: rec.streams.Load() != 0})
 			n--
 		}
 		rec.mu.Unlock()

@@ -165,6 +165,7 @@ type TopicHead struct {
 	Key    Key
 	Head   wire.Position
 	Latest bool // it has had messages of class Latest here
+	Texts  bool // it has streams that grow, as far as is known here
 }
 
 // Beat is what a sweep sees of a connection.

@@ -28,6 +28,7 @@ type conn struct {
 	engine *GoroutineEngine // immutable
 	nc     net.Conn         // immutable
 	raw    syscall.RawConn  // immutable; nil: nc is read and written by its methods
+	direct Direct           // immutable; nil: nc cannot be written without waiting, unless raw is there
 	tag    uint64           // set before the first goroutine starts
 
 	// state is changed under mu and read without it between events.
@@ -38,7 +39,7 @@ type conn struct {
 	reading bool     // the reader exists
 	writing bool     // the writer exists
 	want    bool     // the writer has something to do
-	pending [][]byte // what it has to write, if raw is nil
+	pending [][]byte // what it has to write, if raw and direct are nil
 	failed  error    // why a write by the writer did not succeed
 	refused bool     // reading ended because the peer broke a rule
 

@@ -69,6 +69,16 @@ type Engine interface {
 	Close() error
 }
 
+// Direct is a connection that can be written without waiting, as a plain socket is. A [PipeConn]
+// is one, so that what is tried over pipes takes the way of sockets.
+type Direct interface {
+	net.Conn
+	// TryWrite takes as much of bufs as there is room for, and never waits.
+	TryWrite(bufs [][]byte) (n int, err error)
+	// AwaitWritable waits until TryWrite would take something, or would fail.
+	AwaitWritable()
+}
+
 // Tune sets the options of the TCP connection that is or carries nc as an engine does for
 // those that it owns, so that a peer that has vanished is noticed while something is written
 // to it. It is for connections that stay with an HTTP server and whose answers do not end.

@@ -19,9 +19,9 @@ const (
 // GoroutineEngine is the portable [Engine]: a goroutine per connection, and another
 // only while a write has to wait. On Linux the goroutine of a plain TCP or Unix
 // connection waits without a read buffer, and a write is one system call on the
-// caller's goroutine. Every other transport (TLS, [Pipe], other systems) cannot be
-// written without waiting: its bytes are written by a goroutine, and every Write to
-// it is blocked until they are gone.
+// caller's goroutine; so it is for a [Direct] one. Every other transport (TLS, other
+// systems) cannot be written without waiting: its bytes are written by a goroutine, and
+// every Write to it is blocked until they are gone.
 type GoroutineEngine struct {
 	sink         Sink
 	limits       Limits
@@ -59,6 +59,7 @@ func NewGoroutineEngine(sink Sink, cfg Config) *GoroutineEngine {
 func (e *GoroutineEngine) Attach(nc net.Conn, buffered []byte) (Socket, error) {
 	c := &conn{engine: e, nc: nc, rest: buffered}
 	c.raw = rawConn(nc)
+	c.direct, _ = nc.(Direct)
 	tune(nc, e.userTimeout)
 
 	s, ok := e.admit(c)
@@ -94,12 +95,16 @@ func (e *GoroutineEngine) Write(s Socket, bufs [][]byte) (n int, blocked bool, e
 	switch {
 	case c == nil:
 		return 0, false, net.ErrClosed
+	case c.direct != nil:
+		n, err = c.direct.TryWrite(bufs)
+		blocked = err == nil && n < total(bufs)
 	case c.raw == nil:
 		return c.hand(bufs)
+	default:
+		v := e.vectors.Get().(*vector)
+		n, blocked, err = v.writeTo(c.raw, bufs)
+		e.vectors.Put(v)
 	}
-	v := e.vectors.Get().(*vector)
-	n, blocked, err = v.writeTo(c.raw, bufs)
-	e.vectors.Put(v)
 	if blocked {
 		err = c.awaitWritable()
 		blocked = err == nil

@@ -3,6 +3,7 @@ package ws
 import (
 	"bytes"
 	"errors"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,14 +12,20 @@ import (
 	"time"
 )
 
-// bubble runs f with an engine and a started connection over a [Pipe], in fake time.
+// waiting is a pipe that cannot be written without waiting.
+type waiting struct{ net.Conn }
+
+func (w waiting) CloseWrite() error { return w.Conn.(*PipeConn).CloseWrite() }
+
+// bubble runs f with an engine and a started connection over a [Pipe], in fake time. Its writes
+// are the writer's.
 func bubble(t *testing.T, cfg Config, f func(t *testing.T, r *rig, p *peer, s Socket)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		sink := newRecorder(t)
 		e := NewGoroutineEngine(sink, cfg)
 		client, server := Pipe(4 << 10)
-		s, err := e.Attach(server, nil)
+		s, err := e.Attach(waiting{server}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

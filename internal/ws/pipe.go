@@ -76,18 +76,37 @@ func (c *PipeConn) Read(b []byte) (int, error) {
 			return 0, c.failed("read", os.ErrDeadlineExceeded)
 		case len(b) == 0:
 			return 0, nil
-		case len(c.in.data) > 0:
-			n := copy(b, c.in.data)
-			c.in.data = c.in.data[n:]
-			c.link.changed.Broadcast()
-			return n, nil
-		case c.link.broken, c.in.reset:
-			return 0, c.failed("read", syscall.ECONNRESET)
-		case c.in.ended:
-			return 0, io.EOF
+		}
+		if n, err := c.took(b); n > 0 || err != nil {
+			return n, err
 		}
 		c.link.changed.Wait()
 	}
+}
+
+// TryRead reads what is there, and never waits: n is 0 if nothing is. Deadlines do not matter.
+func (c *PipeConn) TryRead(b []byte) (n int, err error) {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	return c.took(b)
+}
+
+// took takes what is there, or says why nothing ever will be. The caller holds link.mu.
+func (c *PipeConn) took(b []byte) (n int, err error) {
+	switch {
+	case c.closed:
+		return 0, c.failed("read", net.ErrClosed)
+	case len(c.in.data) > 0:
+		n := copy(b, c.in.data)
+		c.in.data = c.in.data[n:]
+		c.link.changed.Broadcast()
+		return n, nil
+	case c.link.broken, c.in.reset:
+		return 0, c.failed("read", syscall.ECONNRESET)
+	case c.in.ended:
+		return 0, io.EOF
+	}
+	return 0, nil
 }
 
 // Write implements [net.Conn]. It waits until everything is in the buffer.
@@ -102,10 +121,9 @@ func (c *PipeConn) Write(b []byte) (n int, err error) {
 			return n, c.failed("write", os.ErrDeadlineExceeded)
 		case len(b) == n:
 			return n, nil
-		case c.link.broken:
-			return n, c.failed("write", syscall.ECONNRESET)
-		case c.halfClose, c.out.unread:
-			return n, c.failed("write", syscall.EPIPE)
+		}
+		if err := c.unwritable(); err != nil {
+			return n, err
 		}
 		if k := c.out.put(b[n:]); k > 0 {
 			n += k
@@ -115,6 +133,46 @@ func (c *PipeConn) Write(b []byte) (n int, err error) {
 		}
 		c.link.changed.Wait()
 	}
+}
+
+// TryWrite implements [Direct].
+func (c *PipeConn) TryWrite(bufs [][]byte) (n int, err error) {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	if err := c.unwritable(); err != nil {
+		return 0, err
+	}
+	for _, b := range bufs {
+		k := c.out.put(b)
+		if n += k; k < len(b) {
+			break
+		}
+	}
+	c.link.broken = c.link.broken || c.out.cut == 0
+	c.link.changed.Broadcast()
+	return n, nil
+}
+
+// AwaitWritable implements [Direct].
+func (c *PipeConn) AwaitWritable() {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	for c.unwritable() == nil && len(c.out.data) >= c.out.size {
+		c.link.changed.Wait()
+	}
+}
+
+// unwritable is why nothing can be written any more. The caller holds link.mu.
+func (c *PipeConn) unwritable() error {
+	switch {
+	case c.closed:
+		return c.failed("write", net.ErrClosed)
+	case c.link.broken:
+		return c.failed("write", syscall.ECONNRESET)
+	case c.halfClose, c.out.unread:
+		return c.failed("write", syscall.EPIPE)
+	}
+	return nil
 }
 
 // put appends what fits and returns how much that was.

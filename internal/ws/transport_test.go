@@ -36,6 +36,10 @@ func transports(t testing.TB) []transport {
 			client, server := Pipe(4 << 10)
 			return client, server, nil
 		}},
+		{"stream", func() (net.Conn, net.Conn, error) {
+			client, server := Pipe(4 << 10)
+			return client, waiting{server}, nil
+		}},
 	}
 }
 

@@ -54,7 +54,9 @@ func (c *conn) write() {
 		if !ok {
 			return
 		}
-		if c.raw != nil {
+		if c.direct != nil {
+			c.direct.AwaitWritable()
+		} else if c.raw != nil {
 			// An error means closed, which the next Write finds out by itself.
 			_ = c.raw.Write(writable)
 		} else if err := c.writeAll(bufs); err != nil {

@@ -1,0 +1,5 @@
+//go:build !mutant_gap
+
+package hub
+
+const mutantGap = false

@@ -1,0 +1,5 @@
+//go:build !mutant_owner
+
+package hub
+
+const mutantOwner = false

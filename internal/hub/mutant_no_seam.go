@@ -1,0 +1,5 @@
+//go:build !mutant_seam
+
+package hub
+
+const mutantSeam = false

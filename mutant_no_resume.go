@@ -1,0 +1,5 @@
+//go:build !mutant_resume
+
+package switchboard
+
+const mutantResume = false
