@@ -29,8 +29,22 @@ type ConnInfo struct {
 	Health          int
 	Behind          int       // messages not yet written, at most
 	UnwritableSince time.Time // zero: writable
-	Received, Sent  uint64    // messages
-	Errors          uint64    // messages refused
+	// Lag is how many messages the client has not acknowledged, at most, over the topics of
+	// which it has acknowledged any.
+	Lag            int
+	LastAck        time.Time   // when it last acknowledged something new; zero: never
+	Topics         []ConnTopic // what it follows
+	Received, Sent uint64      // messages
+	Errors         uint64      // messages refused
+}
+
+// ConnTopic is how far a connection is in one topic.
+type ConnTopic struct {
+	Topic           string   // user/<id>, room/<id> or all
+	Written         Position // everything up to here has been written to the socket
+	Behind          int      // offsets from there to the head
+	Delivered, Seen Position // as acknowledged on this connection; zero: nothing
+	Lag             int      // offsets from Delivered to the head; 0 without one
 }
 
 // List yields those that to names: one connection, a user's, the followers of a room, or all
@@ -121,11 +135,21 @@ func (m *Manager) connInfo(c hub.Handle) (ConnInfo, bool) {
 	if !ok {
 		return ConnInfo{}, false
 	}
+	return m.infoOf(v, s, m.hub.Following(c)), true
+}
+
+// infoOf is what is shown of a connection.
+func (m *Manager) infoOf(v hub.View, s state, topics []hub.Cursor) ConnInfo {
 	info := ConnInfo{
 		ID: v.ID, Session: v.Session.String(), User: v.User.ID, Node: m.opts.Node, Device: s.device,
 		Transport: "websocket", Address: s.address, Opened: v.Opened, LastActivity: v.Seen,
 		RoundTrip: v.RoundTrip, Missed: v.Missed, Health: max(0, 100-25*v.Missed), Behind: int(v.Behind),
 		UnwritableSince: v.Blocked, Received: v.Received, Sent: v.Sent, Errors: v.Errors,
+		LastAck: v.Acked, Topics: make([]ConnTopic, len(topics)),
+	}
+	for i, at := range topics {
+		info.Topics[i] = connTopic(at)
+		info.Lag += info.Topics[i].Lag
 	}
 	if s.flags&flagEvents != 0 {
 		info.Transport = "sse"
@@ -133,5 +157,19 @@ func (m *Manager) connInfo(c hub.Handle) (ConnInfo, bool) {
 	if !v.Blocked.IsZero() {
 		info.Health = 0
 	}
-	return info, true
+	return info
+}
+
+func connTopic(at hub.Cursor) ConnTopic {
+	t := ConnTopic{
+		Topic: at.Address.String(), Written: at.Pos, Behind: int(at.Behind), Delivered: at.Delivered, Seen: at.Seen,
+	}
+	switch {
+	case at.Delivered.IsZero():
+	case at.Delivered.Epoch != at.Pos.Epoch: // a new log, of which nothing is acknowledged
+		t.Lag = int(at.Pos.Offset + at.Behind)
+	case at.Pos.Offset+at.Behind > at.Delivered.Offset:
+		t.Lag = int(at.Pos.Offset + at.Behind - at.Delivered.Offset)
+	}
+	return t
 }

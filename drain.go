@@ -87,6 +87,7 @@ func (m *Manager) shutDown(ctx context.Context) {
 	<-idle
 	m.hub.Shutdown()
 	m.workers.Wait()
+	m.flushReceipts(context.WithoutCancel(ctx))
 	if err := m.closeDriver(); err != nil {
 		m.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelWarn, "broker not closed", slog.Any("err", err))
 	}

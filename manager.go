@@ -56,6 +56,8 @@ type Manager struct {
 	runs        ownedRuns
 	keeper      keeper
 	strays      strays
+	receipts    receipts
+	ended       ended
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
@@ -84,6 +86,7 @@ func New(opts Options) (*Manager, error) {
 	m.deadlines.start = m.started
 	m.drain.done = make(chan struct{})
 	m.deadlines.wake, m.members.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	m.receipts.wake = make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{
 		Engine: func(sink ws.Sink) ws.Engine {
 			return ws.NewGoroutineEngine(sink, ws.Config{Message: opts.Limits.MessageBytes, FrameTimeout: opts.Limits.Frame})
@@ -92,7 +95,7 @@ func New(opts Options) (*Manager, error) {
 		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,
 		MemoryBytes: opts.Limits.MemoryBytes,
 	})
-	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays} {
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil
@@ -119,9 +122,11 @@ func (m *Manager) closeDriver() error {
 	return m.driver.Close()
 }
 
-// forgetTopics lets go of topics that nobody needs, until ctx ends.
+// forgetTopics lets go of topics that nobody needs, and of connections that ended long ago,
+// until ctx ends.
 func (m *Manager) forgetTopics(ctx context.Context) {
 	for sleep(ctx, time.Second) {
 		m.forgetIdle(ctx)
+		m.ended.expire(time.Now())
 	}
 }

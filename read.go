@@ -140,7 +140,9 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 	m.holds.release(c)
 	m.mail.remove(c)
 	m.beat.forget(c)
+	m.receipts.hurry(end.View.Session, end.Topics)
 	if s, err := decodeState(end.Info); err == nil {
+		m.ended.add(end.View.User.Tenant, m.endInfo(end, s))
 		m.permissions.drop(s.permissions)
 		if s.flags&flagAppPings != 0 {
 			m.count.appPings.Add(-1)

@@ -33,6 +33,10 @@ type Stats struct {
 	Errors                     map[Code]uint64   // error messages sent, by code
 	Refusals                   map[string]uint64 // attempts to connect refused, by reason; see below
 	WindowBytes                int64             // recent messages in memory, now
+	ReceiptsWaiting            int               // to be written, now
+	ReceiptErrors              uint64            // times one could not be written, and was tried again
+	ReceiptsDropped            uint64            // that found no room to wait
+	AcksDoubted                uint64            // positions in acknowledgements that could not be true
 	CatchUps, Syncs, Unwritten uint64            // readings of logs for slow clients, and for missed records; writes that sockets took only in part
 }
 
@@ -50,6 +54,8 @@ type counters struct {
 	unhandled, handlerErrors     atomic.Uint64
 	isolation, unreadable, gaps  atomic.Uint64
 	runsStarted, runRetries      atomic.Uint64
+	receiptErrors                atomic.Uint64
+	receiptsDropped, acksDoubted atomic.Uint64
 	runsEnded                    tally[wire.RunState]
 	appPings                     atomic.Int64 // connections that asked for ping messages
 	errors                       tally[Code]
@@ -98,6 +104,8 @@ func (m *Manager) Stats() Stats {
 			Dropped: m.beat.dropped.Load(), Resurrected: m.beat.resurrected.Load(),
 			MeanRTT: h.MeanRTT, MinRTT: h.MinRTT, MaxRTT: h.MaxRTT,
 		},
+		ReceiptsWaiting: m.receipts.count(), ReceiptErrors: m.count.receiptErrors.Load(),
+		ReceiptsDropped: m.count.receiptsDropped.Load(), AcksDoubted: m.count.acksDoubted.Load(),
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
 		WindowBytes: h.WindowBytes, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 	}

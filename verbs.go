@@ -25,6 +25,7 @@ func verbTable() map[wire.MessageType]verb {
 		wire.Heartbeat:      {quick: (*inbound).heartbeatAck, free: true},
 		wire.Pong:           {quick: ignore, free: true},
 		wire.HeartbeatAck:   {quick: ignore, free: true},
+		wire.AckType:        {do: ackVerb, free: true},
 		wire.Auth:           {do: authVerb},
 		wire.SessionRestore: {do: restoreVerb},
 		wire.Subscribe:      {do: subscribeVerb},

@@ -104,6 +104,7 @@ type Client struct {
 
 	track *track // of the reading goroutine; of Dial before there is one
 	texts *texts
+	acks  *acks
 
 	mu   sync.Mutex // guards link
 	link *link      // the connection; nil while there is none
@@ -120,6 +121,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts, url: u, http: newHTTPClient(opts.Dial),
 		feed: newFeed(), calls: &calls{}, track: newTrack(opts.Since, opts.Threads), texts: newTexts(opts.Lengths),
+		acks: newAcks(),
 	}
 	c.life, c.leave = context.WithCancel(context.Background())
 	l, err := c.connect(ctx, false)
@@ -133,6 +135,8 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 		return nil, err
 	}
 	c.attach(l)
+	c.acks.open(l)
+	c.wg.Go(c.acknowledge)
 	c.wg.Go(func() { c.run(l) })
 	return c, nil
 }
@@ -165,6 +169,7 @@ func (c *Client) Close() error {
 	c.calls.end(ErrClosed)
 	c.feed.end(nil)
 	if l := c.current(); l != nil {
+		c.acknowledgeLast()
 		l.bye()
 	}
 	c.wg.Wait()

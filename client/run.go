@@ -25,6 +25,7 @@ func (c *Client) run(l *link) {
 	for {
 		err := c.serve(l)
 		c.attach(nil)
+		c.acks.lost()
 		l.close(err)
 		if l.restore != nil {
 			c.calls.leave(l.restore)
@@ -153,6 +154,7 @@ func (c *Client) receive(l *link) error {
 				return badMessage(env.Type, err)
 			}
 		}
+		c.acks.arrived(env)
 		c.feed.put(l.ctx, env, len(frame))
 		return nil
 	}
@@ -168,6 +170,9 @@ func (c *Client) receive(l *link) error {
 	}
 	var refused error
 	if env.Type == wire.ErrorMessageType {
+		if c.acks.ours(env.ID) {
+			return nil
+		}
 		if refused, err = unfoldError(&env, frame); err != nil {
 			return err
 		}
@@ -183,6 +188,9 @@ func (c *Client) receive(l *link) error {
 			return nil
 		}
 		l.restore = nil
+		if refused == nil && c.current() == l {
+			c.acks.open(l)
+		}
 		if refused != nil || c.current() == nil {
 			return refused // as a loss of the connection, or to Dial
 		}
@@ -274,11 +282,13 @@ func (c *Client) noticeTopics(env wire.Envelope) error {
 	case wire.Unsubscribed:
 		for topic := range v.Topics {
 			delete(c.track.positions, topic)
+			c.acks.forget(topic)
 		}
 	case wire.RoomJoined:
 		c.track.learn(room, v.Position)
 	case wire.RoomLeft:
 		delete(c.track.positions, room)
+		c.acks.forget(room)
 	case wire.ThreadSnapshot:
 		// What comes before the snapshot's position has been sent before it, also of other
 		// threads; where the client stands already, it need not move.

@@ -92,13 +92,14 @@ type grave struct {
 // passes the grave to reaper.bury after giving it up.
 func (h *Hub) kill(rec *conn, slot uint32, end End) grave {
 	g := grave{conn: handle(slot, rec.gen), end: end}
-	g.end.View = h.view(rec, slot)
+	g.end.View, g.end.Topics = h.view(rec, slot), h.following(rec)
 	g.end.Info = append([]byte(nil), h.arena.get(rec.info)...)
 	h.engine.Release(rec.sock)
 	rec.gen++
 	rec.flags = connDead
 	h.dropExtra(rec)
 	h.dropReading(rec)
+	h.dropAcks(rec)
 	h.arena.drop(rec.info)
 	rec.info = 0
 	if rec.room.topic != 0 {

@@ -31,6 +31,7 @@ type conn struct {
 	more       uint32 // cursors of rooms beyond the first, 0: none
 	info       uint32 // arena block
 	reading    uint32 // text streams and boards, 0: nothing of them so far, and all threads are watched
+	acks       uint32 // what it has acknowledged, 0: nothing
 
 	userAt, allAt cursor
 	room          follow // the first room; most connections have no more
@@ -172,7 +173,7 @@ func (h *Hub) fill(rec *conn, o *Opening) {
 	rec.gen++
 	rec.flags, rec.missed, rec.random = connHeld, 0, rand.Uint32()
 	rec.session, rec.info = o.Session, h.arena.put(o.Info)
-	rec.user, rec.all, rec.extra, rec.more, rec.reading = o.User.slot(), o.All.slot(), 0, 0, 0
+	rec.user, rec.all, rec.extra, rec.more, rec.reading, rec.acks = o.User.slot(), o.All.slot(), 0, 0, 0, 0
 	rec.userAt, rec.allAt = h.cursorAt(o.UserFrom), h.cursorAt(o.AllFrom)
 	rec.room = follow{}
 	rec.opened, rec.heldAt, rec.budget = now, now, now

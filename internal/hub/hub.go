@@ -99,6 +99,7 @@ type Hub struct {
 	readings slab[reading]
 	boards   slab[board]
 	more     slab[moreRooms]
+	acks     slab[acks]
 	arena    arena
 	tenants  names
 	epochs   names

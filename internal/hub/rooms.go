@@ -151,6 +151,7 @@ func (h *Hub) Unfollow(c Handle, key Key) bool {
 		}
 	}
 	h.leaveTexts(rec, topicSlot)
+	h.dropAck(rec, topicSlot)
 	h.unlock(rec, c.slot())
 	h.unfollowed(c.slot(), topicSlot)
 	return true
@@ -210,27 +211,37 @@ func (h *Hub) Following(c Handle) []Cursor {
 		return nil
 	}
 	defer h.unlock(rec, c.slot())
-	list := []Cursor{h.cursorView(rec.user, &rec.userAt), h.cursorView(rec.all, &rec.allAt)}
+	return h.following(rec)
+}
+
+// following is Following for a caller that holds rec.mu.
+func (h *Hub) following(rec *conn) []Cursor {
+	list := make([]Cursor, 0, 2+h.rooms(rec))
+	list = append(list, h.cursorView(rec, rec.user, &rec.userAt), h.cursorView(rec, rec.all, &rec.allAt))
 	if rec.room.topic != 0 {
-		list = append(list, h.cursorView(rec.room.topic, &rec.room.at))
+		list = append(list, h.cursorView(rec, rec.room.topic, &rec.room.at))
 	}
 	if rec.more != 0 {
 		for _, f := range h.more.at(rec.more).list {
-			list = append(list, h.cursorView(f.topic, &f.at))
+			list = append(list, h.cursorView(rec, f.topic, &f.at))
 		}
 	}
 	return list
 }
 
-func (h *Hub) cursorView(topicSlot uint32, at *cursor) Cursor {
+func (h *Hub) cursorView(rec *conn, topicSlot uint32, at *cursor) Cursor {
 	t := h.topics.at(topicSlot)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Cursor{
+	view := Cursor{
 		Key: t.key, Address: h.addressOf(t),
 		Pos:    wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset},
 		Behind: behind(t, at),
 	}
+	if mark := h.ackOf(rec, topicSlot); mark != nil {
+		view.Delivered, view.Seen = h.marks(mark)
+	}
+	return view
 }
 
 // behind counts the offsets between a cursor and the head.

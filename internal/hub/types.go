@@ -88,8 +88,9 @@ type Events interface {
 type End struct {
 	Code   wire.CloseCode // what was sent to the client, else what it sent, else 1006
 	Reason string
-	Remote bool   // the client or the network ended it
-	View   View   // its last state
+	Remote bool // the client or the network ended it
+	View   View // its last state
+	Topics []Cursor
 	Info   []byte // its blob
 }
 
@@ -139,6 +140,8 @@ type Cursor struct {
 	Address wire.Topic
 	Pos     wire.Position // everything up to here has been written
 	Behind  uint64        // offsets from there to the head
+
+	Delivered, Seen wire.Position // as the client has acknowledged; zero: nothing so far
 }
 
 // View is a snapshot of a connection.
@@ -154,6 +157,7 @@ type View struct {
 	Blocked                time.Time     // since when the socket takes nothing; zero: it does
 	Received, Sent, Errors uint64        // messages; Errors as counted by CountError
 	Held                   bool          // waits for Unhold
+	Acked                  time.Time     // when the client last acknowledged something new; zero: never
 }
 
 // TopicHead is a topic and where it ends here.

@@ -78,6 +78,9 @@ func (h *Hub) view(rec *conn, slot uint32) View {
 	if rec.flags&connBlocked != 0 {
 		v.Blocked = h.at(rec.blocked)
 	}
+	if rec.acks != 0 {
+		v.Acked = h.at(h.acks.at(rec.acks).at)
+	}
 	user := h.topics.at(rec.user)
 	user.mu.Lock()
 	v.User = h.addressOf(user)

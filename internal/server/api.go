@@ -83,8 +83,10 @@ func (a *api) routes() {
 		"Make a credential with which a user connects once"), a.issueTicket)
 	register(a, operation("history", http.MethodGet, "/api/v1/history", ScopeRead,
 		"Read the log of a topic"), a.history)
+	register(a, operation("receipts", http.MethodGet, "/api/v1/receipts", ScopeRead,
+		"See how far sessions have confirmed the log of a topic"), a.receipts)
 	register(a, operation("list-connections", http.MethodGet, "/api/v1/connections", ScopeMonitor,
-		"List live connections"), a.listConnections)
+		"List live connections, or those that ended lately"), a.listConnections)
 	register(a, operation("close-connection", http.MethodDelete, "/api/v1/connections/{id}", ScopeManage,
 		"Close one connection"), a.closeConnection)
 	register(a, operation("close-user-connections", http.MethodDelete, "/api/v1/users/{user}/connections", ScopeManage,

@@ -8,7 +8,7 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// connection is one live connection as the API shows it.
+// connection is one connection as the API shows it.
 type connection struct {
 	ID              string     `json:"connection_id"`
 	Session         string     `json:"session_id" doc:"Stays the same when the client comes back"`
@@ -24,30 +24,61 @@ type connection struct {
 	Health          int        `json:"health" doc:"0 to 100"`
 	Behind          int        `json:"behind" doc:"Messages that are not written yet"`
 	UnwritableSince *time.Time `json:"unwritable_since,omitempty" doc:"Absent: the socket takes what is written"`
+	Lag             int        `json:"lag" doc:"Messages that the client has not acknowledged, of topics of which it has acknowledged any"`
+	LastAck         *time.Time `json:"last_ack,omitempty" doc:"When it last acknowledged something new"`
 	Received        uint64     `json:"received"`
 	Sent            uint64     `json:"sent"`
 	Errors          uint64     `json:"errors"`
+
+	Topics []connectionTopic `json:"topics" nullable:"false" doc:"What it follows, and how far it is"`
+	Ended  *connectionEnd    `json:"ended,omitempty" doc:"Absent: it is live"`
+}
+
+type connectionTopic struct {
+	Topic     string        `json:"topic"`
+	Written   wire.Position `json:"written" doc:"Everything up to here has been written to the socket"`
+	Behind    int           `json:"behind" doc:"Offsets from there to the newest message"`
+	Delivered wire.Position `json:"delivered,omitzero" doc:"As the client has acknowledged on this connection"`
+	Seen      wire.Position `json:"seen,omitzero"`
+	Lag       int           `json:"lag" doc:"Offsets from delivered to the newest message"`
+}
+
+type connectionEnd struct {
+	At     time.Time      `json:"at"`
+	Code   wire.CloseCode `json:"code" doc:"1006: it was lost"`
+	Reason string         `json:"reason,omitempty"`
+	Remote bool           `json:"remote" doc:"The client or the network ended it"`
 }
 
 func showConnection(c switchboard.ConnInfo) connection {
 	shown := connection{
 		ID: c.ID, Session: c.Session, User: c.User, Node: c.Node, Device: c.Device, Transport: c.Transport,
 		Opened: c.Opened.UTC(), LastActivity: c.LastActivity.UTC(), RoundTripMS: float64(c.RoundTrip) / float64(time.Millisecond),
-		Missed: c.Missed, Health: c.Health, Behind: c.Behind, Received: c.Received, Sent: c.Sent, Errors: c.Errors,
+		Missed: c.Missed, Health: c.Health, Behind: c.Behind, Lag: c.Lag, Received: c.Received, Sent: c.Sent, Errors: c.Errors,
 	}
 	if c.Address.IsValid() {
 		shown.Address = c.Address.String()
 	}
-	if !c.UnwritableSince.IsZero() {
-		since := c.UnwritableSince.UTC()
-		shown.UnwritableSince = &since
+	shown.UnwritableSince, shown.LastAck = timeOrNone(c.UnwritableSince), timeOrNone(c.LastAck)
+	shown.Topics = make([]connectionTopic, len(c.Topics))
+	for i, t := range c.Topics {
+		shown.Topics[i] = connectionTopic(t)
 	}
 	return shown
 }
 
+func timeOrNone(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
 type listConnectionsInput struct {
-	User string `query:"user" doc:"Only those of a user"`
-	Room string `query:"room" doc:"Only those that follow a room"`
+	User  string `query:"user" doc:"Only those of a user"`
+	Room  string `query:"room" doc:"Only those that follow a room"`
+	Ended bool   `query:"ended" doc:"Those that ended within the last 10 minutes instead, newest first"`
 }
 
 type listConnectionsOutput struct {
@@ -73,6 +104,17 @@ func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*l
 		to = switchboard.Room(in.Room)
 	}
 	out := new(listConnectionsOutput)
+	if in.Ended {
+		for c, err := range a.m.Connections().Ended(ctx, to) {
+			if err != nil {
+				return nil, err
+			}
+			shown := showConnection(c.ConnInfo)
+			shown.Ended = &connectionEnd{At: c.Ended.UTC(), Code: c.Code, Reason: c.Reason, Remote: c.Remote}
+			out.Body.Connections = append(out.Body.Connections, shown)
+		}
+		return out, nil
+	}
 	for c, err := range a.m.Connections().List(ctx, to) {
 		if err != nil {
 			return nil, err

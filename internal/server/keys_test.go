@@ -105,6 +105,7 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		"POST /api/v1/publish/batch":             {ScopePublish},
 		"POST /api/v1/tickets":                   {ScopeTickets},
 		"GET /api/v1/history":                    {ScopeRead},
+		"GET /api/v1/receipts":                   {ScopeRead},
 		"GET /api/v1/connections":                {ScopeMonitor},
 		"GET /api/v1/stats":                      {ScopeMonitor},
 		"DELETE /api/v1/connections/conn_1":      {ScopeManage},

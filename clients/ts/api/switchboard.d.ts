@@ -1124,6 +1124,11 @@ declare class Switchboard {
    * as typing_started, is sent now or fails.
    */
   send(message: OutgoingMessage): OutboxItem;
+  /**
+   * Says that the user has seen a message and all before it in its topic. It is told within seconds, also on another
+   * connection. That messages have arrived is told by itself. Of what has no position there is nothing to say.
+   */
+  seen(message: Pick<Incoming, 'topic' | 'position'>): void;
   /** Tries a failed item again, with the same id. */
   retry(id: string): void;
   /** What is sending or has failed, in order. */

@@ -1,3 +1,4 @@
+import type { Acks } from './acks.js'
 import type { Call } from './calls.js'
 import type { Emitter } from './emitter.js'
 import type { Resume } from './recovery.js'
@@ -18,18 +19,21 @@ export class Inbox {
   readonly #track: Track
   readonly #texts: Texts
   readonly #threads: Threads
+  readonly #acks: Acks
 
-  constructor(events: Emitter<Events>, track: Track, texts: Texts, threads: Threads) {
+  constructor(events: Emitter<Events>, track: Track, texts: Texts, threads: Threads, acks: Acks) {
     this.#events = events
     this.#track = track
     this.#texts = texts
     this.#threads = threads
+    this.#acks = acks
   }
 
   /** Takes a message that has a place in a topic. */
   durable(env: Envelope): Why {
     const place = this.#track.accept(env)
     if (!place) return 'duplicate'
+    this.#acks.note('positions', env.topic ?? '', place)
     const why = this.resume?.missedMessage(env.topic ?? '', place) ? 'replay' : 'live'
     if (why === 'replay') this.resume!.came('message')
     if (env.type === 'stream_open') this.#texts.begin((env.payload as unknown as StreamOpenPayload).stream_id)
@@ -85,17 +89,22 @@ export class Inbox {
       case 'subscribed':
         return this.#track.learnAll(p?.topics ?? {})
       case 'unsubscribed':
-        for (const topic of Object.keys(p?.topics ?? {})) this.#track.forget(topic)
+        for (const topic of Object.keys(p?.topics ?? {})) this.#forget(topic)
         return
       case 'room_joined':
         return this.#track.learn(`room/${p?.room}`, p?.position ?? '')
       case 'room_left':
         this.#threads.leave(p?.room ?? '')
-        return this.#track.forget(`room/${p?.room}`)
+        return this.#forget(`room/${p?.room}`)
       case 'thread_snapshot':
         if (!call || !env.topic || (call.payload as { before?: Position }).before) return // an older page is nothing to go on from
         this.#track.advance(env.topic, p?.position ?? '')
         this.#texts.snapshot((p as unknown as Thread).runs)
     }
+  }
+
+  #forget(topic: string): void {
+    this.#track.forget(topic)
+    this.#acks.forget(topic)
   }
 }

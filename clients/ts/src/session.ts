@@ -1,3 +1,4 @@
+import { Acks } from './acks.js'
 import { Calls } from './calls.js'
 import { utf8Bytes } from './chunks.js'
 import type { Connection, Duties } from './connection.js'
@@ -21,6 +22,7 @@ export class Session implements Duties {
   readonly outbox: Outbox
   readonly calls: Calls
   readonly threads: Threads
+  readonly acks: Acks
   user: string | undefined
   connection!: Connection // set by who makes both
 
@@ -44,7 +46,8 @@ export class Session implements Duties {
     const limit = () => this.connection.link?.welcome?.config.max_message_size ?? 0
     this.calls = new Calls({ post, limit })
     this.threads = new Threads(this.calls)
-    this.#inbox = new Inbox(this.events, this.#track, this.texts, this.threads)
+    this.acks = new Acks(post)
+    this.#inbox = new Inbox(this.events, this.#track, this.texts, this.threads, this.acks)
     this.outbox = new Outbox({
       post,
       limit,
@@ -81,6 +84,7 @@ export class Session implements Duties {
     this.#tooLargeTold = false
     this.#track.lost()
     this.outbox.lost()
+    this.acks.lost()
     this.#inbox.resume?.stop()
     if (!this.#resuming) this.#lostAt = performance.now()
   }
@@ -144,6 +148,7 @@ export class Session implements Duties {
     if (!this.#resuming) this.connection.live()
     this.calls.ready()
     this.outbox.ready()
+    this.acks.soon()
   }
 
   #post(frame: string): boolean {
@@ -155,7 +160,7 @@ export class Session implements Duties {
   wrote(_: Link, raw: string): void {
     if (!this.#options.onFrame) return
     const env = JSON.parse(raw) as Envelope
-    this.#frame('out', env, raw, ['session_restore', 'ping', 'pong', 'auth'].includes(env.type) ? 'control' : 'live')
+    this.#frame('out', env, raw, ['session_restore', 'ping', 'pong', 'auth', 'ack'].includes(env.type) ? 'control' : 'live')
   }
 
   received(link: Link, env: Envelope, raw: string): void {
@@ -260,6 +265,7 @@ export class Session implements Duties {
   }
 
   #refused(link: Link, m: ErrorMessage): void {
+    if (m.message_id !== undefined && m.message_id === this.acks.id) return
     const error = refusal(m)
     if (m.message_id !== undefined && m.message_id === this.#restoreId) return link.drop({ reason: m.error_message, error })
     const call = this.calls.answered(m)

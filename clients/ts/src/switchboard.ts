@@ -2,11 +2,13 @@ import { Connection } from './connection.js'
 import { Credentials, socketUrl } from './credentials.js'
 import { mintTicket } from './http.js'
 import { Session } from './session.js'
+import { parsePlace } from './track.js'
 import type { StreamText } from './texts.js'
 import type { ThreadOptions } from './threads.js'
 import type {
   ConnectionState,
   Events,
+  Incoming,
   Options,
   OutboxItem,
   OutgoingMessage,
@@ -47,6 +49,7 @@ export class Switchboard {
 
   /** Leaves. Requests that wait end with `CLOSED`; the outbox stays. A later connect() goes on where it was. */
   close(reason = ''): void {
+    this.#session.acks.tell()
     this.#connection.stop(reason)
   }
 
@@ -72,6 +75,14 @@ export class Switchboard {
    */
   send(message: OutgoingMessage): OutboxItem {
     return this.#session.outbox.add(message)
+  }
+
+  /**
+   * Says that the user has seen a message and all before it in its topic. It is told within seconds, also on another
+   * connection. That messages have arrived is told by itself. Of what has no position there is nothing to say.
+   */
+  seen(message: Pick<Incoming, 'topic' | 'position'>): void {
+    this.#session.acks.note('seen', message.topic ?? '', parsePlace(message.position))
   }
 
   /** Tries a failed item again, with the same id. */
