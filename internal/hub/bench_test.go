@@ -189,7 +189,7 @@ func BenchmarkText(b *testing.B) {
 				_, t := r.hub.topicAt(key)
 				st := r.hub.streamAt(t, name)
 				if st.pending {
-					r.hub.ripen(st, time.Since(r.hub.start))
+					r.hub.ripen(t, st, time.Since(r.hub.start))
 					r.hub.deliver(r.hub.index.find(key), t)
 				} else {
 					t.mu.Unlock()

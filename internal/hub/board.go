@@ -185,8 +185,14 @@ func (h *Hub) postPassing(slot uint32, rec *topic, p *Posting) {
 		thread = h.threadTag(p.Thread)
 	}
 	h.pass(b, now, passingMost-1)
+	if !h.charge(rec.tenant, int64(len(p.Frame))) { // all that pass are skipped, this one too
+		h.count.evicted.Add(1 + uint64(len(b.passing)))
+		h.pass(b, now, 0)
+		b.passed.Add(1)
+		return
+	}
+	b.bytes += len(p.Frame)
 	b.passing = append(b.passing, posted{number: b.passed.Load() + 1, frame: p.Frame, except: p.Except, thread: thread, at: now})
-	h.charged(b, len(p.Frame))
 	b.passed.Add(1)
 }
 
@@ -208,7 +214,7 @@ func (h *Hub) pass(b *board, now time.Time, most int) {
 
 func (h *Hub) charged(b *board, n int) {
 	b.bytes += n
-	h.count.windowBytes.Add(int64(n))
+	h.chargeAnyway(h.topics.at(b.owner.Load()).tenant, int64(n))
 }
 
 // unpost gives back the memory of a message that leaves the board.

@@ -240,6 +240,7 @@ func (h *Hub) reapLoop() {
 	defer windows.Stop()
 	for {
 		h.reaper.drain(h)
+		h.relieve()
 		timer.Reset(h.reaper.expire(h))
 		select {
 		case <-h.ctx.Done():

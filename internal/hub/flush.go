@@ -28,6 +28,7 @@ type scratch struct {
 	slot  uint32      // of the connection whose turn it is
 	texts []*readText // what a worker has read for it
 	need  *need       // text that has to be read before the turn can go on
+	saw   []textSeen  // what the connection has once the turn is written as a whole
 }
 
 // mark says what it means that a buffer is written.
@@ -50,7 +51,7 @@ const (
 
 func (s *scratch) reset() {
 	clear(s.bufs)
-	s.bufs, s.marks, s.bytes, s.need = s.bufs[:0], s.marks[:0], 0, nil
+	s.bufs, s.marks, s.saw, s.bytes, s.need = s.bufs[:0], s.marks[:0], s.saw[:0], 0, nil
 }
 
 func (s *scratch) full() bool {
@@ -139,6 +140,7 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 			h.gatherExtra(s, rec)
 		}
 		if len(s.bufs) == 0 {
+			h.sawTexts(s, rec)
 			h.finish(s, rec, slot)
 			return false
 		}
@@ -156,6 +158,8 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 		rec.flags |= connBlocked
 		rec.blocked = h.tick()
 		h.count.blocked.Add(1)
+	} else {
+		h.sawTexts(s, rec)
 	}
 	s.reset()
 	h.finish(s, rec, slot)

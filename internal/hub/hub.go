@@ -53,7 +53,8 @@ type Config struct {
 
 	WindowMessages int           // per topic, 0: 1024
 	WindowBytes    int           // per topic, 0: 1 MiB
-	MemoryBytes    int64         // all windows together, 0: 256 MiB
+	MemoryBytes    int64         // all that is kept of topics, 0: 256 MiB, negative: no bound
+	TenantBytes    int64         // the same of one tenant, 0: half of MemoryBytes, negative: no bound
 	ControlBytes   int           // answers that wait on one connection, 0: 16 KiB
 	CloseGrace     time.Duration // from a close to its end, 0: 5 s
 	Workers        int           // that walk rooms, 0: GOMAXPROCS-1, at least 1
@@ -71,9 +72,8 @@ func (c *Config) defaults() {
 	// One processor stays free for the network poller: with as many walkers as
 	// processors a message to one user waits behind the walk of a large room.
 	set(&c.Workers, max(1, runtime.GOMAXPROCS(0)-1))
-	if c.MemoryBytes == 0 {
-		c.MemoryBytes = 256 << 20
-	}
+	c.MemoryBytes = bound(c.MemoryBytes, 256<<20)
+	c.TenantBytes = bound(c.TenantBytes, c.MemoryBytes/2)
 	if c.CloseGrace == 0 {
 		c.CloseGrace = 5 * time.Second
 	}
@@ -96,6 +96,7 @@ type Hub struct {
 	fans     slab[fan]
 	extras   slab[extra]
 	streams  slab[stream]
+	sets     slab[streamSet]
 	readings slab[reading]
 	boards   slab[board]
 	more     slab[moreRooms]
@@ -112,6 +113,9 @@ type Hub struct {
 	scratch sync.Pool     // *scratch, for flushes outside workers
 	seed    maphash.Seed  // of thread tags; never changes
 	count   counters
+	memory  memory
+
+	versions atomic.Uint64 // of streams, given out
 
 	shards []shard // one walker each
 	catch  catcher

@@ -49,7 +49,10 @@ type stream struct {
 	owner atomic.Uint32 // topic, 0: unused; a hint to the reaper, as in window
 
 	Stream
-	next    uint32 // of the topic's streams, 0: none
+	number  uint32 // its own
+	earlier uint32 // neighbours in the order of its set, 0: none
+	later   uint32
+	version uint64 // its place in the order
 	thread  uint64 // tag of Thread
 	head    uint64 // all that was heard
 	ready   uint64 // up to here it may be written now
@@ -57,8 +60,9 @@ type stream struct {
 	flushed time.Duration
 	pending bool // ready moves when the window is over
 	ended   bool
-	missed  bool   // entries were missed, one of which may have ended it
-	touched uint32 // tick of the last change
+	missed  bool          // entries were missed, one of which may have ended it
+	weight  int64         // what it is charged for
+	touched atomic.Uint32 // tick of the last change; written under the lock
 }
 
 // span is a piece of a text.
@@ -145,67 +149,13 @@ func (p *span) trim(length uint64, keep int) {
 		excess++
 	}
 	gone := uint64(utf8.RuneCount(p.text[:excess]))
-	p.text = append([]byte(nil), p.text[excess:]...)
+	if rest := p.text[excess:]; cap(p.text) > 4*keep { // a burst's memory is not kept
+		p.text = append(make([]byte, 0, len(rest)), rest...)
+	} else {
+		p.text = p.text[:copy(p.text, rest)]
+	}
 	p.from += gone
 	p.at, p.offset = p.from, 0
-}
-
-// streamAt returns a stream of a topic, or nil. The caller holds rec.mu.
-func (h *Hub) streamAt(rec *topic, key Key) *stream {
-	for i := rec.streams.Load(); i != 0; {
-		st := h.streams.at(i)
-		if st.Key == key {
-			return st
-		}
-		i = st.next
-	}
-	return nil
-}
-
-// addStream makes a stream known that was length long. The caller holds rec.mu.
-func (h *Hub) addStream(slot uint32, rec *topic, s Stream, length uint64) {
-	i := h.streams.get()
-	st := h.streams.at(i)
-	st.Stream, st.next, st.thread = s, rec.streams.Load(), h.threadTag(s.Thread)
-	st.head, st.ready, st.flushed, st.touched = length, length, longAgo, h.tick()
-	st.text.restart(length)
-	st.owner.Store(slot)
-	rec.streams.Store(i)
-}
-
-// dropStream makes a stream known no more. The caller holds rec.mu.
-func (h *Hub) dropStream(rec *topic, i uint32) {
-	st := h.streams.at(i)
-	if first := rec.streams.Load(); first == i {
-		rec.streams.Store(st.next)
-	} else {
-		before := h.streams.at(first)
-		for before.next != i {
-			before = h.streams.at(before.next)
-		}
-		before.next = st.next
-	}
-	st.owner.Store(0)
-	st.Stream, st.next, st.text = Stream{}, 0, span{}
-	st.pending, st.ended, st.missed = false, false, false
-	h.streams.put(i)
-}
-
-// dropStreams does that for all of a topic. The caller holds rec.mu.
-func (h *Hub) dropStreams(rec *topic) {
-	for i := rec.streams.Load(); i != 0; i = rec.streams.Load() {
-		h.dropStream(rec, i)
-	}
-}
-
-// missEnds notes that entries up to the topic's head were missed. A stream of which nothing
-// comes any more will be known no more. The caller holds rec.mu.
-func (h *Hub) missEnds(rec *topic) {
-	rec.ends = rec.head.Load()
-	for i := rec.streams.Load(); i != 0; {
-		st := h.streams.at(i)
-		st.missed, i = true, st.next
-	}
 }
 
 // AddStream makes a stream known that has length code points at least, for those who follow
@@ -222,7 +172,7 @@ func (h *Hub) AddStream(key Key, s Stream, length uint64, at wire.Position) {
 	case st == nil && rec.flags&topicLive != 0 && h.epochs.name(rec.epoch.Load()) == at.Epoch && at.Offset >= rec.ends:
 		h.addStream(slot, rec, s, length)
 	case st != nil && !st.ended && st.head < length:
-		st.skip(length)
+		h.skipText(rec, st, length)
 	default:
 		rec.mu.Unlock()
 		return
@@ -230,10 +180,12 @@ func (h *Hub) AddStream(key Key, s Stream, length uint64, at wire.Position) {
 	h.deliver(slot, rec)
 }
 
-// skip notes that text was missed: who has less than length reads it from the log.
-func (st *stream) skip(length uint64) {
+// skipText notes that text was missed: who has less than length reads it from the log. The
+// caller holds the topic's lock.
+func (h *Hub) skipText(rec *topic, st *stream, length uint64) {
 	st.head, st.ready = length, length
-	st.text.restart(length)
+	h.forgetText(rec, st)
+	h.changed(rec, st)
 }
 
 // Text takes text of a stream from the driver, in the order of the stream. It is false for
@@ -255,22 +207,21 @@ func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
 		return true
 	}
 	if start > st.head { // something was missed, and is in the log
-		st.skip(start)
+		h.skipText(rec, st, start)
 	}
 	for ; start < st.head; start++ {
 		_, size := utf8.DecodeRuneInString(text)
 		text, n = text[size:], n-1
 	}
 	st.head += n
-	st.missed, st.touched = false, h.tick()
+	st.missed = false
+	st.touched.Store(h.tick())
 	if rec.count == 0 {
-		st.skip(st.head)
+		h.skipText(rec, st, st.head)
 		rec.mu.Unlock()
 		return true
 	}
-	if st.text.grow(text, n); len(st.text.text) > textMost {
-		st.text.restart(st.head)
-	}
+	h.keepText(rec, st, text, n)
 	if st.pending {
 		rec.mu.Unlock()
 		return true
@@ -282,18 +233,20 @@ func (h *Hub) Text(key, name Key, start uint64, text string) (known bool) {
 		h.texts.later(dueText{topic: Topic(handle(slot, rec.gen.Load())), stream: name, at: now + textWindow})
 		return true
 	}
-	h.ripen(st, now)
+	h.ripen(rec, st, now)
 	h.deliver(slot, rec)
 	return true
 }
 
 // ripen lets all text be written that is there. The caller holds the topic's lock, and
 // delivers.
-func (h *Hub) ripen(st *stream, now time.Duration) {
+func (h *Hub) ripen(rec *topic, st *stream, now time.Duration) {
 	if st.text.from < st.ready {
 		st.text.trim(st.ready, textKeep)
+		h.weigh(rec, st)
 	}
 	st.pending, st.ready, st.flushed = false, st.head, now
+	h.changed(rec, st)
 }
 
 // heed notes what an entry says of streams, before it is appended. The caller holds rec.mu.
@@ -311,11 +264,15 @@ func (h *Hub) heed(slot uint32, rec *topic, e *Entry) {
 			continue
 		}
 		if m.Length > st.head {
-			st.skip(m.Length)
+			h.skipText(rec, st, m.Length)
 		}
-		st.ready = max(st.ready, m.Length)
+		if m.Length > st.ready {
+			st.ready = m.Length
+			h.changed(rec, st)
+		}
 		st.ended = st.ended || m.Ended
-		st.missed, st.touched = false, h.tick()
+		st.missed = false
+		st.touched.Store(h.tick())
 	}
 }
 
@@ -337,13 +294,16 @@ func (h *Hub) freeIdleStream(i uint32) {
 	rec := h.topics.at(owner)
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if st.owner.Load() != owner || int32(h.tick()-st.touched) <= windowIdle {
+	if st.owner.Load() != owner || int32(h.tick()-st.touched.Load()) <= windowIdle {
 		return
 	}
-	if st.text.chunks = [chunksKept]chunk{}; st.ended || st.missed {
+	switch st.text.chunks = [chunksKept]chunk{}; {
+	case st.ended || st.missed:
 		h.dropStream(rec, i)
-	} else if !st.pending {
-		st.text.restart(st.head)
+	case st.pending:
+		h.weigh(rec, st)
+	default:
+		h.forgetText(rec, st)
 	}
 }
 

@@ -19,15 +19,31 @@ type reading struct {
 	chosen  bool     // only the threads below are watched
 	threads []uint64 // tags, the one opened last at the end
 	at      []textCursor
+	of      map[textName]int // numbers in at, made when they are many
+	ended   int              // cursors with an end
+	turn    uint32           // counts turns
+	seen    []textSeen
 	boards  []boardCursor
+}
+
+// textName names a stream: a topic's slot and a key.
+type textName struct {
+	topic uint32
+	key   Key
+}
+
+// textSeen says that all text of a topic has been written that streams had up to a version.
+type textSeen struct {
+	topic   uint32 // slot
+	version uint64
 }
 
 // textCursor is a length: the text of a stream up to it has been written.
 type textCursor struct {
-	topic uint32 // slot
-	key   Key    // of the stream
+	textName
 	at    uint64
 	taken uint64 // the same, once the turn that is being gathered is written
+	turn  uint32 // in which taken was set; in another turn it is at
 	until uint64 // offset of the entry that ended the stream, once it is in a turn; 0: none
 	// A reader of the stream's log is on its way, with what comes after at.
 	catching bool
@@ -108,6 +124,7 @@ func (h *Hub) choose(c Handle, change func(*reading)) error {
 	r := h.readingOf(rec)
 	before, chosen := slices.Clone(r.threads), r.chosen
 	change(r)
+	r.seen = nil // streams of threads that were not watched
 	if len(r.threads) > MaxThreads {
 		r.threads, r.chosen = before, chosen
 		return ErrThreadLimit
@@ -128,8 +145,12 @@ func (h *Hub) SeekText(c Handle, topic, stream Key, length uint64) error {
 		return ErrGone
 	}
 	i := h.textCursor(rec, slot, stream, true)
-	cur := &h.readings.at(rec.reading).at[i]
-	*cur = textCursor{topic: slot, key: stream, at: length, taken: length}
+	r := h.readings.at(rec.reading)
+	if r.at[i].until != 0 {
+		r.ended--
+	}
+	r.at[i] = textCursor{textName: textName{slot, stream}, at: length}
+	r.unsee(slot)
 	rec.wake.Store(1)
 	return nil
 }
@@ -145,19 +166,100 @@ func (h *Hub) watches(rec *conn, thread uint64) bool {
 
 // textCursor returns the number of a stream's cursor, made if make is set, or -1.
 func (h *Hub) textCursor(rec *conn, topicSlot uint32, key Key, make bool) int {
+	name := textName{topicSlot, key}
 	if rec.reading != 0 {
-		for i := range h.readings.at(rec.reading).at {
-			if cur := &h.readings.at(rec.reading).at[i]; cur.topic == topicSlot && cur.key == key {
-				return i
-			}
+		if i := h.readings.at(rec.reading).find(name); i >= 0 {
+			return i
 		}
 	}
 	if !make {
 		return -1
 	}
 	r := h.readingOf(rec)
-	r.at = append(r.at, textCursor{topic: topicSlot, key: key})
+	r.at = append(r.at, textCursor{textName: name})
+	if r.of != nil {
+		r.of[name] = len(r.at) - 1
+	}
 	return len(r.at) - 1
+}
+
+// fewTexts is how many cursors, or streams, are looked at one by one.
+const fewTexts = 8
+
+// find returns the number of a cursor, or -1.
+func (r *reading) find(name textName) int {
+	if len(r.at) <= fewTexts {
+		return slices.IndexFunc(r.at, func(cur textCursor) bool { return cur.textName == name })
+	}
+	if r.of == nil {
+		r.of = make(map[textName]int, 2*len(r.at))
+		for i := range r.at {
+			r.of[r.at[i].textName] = i
+		}
+	}
+	if i, ok := r.of[name]; ok {
+		return i
+	}
+	return -1
+}
+
+// drop drops cursors.
+func (r *reading) drop(which func(*textCursor) bool) {
+	r.ended, r.of = 0, nil
+	r.at = slices.DeleteFunc(r.at, func(cur textCursor) bool {
+		gone := which(&cur)
+		if !gone && cur.until != 0 {
+			r.ended++
+		}
+		return gone
+	})
+}
+
+// end notes at which entry a stream ends.
+func (r *reading) end(i int, offset uint64) {
+	if r.at[i].until == 0 {
+		r.ended++
+	}
+	r.at[i].until = offset
+}
+
+// takenOf is how far a stream is written once the turn is.
+func (r *reading) takenOf(i int) uint64 {
+	if r.at[i].turn == r.turn {
+		return max(r.at[i].taken, r.at[i].at)
+	}
+	return r.at[i].at
+}
+
+// unsee lets all streams of a topic be looked at again.
+func (r *reading) unsee(topicSlot uint32) {
+	r.seen = slices.DeleteFunc(r.seen, func(s textSeen) bool { return s.topic == topicSlot })
+}
+
+// seenOf is the version up to which a connection has all text of a topic.
+func (h *Hub) seenOf(rec *conn, topicSlot uint32) uint64 {
+	if rec.reading != 0 {
+		for _, s := range h.readings.at(rec.reading).seen {
+			if s.topic == topicSlot {
+				return s.version
+			}
+		}
+	}
+	return 0
+}
+
+// sawTexts notes, when a turn is written as a whole, what the connection has now.
+func (h *Hub) sawTexts(s *scratch, rec *conn) {
+	for _, saw := range s.saw {
+		r := h.readingOf(rec)
+		i := slices.IndexFunc(r.seen, func(old textSeen) bool { return old.topic == saw.topic })
+		if i < 0 {
+			r.seen = append(r.seen, saw)
+		} else {
+			r.seen[i] = saw
+		}
+	}
+	s.saw = s.saw[:0]
 }
 
 // beginTexts prepares the text cursors of a connection for a turn: those of streams that have
@@ -167,14 +269,18 @@ func (h *Hub) beginTexts(rec *conn) {
 		return
 	}
 	r := h.readings.at(rec.reading)
-	r.at = slices.DeleteFunc(r.at, func(cur textCursor) bool {
-		at := h.cursorOf(rec, cur.topic)
-		return at == nil || cur.until != 0 && at.offset >= cur.until
-	})
-	for i := range r.at {
-		r.at[i].taken = r.at[i].at
+	r.turn++
+	if r.ended > 0 {
+		r.drop(func(cur *textCursor) bool {
+			at := h.cursorOf(rec, cur.topic)
+			return at == nil || cur.until != 0 && at.offset >= cur.until
+		})
 	}
-	if len(r.at)+len(r.boards) == 0 && !r.chosen {
+	if len(r.at)+len(r.boards) > 0 || r.chosen {
+		return
+	}
+	r.seen = slices.DeleteFunc(r.seen, func(s textSeen) bool { return h.topics.at(s.topic).streams.Load() == 0 })
+	if len(r.seen) == 0 {
 		h.dropReading(rec)
 	}
 }
@@ -183,7 +289,8 @@ func (h *Hub) beginTexts(rec *conn) {
 func (h *Hub) leaveTexts(rec *conn, topicSlot uint32) {
 	if rec.reading != 0 {
 		r := h.readings.at(rec.reading)
-		r.at = slices.DeleteFunc(r.at, func(cur textCursor) bool { return cur.topic == topicSlot })
+		r.drop(func(cur *textCursor) bool { return cur.topic == topicSlot })
+		r.unsee(topicSlot)
 		r.boards = slices.DeleteFunc(r.boards, func(cur boardCursor) bool { return cur.topic == topicSlot })
 	}
 }
@@ -198,13 +305,13 @@ func (h *Hub) skipEnds(rec *conn, topicSlot uint32) {
 	t := h.topics.at(topicSlot)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := h.readings.at(rec.reading).at
-	for i := range list {
-		if list[i].topic != topicSlot {
+	r := h.readings.at(rec.reading)
+	for i := range r.at {
+		if r.at[i].topic != topicSlot {
 			continue
 		}
-		if st := h.streamAt(t, list[i].key); st == nil || st.ended {
-			list[i].until = max(1, t.head.Load())
+		if st := h.streamAt(t, r.at[i].key); st == nil || st.ended {
+			r.end(i, max(1, t.head.Load()))
 		}
 	}
 }
@@ -239,7 +346,7 @@ func (h *Hub) gatherMarks(s *scratch, rec *conn, src *textSource, marks []Mark, 
 		}
 		if m.Ended {
 			if at := h.textCursor(rec, src.slot, m.Key, false); at >= 0 {
-				h.readings.at(rec.reading).at[at].until = offset
+				h.readings.at(rec.reading).end(at, offset)
 			}
 		}
 	}
@@ -249,19 +356,30 @@ func (h *Hub) gatherMarks(s *scratch, rec *conn, src *textSource, marks []Mark, 
 // gatherText takes what is ready of a topic's streams, for a connection that has all of its
 // entries. One that is ahead of the topic, because it has read the log, may have seen the ends
 // of streams that are thought to grow here: it gets the text of those only that it has begun.
-// The caller holds the topic's lock.
+// Streams that have not changed since the connection had all are not looked at. The caller
+// holds the topic's lock.
 func (h *Hub) gatherText(s *scratch, rec *conn, src *textSource, ahead bool) (more bool) {
-	for i := src.rec.streams.Load(); i != 0; {
+	number := src.rec.streams.Load()
+	if number == 0 {
+		return false
+	}
+	set, all := h.sets.at(number), !ahead
+	for i := h.changedSince(set, h.seenOf(rec, src.slot)); i != 0; {
 		st := h.streams.at(i)
-		i = st.next
+		i = st.later
 		if st.ended || !h.watches(rec, st.thread) || ahead && h.textCursor(rec, src.slot, st.Key, false) < 0 {
 			continue
 		}
 		s.need = nil
-		if !h.takeText(s, rec, src, &st.Stream, st.ready) && s.need == nil {
-			return true
+		if !h.takeText(s, rec, src, &st.Stream, st.ready) {
+			if all = false; s.need == nil {
+				return true
+			}
 		}
 		more = h.ask(s, rec, src) || more
+	}
+	if all && (rec.reading != 0 || len(set.of) > fewTexts) {
+		s.saw = append(s.saw, textSeen{src.slot, h.streams.at(set.newest).version})
 	}
 	return more
 }
@@ -274,9 +392,10 @@ func (h *Hub) ask(s *scratch, rec *conn, src *textSource) (more bool) {
 		return false
 	}
 	i := h.textCursor(rec, src.slot, s.need.key, true)
-	cur := &h.readings.at(rec.reading).at[i]
+	r := h.readings.at(rec.reading)
+	cur := &r.at[i]
 	switch {
-	case cur.taken != cur.at:
+	case r.takenOf(i) != cur.at:
 		more = true
 	case !cur.catching:
 		cur.catching = true
@@ -296,7 +415,7 @@ func (h *Hub) takeText(s *scratch, rec *conn, src *textSource, of *Stream, to ui
 	for {
 		var taken uint64
 		if at >= 0 {
-			taken = h.readings.at(rec.reading).at[at].taken
+			taken = h.readings.at(rec.reading).takenOf(at)
 		}
 		if taken >= to {
 			return true
@@ -312,8 +431,9 @@ func (h *Hub) takeText(s *scratch, rec *conn, src *textSource, of *Stream, to ui
 		if at < 0 {
 			at = h.textCursor(rec, src.slot, of.Key, true)
 		}
-		cur := &h.readings.at(rec.reading).at[at]
-		cur.taken, cur.catching = end, false
+		r := h.readings.at(rec.reading)
+		cur := &r.at[at]
+		cur.taken, cur.turn, cur.catching = end, r.turn, false
 		if frame != nil {
 			s.add(frame, markText+at, end)
 		} else {
@@ -337,8 +457,9 @@ func (s *scratch) skip(which int, end uint64, cur *textCursor) {
 // where it ends; nil if that text is gone. It is not ok if the text has to be read.
 func (h *Hub) chunk(s *scratch, src *textSource, of *Stream, from, to uint64) (frame []byte, end uint64, ok bool) {
 	var piece *span
+	var st *stream // whose text it is; nil: it was read
 	if src.rec != nil {
-		if st := h.streamAt(src.rec, of.Key); st != nil && st.text.from <= from && to <= st.text.to {
+		if st = h.streamAt(src.rec, of.Key); st != nil && st.text.from <= from && to <= st.text.to {
 			piece = &st.text
 		}
 	}
@@ -360,7 +481,13 @@ func (h *Hub) chunk(s *scratch, src *textSource, of *Stream, from, to uint64) (f
 		src.address = h.address(src)
 	}
 	frame = h.chunkFrame(src.address, of, from, text)
-	piece.keep(chunk{from, end, frame})
+	switch {
+	case st == nil || piece != &st.text:
+		piece.keep(chunk{from, end, frame})
+	case h.hold(src.rec, st, len(frame)):
+		piece.keep(chunk{from, end, frame})
+		h.weigh(src.rec, st)
+	}
 	return frame, end, true
 }
 
@@ -518,6 +645,6 @@ func (h *Hub) flushText(d dueText, now time.Duration) {
 		rec.mu.Unlock()
 		return
 	}
-	h.ripen(st, now)
+	h.ripen(rec, st, now)
 	h.deliver(d.topic.slot(), rec)
 }

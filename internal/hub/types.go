@@ -202,5 +202,6 @@ type Stats struct {
 	TextReads                         uint64 // readings of a stream for who is behind what is kept here
 	Pings, Pongs, Missed              uint64
 	MeanRTT, MinRTT, MaxRTT           time.Duration
-	WindowBytes                       int64
+	WindowBytes                       int64  // kept of topics: messages and texts
+	Evicted                           uint64 // messages and texts that were not kept for want of memory
 }

@@ -13,9 +13,8 @@ type counters struct {
 	opened, received, sent, sentBytes         atomic.Uint64
 	gaps, catchUps, syncs, blocked, isolation atomic.Uint64
 	refused, pings, pongs, missed, readErrors atomic.Uint64
-	textReads, skipped                        atomic.Uint64
+	textReads, skipped, evicted               atomic.Uint64
 	users, rooms                              atomic.Int64
-	windowBytes                               atomic.Int64
 
 	mu             sync.Mutex // guards the round trip times
 	mean, min, max time.Duration
@@ -52,7 +51,7 @@ func (h *Hub) Stats() Stats {
 		Gaps: c.gaps.Load(), Skipped: c.skipped.Load(), CatchUps: c.catchUps.Load(), Syncs: c.syncs.Load(), Blocked: c.blocked.Load(),
 		Isolation: c.isolation.Load(), Refused: c.refused.Load(), ReadErrors: c.readErrors.Load(), TextReads: c.textReads.Load(),
 		Pings: c.pings.Load(), Pongs: c.pongs.Load(), Missed: c.missed.Load(),
-		MeanRTT: mean, MinRTT: low, MaxRTT: high, WindowBytes: c.windowBytes.Load(),
+		MeanRTT: mean, MinRTT: low, MaxRTT: high, WindowBytes: h.memory.total.Load(), Evicted: c.evicted.Load(),
 	}
 }
 

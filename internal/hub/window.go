@@ -10,7 +10,7 @@ import (
 // guards it.
 type window struct {
 	owner   atomic.Uint32 // topic, 0: unused; a hint to the reaper, which then locks the topic and looks again
-	touched uint32        // tick of the last append
+	touched atomic.Uint32 // tick of the last append; written under the lock
 	from    int           // first entry still here
 	entries []kept
 	bytes   int
@@ -40,22 +40,41 @@ func (h *Hub) append(slot uint32, rec *topic, e *Entry) {
 		rec.base = rec.head.Load()
 	}
 	w := h.windows.at(rec.window)
-	w.touched = h.tick()
-	w.entries = append(w.entries, kept{e.Pos.Offset, e.Frame, e.Except, e.Marks})
-	w.bytes += len(e.Frame)
-	total := h.count.windowBytes.Add(int64(len(e.Frame)))
-	for n := len(w.entries) - w.from; n > h.cfg.WindowMessages || n > 1 && (w.bytes > h.cfg.WindowBytes || total > h.cfg.MemoryBytes); n-- {
-		total = h.evict(rec, w)
+	w.touched.Store(h.tick())
+	k := kept{e.Pos.Offset, e.Frame, e.Except, e.Marks}
+	size := k.weight()
+	for have := len(w.entries) - w.from; have > 0 && (have >= h.cfg.WindowMessages || w.bytes+size > h.cfg.WindowBytes); have-- {
+		h.evict(rec, w)
 	}
+	if size > h.cfg.WindowBytes || !h.room(rec, w, size) { // it is in the log
+		h.dropWindow(rec)
+		rec.base = e.Pos.Offset
+		return
+	}
+	w.entries = append(w.entries, k)
+	w.bytes += size
+}
+
+// room charges for an entry, for which older ones of the window go if need be. The caller holds
+// rec.mu.
+func (h *Hub) room(rec *topic, w *window, size int) bool {
+	for !h.charge(rec.tenant, int64(size)) {
+		h.count.evicted.Add(1)
+		if len(w.entries) == w.from {
+			return false
+		}
+		h.evict(rec, w)
+	}
+	return true
 }
 
 // evict lets the oldest entry go. Nothing is lost by it: a cursor that wants
 // it reads the log. The caller holds rec.mu.
-func (h *Hub) evict(rec *topic, w *window) (total int64) {
+func (h *Hub) evict(rec *topic, w *window) {
 	e := &w.entries[w.from]
 	rec.base = e.offset
-	w.bytes -= len(e.frame)
-	total = h.count.windowBytes.Add(-int64(len(e.frame)))
+	w.bytes -= e.weight()
+	h.charge(rec.tenant, -int64(e.weight()))
 	*e = kept{}
 	w.from++
 	if w.from > len(w.entries)/2 {
@@ -63,7 +82,6 @@ func (h *Hub) evict(rec *topic, w *window) (total int64) {
 		clear(w.entries[n:])
 		w.entries, w.from = w.entries[:n], 0
 	}
-	return total
 }
 
 // after returns the entries that follow offset. The caller holds rec.mu and
@@ -99,7 +117,7 @@ func (h *Hub) dropWindow(rec *topic) {
 		return
 	}
 	w := h.windows.at(rec.window)
-	h.count.windowBytes.Add(-int64(w.bytes))
+	h.charge(rec.tenant, -int64(w.bytes))
 	clear(w.entries)
 	if cap(w.entries) > 16 {
 		w.entries = nil // a burst's memory is not kept for a quiet topic
@@ -133,7 +151,7 @@ func (h *Hub) freeIdleWindow(i uint32) {
 	rec := h.topics.at(owner)
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if rec.window == i && int32(h.tick()-w.touched) > windowIdle {
+	if rec.window == i && int32(h.tick()-w.touched.Load()) > windowIdle {
 		h.dropWindow(rec)
 	}
 }
