@@ -86,7 +86,8 @@ type Limits struct {
 	Handshake         time.Duration // authentication, OnConnect and upgrade (10 s)
 	Frame             time.Duration // from the first byte of a message to its last (30 s)
 	Handler           time.Duration // one Handle call (30 s)
-	MemoryBytes       int64         // recent messages of all topics; the oldest leave first (a quarter of GOMEMLIMIT, else 256 MiB)
+	MemoryBytes       int64         // recent messages and texts of all topics; the oldest leave first (a quarter of GOMEMLIMIT, else 256 MiB)
+	TenantMemoryBytes int64         // the same of one tenant, and no tenant is the empty one (half of MemoryBytes)
 }
 
 // forever stands for no limit where time is computed with.
@@ -160,6 +161,7 @@ func (l Limits) withDefaults() Limits {
 	l.Frame = limit(l.Frame, 30*time.Second, forever)
 	l.Handler = limit(l.Handler, 30*time.Second, forever)
 	l.MemoryBytes = limit(l.MemoryBytes, defaultMemory(), math.MaxInt64)
+	l.TenantMemoryBytes = limit(l.TenantMemoryBytes, l.MemoryBytes/2, math.MaxInt64)
 	return l
 }
 

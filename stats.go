@@ -32,11 +32,12 @@ type Stats struct {
 	Heartbeat                  HeartbeatStats
 	Errors                     map[Code]uint64   // error messages sent, by code
 	Refusals                   map[string]uint64 // attempts to connect refused, by reason; see below
-	WindowBytes                int64             // recent messages in memory, now
 	ReceiptsWaiting            int               // to be written, now
 	ReceiptErrors              uint64            // times one could not be written, and was tried again
 	ReceiptsDropped            uint64            // that found no room to wait
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
+	WindowBytes                int64             // recent messages and texts in memory, now
+	Evicted                    uint64            // messages and texts that left memory early because of Limits.MemoryBytes or TenantMemoryBytes
 	CatchUps, Syncs, Unwritten uint64            // readings of logs for slow clients, and for missed records; writes that sockets took only in part
 }
 
@@ -107,6 +108,6 @@ func (m *Manager) Stats() Stats {
 		ReceiptsWaiting: m.receipts.count(), ReceiptErrors: m.count.receiptErrors.Load(),
 		ReceiptsDropped: m.count.receiptsDropped.Load(), AcksDoubted: m.count.acksDoubted.Load(),
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
-		WindowBytes: h.WindowBytes, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
+		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 	}
 }

@@ -31,11 +31,12 @@ type statsAnswer struct {
 	RunRetries        uint64               `json:"run_retries" doc:"Times a run waited for the broker"`
 	TextReads         uint64               `json:"text_reads" doc:"Readings of text streams for clients that were behind"`
 	Unwritten         uint64               `json:"writes_unfinished" doc:"Writes that a socket took only in part"`
-	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages in memory"`
 	ReceiptsWaiting   int                  `json:"receipts_waiting" doc:"To be written, now"`
 	ReceiptErrors     uint64               `json:"receipt_errors" doc:"Times a receipt could not be written, and was tried again"`
 	ReceiptsDropped   uint64               `json:"receipts_dropped" doc:"That found no room to wait"`
 	AcksDoubted       uint64               `json:"acks_doubted" doc:"Positions in acknowledgements that could not be true"`
+	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages and texts in memory"`
+	Evicted           uint64               `json:"messages_evicted" doc:"Recent messages and texts that left memory early for want of it"`
 	ErrorsByCode      map[wire.Code]uint64 `json:"errors_by_code" doc:"Error messages sent to clients"`
 	RefusalsByReason  map[string]uint64    `json:"refusals_by_reason" doc:"Connections refused"`
 	Rooms             int                  `json:"rooms_active"`
@@ -73,7 +74,7 @@ func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
 		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
 		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, AcksDoubted: s.AcksDoubted,
-		WindowBytes: s.WindowBytes, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
+		WindowBytes: s.WindowBytes, Evicted: s.Evicted, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		Rooms: s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
 		Heartbeat: statsHeartbeat{
