@@ -38,6 +38,11 @@ func (r *rig) kept() map[string]int64 {
 		sum[h.tenants.name(rec.tenant)] += n
 		rec.mu.Unlock()
 	}
+	h.longs.mu.Lock()
+	defer h.longs.mu.Unlock()
+	for _, t := range h.longs.list {
+		sum[h.tenants.name(t.tenant)] += int64(len(t.text))
+	}
 	return sum
 }
 
@@ -282,6 +287,11 @@ func TestOfThousandsOfStreamsEveryoneGetsAllText(t *testing.T) {
 				if err := r.hub.Watch(chosen.h, "t1"); err != nil {
 					t.Fatal(err)
 				}
+				r.drainToTheEnd([]*client{chosen})
+				got := chosen.read(t, nil)
+				for _, s := range list {
+					got.want(s.ID, string(s.text))
+				}
 			}
 			if i%300 == 0 {
 				r.finish(list[i/300])
@@ -306,6 +316,61 @@ func TestOfThousandsOfStreamsEveryoneGetsAllText(t *testing.T) {
 		defer r.hub.unlock(c, early.h.slot())
 		if first := r.hub.changedSince(r.hub.sets.at(rec.streams.Load()), r.hub.seenOf(c, r.hub.index.find(keyOf(in)))); first != 0 {
 			t.Error("a connection that has all text would look at streams again")
+		}
+	})
+}
+
+// Each turn of a slow socket takes a little of a long text. The rest is not read again for that,
+// nor for others who are as far behind.
+func TestALongTextIsReadOnceForAllWhoAreBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *Config, e *fakeEngine) { e.room = 60_000 })
+		alice := user("alice")
+		s := r.stream(alice, "R/answer", "")
+		keep := r.follow(alice)
+		defer r.hub.Release(keep)
+		r.write(s, strings.Repeat("some text, ß and 🙂. ", 40_000), true) // 800,000 code points
+		var clients []*client
+		for range 8 {
+			clients = append(clients, r.open(alice))
+		}
+		head, _ := r.hub.Head(keep)
+		r.hub.AddStream(keyOf(alice), s.Stream, uint64(len(s.text)), head)
+		r.drainToTheEnd(clients)
+		for i, c := range clients {
+			if text := string(c.read(t, nil).texts["R/answer"]); text != string(s.text) {
+				t.Errorf("client %d: got %d bytes of text, want %d", i, len(text), len(string(s.text)))
+			}
+		}
+		if n := r.hub.Stats().TextReads; n > 4 {
+			t.Errorf("the text was read %d times for %d connections, want once or a little more", n, len(clients))
+		}
+		r.checkBounds()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := r.hub.Stats().WindowBytes; n != 0 {
+			t.Errorf("got %d bytes that stay", n)
+		}
+	})
+}
+
+func TestWithoutMemoryAllIsReadFromTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config, _ *fakeEngine) { c.MemoryBytes = 1 })
+		c := r.open(user("alice"))
+		c.join(room("r"))
+		for i, topic := range []wire.Topic{user("alice"), room("r")} {
+			s := r.stream(topic, fmt.Sprintf("R%d/answer", i), "")
+			synctest.Wait()
+			if n := len(c.of(topic)); n != 1 {
+				t.Errorf("got %d messages of %s, want one", n, topic)
+			}
+			r.write(s, "text", false)
+			synctest.Wait()
+			c.read(t, nil).want(s.ID, "text")
+		}
+		if s := r.hub.Stats(); s.WindowBytes != 0 || s.Evicted == 0 {
+			t.Errorf("got %d bytes and %d evicted, want none and some", s.WindowBytes, s.Evicted)
 		}
 	})
 }

@@ -251,6 +251,7 @@ func (h *Hub) reapLoop() {
 			h.freeIdleWindows()
 			h.freeIdleStreams()
 			h.freePassed()
+			h.freeIdleLongs()
 		}
 	}
 }

@@ -114,6 +114,7 @@ type Hub struct {
 	seed    maphash.Seed  // of thread tags; never changes
 	count   counters
 	memory  memory
+	longs   longReads
 
 	versions atomic.Uint64 // of streams, given out
 

@@ -10,8 +10,8 @@ import (
 	"unsafe"
 )
 
-// memory counts what is kept of topics: windows, boards and texts, with the frames made of
-// them. What is kept is never more than [Config].MemoryBytes and, of one tenant,
+// memory counts what is kept of topics: windows, boards, texts with the frames made of them,
+// and long texts that were read. What is kept is never more than [Config].MemoryBytes and, of one tenant,
 // [Config].TenantBytes; only what no log has, which is the newest message of each key of a
 // board, is kept in any case. Whoever finds no room keeps less, down to nothing: what is not
 // kept is read from the log. When three quarters are taken the reaper gives up what was used
@@ -125,6 +125,8 @@ func (h *Hub) relieve() {
 	defer h.memory.pressed.Store(false)
 	h.memory.relieved.Store(h.tick())
 	now := h.tick()
+	given := h.dropLongs(func(t *longRead, _ int) bool { return h.above(t.tenant, calm) })
+	h.count.evicted.Add(uint64(given))
 	var list []held
 	for i := uint32(1); i < h.windows.limit(); i++ {
 		if w := h.windows.at(i); h.crowded(w.owner.Load()) {

@@ -528,8 +528,11 @@ func (h *Hub) readStream(s *scratch, from place) {
 	}
 }
 
-// readText reads a stream from a place on.
+// readText reads a stream from a place on, or finds what was read of it before.
 func (h *Hub) readText(from place) (*readText, error) {
+	if r := h.longs.find(from, h.tick()); r != nil {
+		return r, nil
+	}
 	text, err := h.cfg.Source.Text(h.ctx, from.key, from.stream, from.pos.Offset)
 	if err != nil {
 		return nil, err
@@ -538,6 +541,9 @@ func (h *Hub) readText(from place) (*readText, error) {
 	r := &readText{key: from.stream}
 	r.span.restart(from.pos.Offset)
 	r.span.grow(text, uint64(utf8.RuneCountInString(text)))
+	if len(text) > longText {
+		h.keepLong(from, &r.span)
+	}
 	return r, nil
 }
 
