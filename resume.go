@@ -1,6 +1,7 @@
 package switchboard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -98,6 +99,11 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 				p.from.Offset++
 			}
 			_ = m.hub.Seek(in.c, p.key, p.from) // a connection that has ended needs none
+		}
+	}
+	if !held { // of what it got already, only the client knows what it has
+		for _, p := range plan {
+			m.hub.ForgetTexts(in.c, cmp.Or(p.key, p.room.key))
 		}
 	}
 	err = m.seekTexts(ctx, sender, req.Streams)
