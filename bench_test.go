@@ -38,12 +38,13 @@ func TestLoadProcess(t *testing.T) {
 	if spec == "" {
 		return // the parent's own run: nothing to load
 	}
-	fields := strings.Fields(spec) // address, connections, room ("-": none)
+	fields := strings.Fields(spec) // address, connections, room ("-": none), and "tokens" to look at their delay
 	n, err := strconv.Atoi(fields[1])
 	if err != nil {
 		t.Fatal(err)
 	}
 	counts := make(chan int, 1024)
+	delays := tokenDelays{watchers: n}
 	var wg sync.WaitGroup
 	conns := make([]io.Closer, n)
 	gate := make(chan struct{}, 64)
@@ -62,7 +63,11 @@ func TestLoadProcess(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			go countFrames(r, counts)
+			if len(fields) > 3 {
+				go delays.read(r)
+			} else {
+				go countFrames(r, counts)
+			}
 		})
 	}
 	wg.Wait()
@@ -80,6 +85,7 @@ func TestLoadProcess(t *testing.T) {
 				total %= n
 			}
 		case <-done:
+			delays.print()
 			for _, c := range conns {
 				_ = c.Close()
 			}
