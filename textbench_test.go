@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -70,8 +71,8 @@ func (d *tokenDelays) saw(text []byte, first bool) {
 	}
 	d.last = now
 	for ; len(text) >= tokenLen && text[tokenLen-1] == ' '; text = text[tokenLen:] {
-		var micros int64
-		if _, err := fmt.Sscanf(string(text[:tokenLen]), "%d", &micros); err != nil {
+		micros, err := strconv.ParseInt(string(text[:tokenLen-1]), 10, 64)
+		if err != nil {
 			return
 		}
 		delay := now.Sub(time.UnixMicro(micros))
@@ -94,7 +95,7 @@ func (d *tokenDelays) print() {
 	at := func(list []time.Duration, percent int) float64 {
 		return float64(list[(len(list)-1)*percent/100].Microseconds()) / 1000
 	}
-	perSecond := float64(d.frames) / float64(d.watchers) / cmp.Or(d.last.Sub(d.begin).Seconds(), 1)
+	perSecond := (float64(d.frames)/float64(d.watchers) - 1) / cmp.Or(d.last.Sub(d.begin).Seconds(), 1)
 	fmt.Println("tokens", len(d.all)/d.watchers, perSecond, at(d.all, 50), at(d.all, 99), at(d.first, 50), at(d.first, 99))
 }
 
