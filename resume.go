@@ -78,6 +78,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	}
 	if !held {
 		m.changeState(in.c, func(s *state) { s.flags |= flagRestored })
+		m.hub.Hold(in.c) // until all its cursors are where they belong
 	}
 	m.replace(sender, req.Replace)
 	answer := wire.Restored{Topics: make(map[string]wire.RestoredTopic, len(plan)), Runs: told, Rewind: !held}
