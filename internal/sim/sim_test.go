@@ -230,7 +230,7 @@ func (w *world) checkMemory() {
 	const frame = 512 // no message is longer
 	for _, n := range w.nodes {
 		s := n.manager.Stats()
-		if most := int64(windowBytes + frame*len(topics())*3); s.WindowBytes > most { // the newest of each topic, and of its two keys
+		if most := int64(windowBytes + frame*len(topics())*2); s.WindowBytes > most { // the newest of two keys are kept in any case
 			w.wrong("%s: keeps %d bytes, want at most %d", n.name, s.WindowBytes, most)
 		}
 		connected := 0
