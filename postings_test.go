@@ -49,6 +49,7 @@ func TestTheNewestOfEachKeyComesToWhoIsThereAndWhoComesLater(t *testing.T) {
 				if to.String() == "room/r" {
 					c.send(`{"type":"subscribe","payload":{"rooms":["r"]},"message_id":"s"}`)
 					c.expect(wire.Subscribed)
+					synctest.Wait() // it is answered before it follows
 				}
 				return c
 			}
