@@ -447,15 +447,19 @@ func (h *Hub) advanceBoard(rec *conn, which int, after uint64) {
 	}
 }
 
-// tellLater is called by the reaper when a connection may be told again what it skipped.
+// tellLater is called by the reaper when a connection may be told again what it skipped of a
+// topic. Those of which it is too early have a look of their own before them.
 func (h *Hub) tellLater(c Handle) {
 	rec := h.lock(c)
 	if rec == nil {
 		return
 	}
 	if rec.reading != 0 {
-		for i := range h.readings.at(rec.reading).boards {
-			h.readings.at(rec.reading).boards[i].waits = false
+		list := h.readings.at(rec.reading).boards
+		for i := range list {
+			if h.since(list[i].told) >= skipTell {
+				list[i].waits = false
+			}
 		}
 	}
 	rec.wake.Store(1)
