@@ -35,4 +35,3 @@ func TestWhoIsBehindInManyTopicsIsLookedAtOncePerTopicAndSecond(t *testing.T) {
 		}
 	})
 }
-

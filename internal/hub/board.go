@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bytes"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -81,40 +80,16 @@ func (h *Hub) Post(p Posting) {
 		rec.mu.Unlock()
 		return
 	}
-	if p.Class == wire.Latest {
+	switch {
+	case p.Class == wire.Latest && !h.superseded(rec, &p):
 		h.postLatest(slot, rec, &p)
-	} else if rec.count > 0 {
+	case p.Class == wire.Volatile && rec.count > 0:
 		h.postPassing(slot, rec, &p)
-	} else {
+	default:
 		rec.mu.Unlock()
 		return
 	}
 	h.deliver(slot, rec)
-}
-
-// Recall takes the Latest postings of a topic as the driver has them, the oldest first, after a
-// time in which some may have been missed. It is true if it cannot tell which of two is the
-// newer: the caller asks the driver again a millisecond later.
-func (h *Hub) Recall(key Key, list []Posting) (again bool) {
-	slot, rec := h.topicAt(key)
-	if rec == nil {
-		return false
-	}
-	for i := range list {
-		p := &list[i]
-		if !h.owns(rec, &p.Address) {
-			h.isolation(rec, &p.Address)
-			continue
-		}
-		switch old := h.latestOf(rec, p.Key); {
-		case old == nil || old.at.Before(p.At):
-			h.postLatest(slot, rec, p)
-		case old.at.Equal(p.At) && !bytes.Equal(old.frame, p.Frame):
-			again = true
-		}
-	}
-	h.deliver(slot, rec)
-	return again
 }
 
 // posts counts all that was ever on a topic's board. The caller holds rec.mu.
