@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,51 @@ func TestWhoIsBehindInManyTopicsIsLookedAtOncePerTopicAndSecond(t *testing.T) {
 		r.hub.reaper.mu.Unlock()
 		if n > len(topics) {
 			t.Errorf("the reaper has %d looks before it, want one per topic at most", n)
+		}
+	})
+}
+
+func TestVolatileMessagesKeepNobodyFromTheLogsOfOtherTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *Config, e *fakeEngine) { e.room = 300 })
+		a := r.open(user("a"))
+		a.join(room("r"))
+		for i := range 1000 {
+			r.pass(user("a"), i, "")
+		}
+		r.publish(room("r"))
+		r.put(room("r"), "x", 1)
+		for i := range 10 {
+			for range 100 {
+				r.pass(user("a"), i, "")
+			}
+			r.engine.drain(a.socket())
+			synctest.Wait()
+		}
+		wantFrames(t, a.of(room("r")), numbers("e1", 1, 1))
+		if got := strings.Join(a.posted(t), "\n"); !strings.Contains(got, "latest room/r x 1") {
+			t.Error("the newest of the room was not delivered")
+		}
+	})
+}
+
+func TestTheNewestOfEachKeyComesBeforeWhatPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *Config, e *fakeEngine) { e.room = 300 })
+		a := r.open(user("a"))
+		for i := range 1000 {
+			r.pass(user("a"), i, "")
+		}
+		r.put(user("a"), "x", 1)
+		for i := range 10 {
+			for range 100 {
+				r.pass(user("a"), i, "")
+			}
+			r.engine.drain(a.socket())
+			synctest.Wait()
+		}
+		if got := strings.Join(a.posted(t), "\n"); !strings.Contains(got, "latest user/a x 1") {
+			t.Error("not delivered")
 		}
 	})
 }

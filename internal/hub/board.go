@@ -293,16 +293,33 @@ func (h *Hub) boardRead(rec *conn, topicSlot uint32, t *topic) bool {
 	return cur.latest == b.newest.Load() && cur.passed == b.passed.Load() && (cur.skipped == 0 || cur.waits)
 }
 
-// gatherBoard takes what a connection does not have of a topic's board, behind what it did not
-// have of its log, where its cursor is at, number log. It reports whether the turn was too short for all.
-// The caller holds rec.mu and the topic's lock.
-func (h *Hub) gatherBoard(s *scratch, rec *conn, src *textSource, at *cursor, log int) (more bool) {
-	i := src.rec.board.Load()
-	if i == 0 || h.boardRead(rec, src.slot, src.rec) {
+// gatherLatest takes the newest messages of a topic's keys that a connection does not have, and
+// reports whether the turn was too short for all. The caller holds rec.mu.
+func (h *Hub) gatherLatest(s *scratch, rec *conn, topicSlot uint32) (more bool) {
+	t := h.topics.at(topicSlot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.board.Load()
+	if i == 0 {
 		return false
 	}
 	b := h.boards.at(i)
-	cur, which := h.boardCursorOf(rec, src.slot)
+	cur, which := h.boardCursorOf(rec, topicSlot)
+	return cur.latest < b.newest.Load() && !h.takeLatest(s, rec, b, cur, markLatest+which)
+}
+
+// gatherPassing does so for volatile messages, and tells how many were skipped. log is the number
+// of the topic's cursor.
+func (h *Hub) gatherPassing(s *scratch, rec *conn, topicSlot uint32, log int) (more bool) {
+	t := h.topics.at(topicSlot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.board.Load()
+	if i == 0 || h.boardRead(rec, topicSlot, t) {
+		return false
+	}
+	b := h.boards.at(i)
+	cur, which := h.boardCursorOf(rec, topicSlot)
 	h.pass(b, time.Now(), passingMost)
 	if lost := b.passed.Load() - uint64(len(b.passing)); cur.passed < lost {
 		cur.skipped += lost - cur.passed
@@ -312,22 +329,21 @@ func (h *Hub) gatherBoard(s *scratch, rec *conn, src *textSource, at *cursor, lo
 		return true
 	}
 	if cur.skipped > 0 && !cur.waits {
-		h.tellSkipped(s, rec, src, s.after(log, at), which)
+		h.tellSkipped(s, rec, t, h.after(s, rec, log), which)
 	}
-	return !h.takePassing(s, rec, b, cur, markPassing+which) || !h.takeLatest(s, rec, b, cur, markLatest+which)
+	return !h.takePassing(s, rec, b, cur, markPassing+which)
 }
 
 // tellSkipped takes a gap into the turn, or has the reaper look when it is time for one.
-func (h *Hub) tellSkipped(s *scratch, rec *conn, src *textSource, at wire.Position, which int) {
+func (h *Hub) tellSkipped(s *scratch, rec *conn, t *topic, at wire.Position, which int) {
 	cur := &h.readings.at(rec.reading).boards[which]
 	if cur.told != 0 && h.since(cur.told) < skipTell {
 		cur.waits = true
 		h.reaper.later(handle(s.slot, rec.gen))
 		return
 	}
-	at.Epoch = h.epochs.name(src.rec.epoch.Load())
 	frame, err := messageFrame(wire.GapType, wire.Gap{
-		Topic: h.addressOf(src.rec).String(), From: at, To: at, Reason: wire.ReasonVolatile, Count: cur.skipped,
+		Topic: h.addressOf(t).String(), From: at, To: at, Reason: wire.ReasonVolatile, Count: cur.skipped,
 	})
 	if err == nil {
 		s.add(frame, markSkipped+which, cur.skipped)
@@ -335,13 +351,16 @@ func (h *Hub) tellSkipped(s *scratch, rec *conn, src *textSource, at wire.Positi
 }
 
 // after is where a cursor will stand once the turn is written.
-func (s *scratch) after(which int, at *cursor) wire.Position {
+func (h *Hub) after(s *scratch, rec *conn, which int) wire.Position {
+	at := h.cursor(rec, which)
+	pos := wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}
 	for i := len(s.marks) - 1; i >= 0; i-- {
 		if s.marks[i].which == which {
-			return wire.Position{Offset: s.marks[i].after}
+			pos.Offset = s.marks[i].after
+			break
 		}
 	}
-	return wire.Position{Offset: at.offset}
+	return pos
 }
 
 // messageFrame is the frame of a message of the hub's own.
