@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -78,6 +79,26 @@ func TestTheNewestOfEachKeyComesBeforeWhatPasses(t *testing.T) {
 		}
 		if got := strings.Join(a.posted(t), "\n"); !strings.Contains(got, "latest user/a x 1") {
 			t.Error("not delivered")
+		}
+	})
+}
+
+func TestMemoryOfVolatileMessagesIsGivenBackWhenItIsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config, _ *fakeEngine) { c.MemoryBytes, c.TenantBytes = 64<<10, -1 })
+		a := r.open(user("a"))
+		for i := range 20 {
+			topic := room(fmt.Sprint(i))
+			a.join(topic)
+			p := Posting{Topic: keyOf(topic), Address: topic, Class: wire.Volatile, Frame: text(strings.Repeat("x", 3<<10))}
+			r.hub.Post(p)
+		}
+		synctest.Wait()
+		time.Sleep(passingKeep + 50*time.Millisecond)
+		r.publish(room("1")) // full as it is, it makes the reaper look
+		synctest.Wait()
+		if n := r.hub.Stats().WindowBytes; n > 32<<10 {
+			t.Errorf("got %d bytes kept, want those given back whose time is over", n)
 		}
 	})
 }

@@ -44,7 +44,7 @@ type board struct {
 	newest  atomic.Uint64 // number of the latest message posted last
 	passing []posted      // volatile messages by number, the last one being passed
 	passed  atomic.Uint64 // how many volatile messages there were
-	bytes   int           // of the frames of both
+	bytes   int           // what both cost
 }
 
 // posted is a message on a board. Messages of each class have numbers of their own.
@@ -146,10 +146,11 @@ func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting) {
 		h.unpost(b, &b.latest[0])
 		b.latest = slices.Delete(b.latest, 0, 1)
 	}
-	b.latest = append(b.latest, posted{
+	put := posted{
 		number: b.newest.Load() + 1, frame: p.Frame, except: p.Except, key: p.Key, at: p.At, expires: p.Expires,
-	})
-	h.charged(b, len(p.Frame))
+	}
+	b.latest = append(b.latest, put)
+	h.charged(b, put.weight())
 	b.newest.Add(1)
 }
 
@@ -160,14 +161,15 @@ func (h *Hub) postPassing(slot uint32, rec *topic, p *Posting) {
 		thread = h.threadTag(p.Thread)
 	}
 	h.pass(b, now, passingMost-1)
-	if !h.charge(rec.tenant, int64(len(p.Frame))) { // all that pass are skipped, this one too
+	put := posted{number: b.passed.Load() + 1, frame: p.Frame, except: p.Except, thread: thread, at: now}
+	if !h.charge(rec.tenant, int64(put.weight())) { // all that pass are skipped, this one too
 		h.count.evicted.Add(1 + uint64(len(b.passing)))
 		h.pass(b, now, 0)
 		b.passed.Add(1)
 		return
 	}
-	b.bytes += len(p.Frame)
-	b.passing = append(b.passing, posted{number: b.passed.Load() + 1, frame: p.Frame, except: p.Except, thread: thread, at: now})
+	b.bytes += put.weight()
+	b.passing = append(b.passing, put)
 	b.passed.Add(1)
 }
 
@@ -193,7 +195,7 @@ func (h *Hub) charged(b *board, n int) {
 }
 
 // unpost gives back the memory of a message that leaves the board.
-func (h *Hub) unpost(b *board, p *posted) { h.charged(b, -len(p.frame)) }
+func (h *Hub) unpost(b *board, p *posted) { h.charged(b, -p.weight()) }
 
 // dropPassing drops the volatile messages of a topic, which all its followers have. The caller
 // holds rec.mu.
@@ -219,7 +221,7 @@ func (h *Hub) dropBoard(rec *topic) {
 	h.boards.put(i)
 }
 
-// freePassed is called by the reaper, as freeIdleWindows is.
+// freePassed is called by the reaper, as freeIdleWindows is, and when memory is short.
 func (h *Hub) freePassed() {
 	for i := range h.boards.limit() {
 		if i == 0 {
