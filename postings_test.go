@@ -1,13 +1,17 @@
 package switchboard_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -129,6 +133,38 @@ func TestWhatWasReplacedWhileTheLinkWasLostDoesNotComeBack(t *testing.T) {
 		}
 		time.Sleep(11 * time.Second)
 		s.as(t, "alice").silent()
+	})
+}
+
+// stuckDriver does not answer what the newest messages are while it is stuck.
+type stuckDriver struct {
+	broker.Driver
+	stuck atomic.Bool
+}
+
+func (d *stuckDriver) Latest(ctx context.Context, topic broker.Key) ([]broker.Entry, error) {
+	if d.stuck.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return d.Driver.Latest(ctx, topic)
+}
+
+func TestLogsAreComparedBeforeTheNewestOfEachKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &stuckDriver{Driver: openDriver(t)}
+		s := newServer(t, switchboard.Options{Broker: d})
+		var last *device
+		for n := range 300 { // more topics than heads are compared of at once
+			last = s.as(t, fmt.Sprint("user", n))
+		}
+		s.price(t, switchboard.All(), "x", 1)
+		last.prices(1)
+		d.stuck.Store(true)
+		d.Driver.(*membroker.Broker).Faults().DropLive(userKey("user299"), 1)
+		s.note(t, switchboard.User("user299"), 1)
+		time.Sleep(10 * time.Second)
+		wantEqual(t, "notes", last.notes(1), []int{1})
 	})
 }
 
