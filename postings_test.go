@@ -136,6 +136,40 @@ func TestWhatWasReplacedWhileTheLinkWasLostDoesNotComeBack(t *testing.T) {
 	})
 }
 
+// cutDriver calls cut when it has read what the newest messages of a topic are.
+type cutDriver struct {
+	broker.Driver
+	topic broker.Key
+	cut   func()
+}
+
+func (d *cutDriver) Latest(ctx context.Context, topic broker.Key) ([]broker.Entry, error) {
+	list, err := d.Driver.Latest(ctx, topic)
+	if cut := d.cut; cut != nil && topic == d.topic {
+		d.cut = nil
+		cut()
+	}
+	return list, err
+}
+
+func TestTheNewestOfAKeyIsNotLostWithTheLinkWhileATopicBecomesLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openDriver(t)
+		other := b.Node()
+		t.Cleanup(func() { _ = other.Close() })
+		d := &cutDriver{Driver: b, topic: userKey("alice")}
+		one, two := newServer(t, switchboard.Options{Broker: d}), newServer(t, switchboard.Options{Broker: other})
+		synctest.Wait()
+		d.cut = func() {
+			b.Faults().CutLink()
+			time.Sleep(time.Millisecond)
+			two.price(t, switchboard.User("alice"), "x", 1)
+			time.Sleep(5 * time.Second) // the link is back, and all that is live was looked at
+		}
+		wantEqual(t, "prices", one.as(t, "alice").prices(1), []string{"x 1"})
+	})
+}
+
 // stuckDriver does not answer what the newest messages are while it is stuck.
 type stuckDriver struct {
 	broker.Driver
