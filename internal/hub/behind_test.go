@@ -102,3 +102,28 @@ func TestMemoryOfVolatileMessagesIsGivenBackWhenItIsShort(t *testing.T) {
 		}
 	})
 }
+
+func TestABoardIsFoundAmongMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		var want []string
+		for round := range 3 {
+			for i := range 4 * fewTexts {
+				topic := room(fmt.Sprint(i))
+				if round == 0 || i%3 == 0 {
+					a.join(topic)
+				}
+				r.pass(topic, round, "")
+				synctest.Wait()
+				want = append(want, fmt.Sprintf("passing %s %d", topic, round))
+			}
+			for i := range 4 * fewTexts {
+				if i%3 == 0 {
+					r.hub.Unfollow(a.h, keyOf(room(fmt.Sprint(i))))
+				}
+			}
+		}
+		wantFrames(t, a.posted(t), want)
+	})
+}

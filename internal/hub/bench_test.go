@@ -203,3 +203,21 @@ func BenchmarkText(b *testing.B) {
 		})
 	}
 }
+
+// How long it takes to see that there is nothing for a connection that follows many rooms, each
+// with a board.
+func BenchmarkVisitOfOneWhoFollowsManyBoards(b *testing.B) {
+	r := newRig(b, nil)
+	a := r.open(user("a"))
+	for i := range 128 {
+		a.join(room(fmt.Sprint(i)))
+		r.put(room(fmt.Sprint(i)), "x", 1)
+	}
+	rec, s := r.hub.conns.at(a.h.slot()), new(scratch)
+	r.hub.wakeWith(s, a.h.slot())
+	for b.Loop() {
+		rec.mu.Lock()
+		r.hub.flush(s, rec, a.h.slot())
+		rec.mu.Unlock()
+	}
+}

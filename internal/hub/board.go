@@ -253,13 +253,31 @@ func (h *Hub) freePassed() {
 // nothing of what is there. The caller holds rec.mu.
 func (h *Hub) boardCursorOf(rec *conn, topicSlot uint32) (cur *boardCursor, i int) {
 	r := h.readingOf(rec)
-	for i := range r.boards {
-		if r.boards[i].topic == topicSlot {
-			return &r.boards[i], i
+	if i = r.findBoard(topicSlot); i < 0 {
+		i = len(r.boards)
+		r.boards = append(r.boards, boardCursor{topic: topicSlot})
+		if r.boardOf != nil {
+			r.boardOf[topicSlot] = i
 		}
 	}
-	r.boards = append(r.boards, boardCursor{topic: topicSlot})
-	return &r.boards[len(r.boards)-1], len(r.boards) - 1
+	return &r.boards[i], i
+}
+
+// findBoard returns the number of a cursor in a topic's board, or -1.
+func (r *reading) findBoard(topicSlot uint32) int {
+	if len(r.boards) <= fewTexts {
+		return slices.IndexFunc(r.boards, func(cur boardCursor) bool { return cur.topic == topicSlot })
+	}
+	if r.boardOf == nil {
+		r.boardOf = make(map[uint32]int, 2*len(r.boards))
+		for i := range r.boards {
+			r.boardOf[r.boards[i].topic] = i
+		}
+	}
+	if i, ok := r.boardOf[topicSlot]; ok {
+		return i
+	}
+	return -1
 }
 
 // joinBoard lets a connection begin with what is posted from now on, and what is still there of
@@ -286,10 +304,9 @@ func (h *Hub) boardRead(rec *conn, topicSlot uint32, t *topic) bool {
 	b := h.boards.at(i)
 	var cur boardCursor
 	if rec.reading != 0 {
-		for _, c := range h.readings.at(rec.reading).boards {
-			if c.topic == topicSlot {
-				cur = c
-			}
+		r := h.readings.at(rec.reading)
+		if i := r.findBoard(topicSlot); i >= 0 {
+			cur = r.boards[i]
 		}
 	}
 	return cur.latest == b.newest.Load() && cur.passed == b.passed.Load() && (cur.skipped == 0 || cur.waits)

@@ -19,6 +19,7 @@ type reading struct {
 	turn    uint32           // counts turns
 	seen    []textSeen
 	boards  []boardCursor
+	boardOf map[uint32]int // numbers in boards by topic, made when they are many
 }
 
 // textName names a stream: a topic's slot and a key.
@@ -304,6 +305,7 @@ func (h *Hub) leaveTexts(rec *conn, topicSlot uint32) {
 		r.drop(func(cur *textCursor) bool { return cur.topic == topicSlot })
 		r.unsee(topicSlot)
 		r.boards = slices.DeleteFunc(r.boards, func(cur boardCursor) bool { return cur.topic == topicSlot })
+		r.boardOf = nil
 	}
 }
 
