@@ -127,3 +127,24 @@ func TestABoardIsFoundAmongMany(t *testing.T) {
 		wantFrames(t, a.posted(t), want)
 	})
 }
+
+func TestWhoEndsIsToldAtOnceWhatItSkipped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		for range 2 {
+			a.stall(true)
+			for range passingMost + 5 {
+				r.pass(user("a"), 1, "")
+			}
+			a.stall(false)
+			synctest.Wait()
+		}
+		_ = r.hub.Close(a.h, wire.CloseGoingAway, "", true)
+		synctest.Wait()
+		list := a.got.frames()
+		if n := r.hub.Stats().Skipped; n != 10 || !strings.HasPrefix(list[len(list)-1], "close 1001") {
+			t.Errorf("was told of %d and got %q last, want 10 and then the close", n, list[len(list)-1])
+		}
+	})
+}

@@ -356,7 +356,7 @@ func (h *Hub) gatherPassing(s *scratch, rec *conn, topicSlot uint32, log int) (m
 // tellSkipped takes a gap into the turn, or has the reaper look when it is time for one.
 func (h *Hub) tellSkipped(s *scratch, rec *conn, t *topic, at wire.Position, which int) {
 	cur := &h.readings.at(rec.reading).boards[which]
-	if cur.told != 0 && h.since(cur.told) < skipTell {
+	if cur.told != 0 && h.since(cur.told) < skipTell && rec.flags&connDraining == 0 {
 		cur.waits = true
 		h.reaper.later(handle(s.slot, rec.gen))
 		return
@@ -457,6 +457,16 @@ func (h *Hub) advanceBoard(rec *conn, which int, after uint64) {
 		list[which-markLatest].latest = after
 	default:
 		list[which-markPassing].passed = after
+	}
+}
+
+// tellNow lets a connection that ends be told at once. The caller holds rec.mu.
+func (h *Hub) tellNow(rec *conn) {
+	if rec.reading != 0 {
+		list := h.readings.at(rec.reading).boards
+		for i := range list {
+			list[i].waits = false
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ func (h *Hub) closeLocked(rec *conn, c Handle, end End, drain bool) {
 	}
 	if drain {
 		rec.flags |= connDraining
+		h.tellNow(rec)
 	} else {
 		rec.flags |= connClosing
 	}
