@@ -29,7 +29,8 @@ type Message struct {
 	Type wire.MessageType
 	// Payload is encoded once, as a JSON object; a json.RawMessage passes through. nil: none.
 	Payload any
-	// ID is the message's id. The same ID is published to a topic once within 2 minutes.
+	// ID is the message's id. The same ID is published to a topic once within 2 minutes, unless
+	// the message is volatile.
 	// "": a new UUIDv7, or in a handler one that derives from the message being handled.
 	ID string
 	// Thread is the conversation. "": the topic's default thread.

@@ -79,12 +79,12 @@ type publishRequest struct {
 	To        address  `json:"to"`
 	Type      string   `json:"type" minLength:"1" maxLength:"128" doc:"Any name but those of run events, which are published through their run"`
 	Payload   object   `json:"payload,omitempty"`
-	MessageID string   `json:"message_id,omitempty" maxLength:"128" doc:"The same id is published once within 2 minutes; default: a new UUIDv7"`
+	MessageID string   `json:"message_id,omitempty" maxLength:"128" doc:"The same id is published once within 2 minutes, unless the message is volatile; default: a new UUIDv7"`
 	ThreadID  string   `json:"thread_id,omitempty" maxLength:"128" doc:"The conversation that the message belongs to"`
 	RunID     string   `json:"run_id,omitempty" maxLength:"64" doc:"A label: the run that the message is about"`
 	Class     string   `json:"class,omitempty" enum:"durable,latest,volatile" doc:"durable, the default, is kept; latest replaces the one with the same key; volatile, the default for a connection, passes"`
 	Key       string   `json:"key,omitempty" maxLength:"128" doc:"Goes with the class latest, which needs it"`
-	TTL       float64  `json:"ttl_seconds,omitempty" doc:"Goes with the class latest: how long it is kept (60)"`
+	TTL       float64  `json:"ttl_seconds,omitempty" doc:"Goes with the class latest: how long it is kept, from 1 second to 7 days (60)"`
 	Except    []string `json:"except,omitempty" nullable:"false" doc:"Sessions that do not get it"`
 }
 
