@@ -120,6 +120,9 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	if err != nil {
 		return refuse(err)
 	}
+	if m.gate.shut() { // the login took so long
+		return refuse(errDraining())
+	}
 	user := wire.Topic{Tenant: login.identity.Tenant, Kind: wire.KindUser, ID: login.identity.User}
 	if limit := m.opts.Limits.ConnsPerUser; limit > 0 {
 		if _, n, _ := m.hub.Lookup(hubKey(user)); n >= limit {
@@ -215,6 +218,10 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 		m.read(c, h.stream.restore(*h.had)) // nothing else is read from it yet
 	}
 	_ = m.hub.Start(c, held) // a connection that has ended needs none
+	if m.gate.shut() {       // the drain has begun since, and perhaps looked for connections before
+		m.tellAway(c, time.Now().Add(returnFirst))
+		m.closeAway(c)
+	}
 }
 
 // connected asks the application.

@@ -84,7 +84,7 @@ func New(opts Options) (*Manager, error) {
 	m.lanes.init(m.life, m.work)
 	m.lives.base = m.life
 	m.deadlines.start = m.started
-	m.drain.done = make(chan struct{})
+	m.drain.init()
 	m.deadlines.wake, m.members.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.receipts.wake = make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{

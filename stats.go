@@ -78,6 +78,16 @@ func (t *tally[K]) add(key K) {
 	t.n[key]++
 }
 
+// sum counts all of them.
+func (t *tally[K]) sum() (n uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, of := range t.n {
+		n += of
+	}
+	return n
+}
+
 // all returns a copy.
 func (t *tally[K]) all() map[K]uint64 {
 	t.mu.Lock()
