@@ -101,6 +101,10 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	if !m.originAllowed(h.r) {
 		return refuse(errOrigin())
 	}
+	if err := h.begin(); err != nil {
+		return refuse(err)
+	}
+	defer m.admission.leave()
 	if limit := m.opts.Limits.Conns; limit > 0 && m.hub.Stats().Connections >= limit {
 		return refuse(errFull())
 	}

@@ -53,6 +53,7 @@ type Manager struct {
 	count       counters
 	unlinked    atomic.Bool // the link to the driver is lost
 	drain       drain
+	admission   admission
 	runs        ownedRuns
 	keeper      keeper
 	strays      strays
@@ -85,6 +86,7 @@ func New(opts Options) (*Manager, error) {
 	m.lives.base = m.life
 	m.deadlines.start = m.started
 	m.drain.init()
+	m.admission.init(opts.Limits)
 	m.deadlines.wake, m.members.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.receipts.wake = make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{

@@ -154,7 +154,11 @@ func (r *drainRun) drain(ctx context.Context) error {
 // watch measures how many come to node B within a second, and sends clients there once node A
 // is not ready any more.
 func (r *drainRun) watch(ctx context.Context) {
-	var counts []int // accepted by B, every 100 ms
+	type sample struct {
+		at    time.Time
+		total int // accepted by B so far
+	}
+	var second []sample // of the last second, and the one before
 	for pause(ctx, 100*time.Millisecond) {
 		if !r.a.ready(ctx) && ctx.Err() == nil {
 			r.choose(r.b)
@@ -165,9 +169,13 @@ func (r *drainRun) watch(ctx context.Context) {
 		if r.b.call(ctx, http.MethodGet, "/api/v1/stats", "", &s) != nil {
 			continue
 		}
-		counts = append(counts, s.Total)
-		if n := len(counts); n > 10 {
-			r.peak.Store(max(r.peak.Load(), int64(s.Total-counts[n-11])))
+		now := sample{time.Now(), s.Total}
+		second = append(second, now)
+		for len(second) > 1 && now.at.Sub(second[1].at) >= time.Second {
+			second = second[1:]
+		}
+		if d := now.at.Sub(second[0].at); d >= time.Second {
+			r.peak.Store(max(r.peak.Load(), int64(float64(now.total-second[0].total)/d.Seconds())))
 		}
 	}
 }
