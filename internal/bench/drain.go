@@ -220,7 +220,7 @@ func (r *drainRun) post(user string, n int) error {
 	}
 	r.published++
 	return node.call(context.Background(), http.MethodPost, "/api/v1/publish",
-		fmt.Sprintf(`{"to":{%s},"type":"bench_number","payload":{"n":%d}}`, to, n), nil)
+		fmt.Sprintf(`{"to":{%s},"type":%q,"payload":{"n":%d}}`, to, numbered, n), nil)
 }
 
 // report prints what came of it.

@@ -16,6 +16,9 @@ import (
 // devices is how many connections a user has.
 const devices = 10
 
+// numbered is the type of what is published, which is the application's own.
+const numbered = "bench_number"
+
 // room is where everybody is.
 const room = "everybody"
 
@@ -105,8 +108,7 @@ func (m *member) read(ctx context.Context, text func(from, n int) string) {
 
 // take checks a message. The caller holds m.mu.
 func (m *member) take(env wire.Envelope, text func(from, n int) string) {
-	switch env.Type {
-	case "bench_number":
+	if string(env.Type) == numbered {
 		var p number
 		if env.Decode(&p) != nil {
 			m.damaged++
@@ -125,6 +127,9 @@ func (m *member) take(env wire.Envelope, text func(from, n int) string) {
 			m.lost += p.N - *last - 1
 		}
 		*last = p.N
+		return
+	}
+	switch env.Type {
 	case wire.StreamChunk:
 		var p wire.StreamChunkPayload
 		if env.Decode(&p) != nil || p.Text != text(p.Start, len(p.Text)) {
