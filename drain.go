@@ -270,8 +270,9 @@ func (m *Manager) cutOff() {
 		m.hub.Abandon(c)
 		return true
 	})
-	for until := time.Now().Add(stopGrace); m.drain.open() > 0 && time.Now().Before(until); {
-		time.Sleep(drainPause)
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	for m.drain.open() > 0 && sleep(ctx, drainPause) { // until the last ends are known
 	}
 }
 

@@ -63,7 +63,7 @@ func (d Drain) Run(ctx context.Context) error {
 		return err
 	}
 	shared := membroker.New(membroker.Options{})
-	defer shared.Close() //nolint:errcheck // it has no error
+	defer shared.Close()
 	serving.Go(func() { brokerlink.Serve(ctx, ln, func() broker.Driver { return shared.Node() }) })
 
 	r := &drainRun{Drain: d, inUser: make(map[string]int)}

@@ -26,7 +26,7 @@ func Node(ctx context.Context, socket, key string, drain time.Duration, in io.Re
 	if err != nil {
 		return err
 	}
-	defer link.Close() //nolint:errcheck // it has no error
+	defer link.Close()
 	s, err := server.New(server.Config{
 		Listen: "127.0.0.1:0", Broker: link, Drain: drain,
 		Auth: func(_ context.Context, c switchboard.Credential) (switchboard.Identity, error) {

@@ -68,7 +68,7 @@ func (p *process) call(ctx context.Context, method, path, body string, answer an
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // it is read only
+	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(text))

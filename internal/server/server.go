@@ -270,7 +270,7 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 		err = fmt.Errorf("drain: %w", err)
 	}
 	if s.cfg.Report != nil {
-		fmt.Fprint(s.cfg.Report, m.DrainReport()) //nolint:errcheck // who does not listen misses it
+		fmt.Fprint(s.cfg.Report, m.DrainReport())
 	}
 	quit, cancel := context.WithTimeout(ctx, hangUp)
 	defer cancel()
