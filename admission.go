@@ -3,8 +3,10 @@ package switchboard
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +47,6 @@ func (a *admission) enter(first bool) bool {
 		most, least = max(1, a.most-a.most/4), max(1, a.rate/4)
 	}
 	if a.most > 0 && a.working >= most || a.rate > 0 && a.tokens < least {
-		a.refused++
 		return false
 	}
 	a.working++
@@ -59,10 +60,12 @@ func (a *admission) leave() {
 	a.working--
 }
 
-// toLog returns how many were refused since that was logged, if it is to be logged now.
-func (a *admission) toLog() (refused int) {
+// refuse counts a refusal and returns how many there were since that was logged, if it is to be
+// logged now.
+func (a *admission) refuse() (refused int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.refused++
 	if now := time.Now(); now.Sub(a.logged) >= logAdmission {
 		refused, a.refused, a.logged = a.refused, 0, now
 	}
@@ -73,14 +76,14 @@ func (a *admission) toLog() (refused int) {
 // authenticator nor the broker. The caller calls leave after nil.
 func (h *handshake) begin() error {
 	m := h.m
-	first := m.comesFirst(h.r, h.offered)
-	if m.admission.enter(first) {
-		if first {
-			m.count.first.Add(1)
-		}
+	if m.admission.enter(false) {
 		return nil
 	}
-	if n := m.admission.toLog(); n > 0 {
+	if m.comesFirst(h.r, h.offered) && m.admission.enter(true) {
+		m.count.first.Add(1)
+		return nil
+	}
+	if n := m.admission.refuse(); n > 0 {
 		m.log.LogAttrs(context.WithoutCancel(h.r.Context()), slog.LevelWarn, "too many handshakes: clients are told to come back later",
 			slog.Int("refused", n))
 	}
@@ -91,7 +94,7 @@ func (h *handshake) begin() error {
 // session token cannot be forged and costs no more than to open it.
 func (m *Manager) comesFirst(r *http.Request, offered []string) bool {
 	kind, token := credentialOf(r, offered)
-	if kind != sessionCredential || m.runs.live() == 0 {
+	if kind != sessionCredential {
 		return false
 	}
 	l, err := m.resume(token)
@@ -100,15 +103,10 @@ func (m *Manager) comesFirst(r *http.Request, offered []string) bool {
 
 // liveFor reports whether a user has asked for a run that lives, or gets one.
 func (o *ownedRuns) liveFor(tenant, user string) bool {
-	for _, r := range o.all() {
-		if r.spec.Tenant != tenant || r.gone() {
-			continue
-		}
-		if topic := r.spec.topic(); r.spec.User == user || topic.Kind == wire.KindUser && topic.ID == user {
-			return true
-		}
-	}
-	return false
+	o.mu.Lock()
+	list := slices.Collect(maps.Keys(o.users[userID{tenant, user}]))
+	o.mu.Unlock()
+	return slices.ContainsFunc(list, func(r *ownedRun) bool { return !r.gone() })
 }
 
 // errOverloaded asks each client to come back after a time of its own, so that those who came
