@@ -96,22 +96,29 @@ func exceptSessions(texts []string) (list []hub.Session) {
 // recall reads the newest message of each key of a topic, of which some may not have been
 // delivered here.
 func (m *Manager) recall(ctx context.Context, key hub.Key) error {
+	var r hub.Recalled
 	for {
+		r.Asked = m.hub.Asking(key)
 		entries, err := m.driver.Latest(ctx, broker.Key(key))
 		if err != nil {
 			return err
 		}
-		list := make([]hub.Posting, 0, len(entries))
+		r.List = make([]hub.Posting, 0, len(entries))
 		for _, e := range entries {
 			if rec, ok := m.parseRecord(e); ok && rec.Kind == wire.RecordLatest {
-				list = append(list, posting(e, rec))
+				r.List = append(r.List, posting(e, rec))
 			}
 		}
-		if !m.hub.Recall(key, list) {
+		if !m.hub.Recall(key, r) {
 			return nil
 		}
 		// Two messages of one key were published within the same millisecond; the next reading
 		// is after both.
+		for _, p := range r.List {
+			if p.At.After(r.Sure) {
+				r.Sure = p.At
+			}
+		}
 		if !sleep(ctx, 2*time.Millisecond) {
 			return ctx.Err()
 		}

@@ -97,6 +97,41 @@ func TestTheNewestOfAKeyIsNotLostWithTheLink(t *testing.T) {
 	})
 }
 
+func TestTheNewerOfTwoThatWerePublishedAtOnceIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDriver(t)
+		s := newServer(t, switchboard.Options{Broker: d})
+		a := s.as(t, "alice")
+		synctest.Wait()
+		s.price(t, switchboard.User("alice"), "x", 1)
+		d.Faults().DropLive(userKey("alice"), 1)
+		s.price(t, switchboard.User("alice"), "x", 2)
+		wantEqual(t, "prices", a.prices(1), []string{"x 1"})
+		time.Sleep(11 * time.Second)
+		wantEqual(t, "prices", a.prices(1), []string{"x 2"})
+		a.silent()
+	})
+}
+
+func TestWhatWasReplacedWhileTheLinkWasLostDoesNotComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDriver(t)
+		s := newServer(t, switchboard.Options{Broker: d})
+		a := s.as(t, "alice")
+		synctest.Wait()
+		s.price(t, switchboard.User("alice"), "x", 1)
+		wantEqual(t, "prices", a.prices(1), []string{"x 1"})
+		d.Faults().DropLive(userKey("alice"), 1)
+		if _, err := s.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{
+			Type: "price", Class: wire.Latest, Key: "x", TTL: time.Second,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Second)
+		s.as(t, "alice").silent()
+	})
+}
+
 func TestVolatileMessagesPassAndAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{})

@@ -214,16 +214,23 @@ func TestTheNewerOfTwoIsKeptWhateverComesFirst(t *testing.T) {
 		r.put(user("a"), "x", 2)
 		r.hub.Post(same)
 		synctest.Wait()
-		if again := r.hub.Recall(keyOf(user("a")), []Posting{old, same, missed}); again {
+		if again := r.recall(user("a"), old, same, missed); again {
 			t.Error("what is known already was not recognised")
 		}
 		other := same
 		other.Frame = text("latest user/a y 3")
-		if again := r.hub.Recall(keyOf(user("a")), []Posting{other}); !again {
+		if again := r.recall(user("a"), other); !again {
 			t.Error("one of two messages of the same time was taken for the newer")
 		}
 		synctest.Wait()
-		wantFrames(t, a.posted(t), []string{"latest user/a x 2", "latest user/a y 1", "latest user/a z 5"})
+		want := []string{"latest user/a x 2", "latest user/a y 1", "latest user/a z 5"}
+		wantFrames(t, a.posted(t), want)
+		// The driver was asked again, and still has that one.
+		if again := r.hub.Recall(keyOf(user("a")), Recalled{List: []Posting{other}, Sure: other.At}); again {
+			t.Error("it still is not known which is the newer")
+		}
+		synctest.Wait()
+		wantFrames(t, a.posted(t), append(want, "latest user/a y 3"))
 	})
 }
 
@@ -234,7 +241,7 @@ func TestAPostingUnderAnotherTopicsKeyIsDroppedAndCounted(t *testing.T) {
 		p := latest(user("b"), "x", 1)
 		p.Topic = keyOf(user("a"))
 		r.hub.Post(p)
-		r.hub.Recall(p.Topic, []Posting{p})
+		r.hub.Recall(p.Topic, Recalled{List: []Posting{p}})
 		synctest.Wait()
 		wantFrames(t, a.posted(t), nil)
 		if n := r.hub.Stats().Isolation; n != 2 {

@@ -125,6 +125,7 @@ func (h *Hub) relieve() {
 	defer h.memory.pressed.Store(false)
 	h.memory.relieved.Store(h.tick())
 	now := h.tick()
+	h.freePassed()
 	given := h.dropLongs(func(t *longRead, _ int) bool { return h.above(t.tenant, calm) })
 	h.count.evicted.Add(uint64(given))
 	var list []held
@@ -189,6 +190,11 @@ func (h *Hub) giveUp(it held) {
 // weight is what an entry costs in a window.
 func (e *kept) weight() int {
 	return int(unsafe.Sizeof(*e)) + len(e.frame) + len(e.except)*len(Session{}) + len(e.marks)*int(unsafe.Sizeof(Mark{}))
+}
+
+// weight is what a message costs on a board.
+func (p *posted) weight() int {
+	return int(unsafe.Sizeof(*p)) + len(p.frame) + len(p.except)*len(Session{}) + len(p.key)
 }
 
 // weight is what a piece of text costs.
