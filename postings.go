@@ -127,14 +127,20 @@ func (m *Manager) recall(ctx context.Context, key hub.Key) error {
 
 // recallAll does so for topics that may have missed some: all of them after the link was lost,
 // else those that have such messages, because a driver may store one without delivering it.
-func (m *Manager) recallAll(ctx context.Context, topics []hub.TopicHead, all bool) error {
-	for _, t := range topics {
-		if !all && !t.Latest {
-			continue
+func (m *Manager) recallAll(ctx context.Context, all bool) error {
+	var topics []hub.TopicHead
+	for cursor := 0; ; {
+		topics = m.hub.Topics(topics[:0], &cursor, compareBatch)
+		for _, t := range topics {
+			if !all && !t.Latest {
+				continue
+			}
+			if err := m.recall(ctx, t.Key); err != nil && !errors.Is(err, broker.ErrNotFound) {
+				return err
+			}
 		}
-		if err := m.recall(ctx, t.Key); err != nil && !errors.Is(err, broker.ErrNotFound) {
-			return err
+		if cursor == 0 {
+			return nil
 		}
 	}
-	return nil
 }
