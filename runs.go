@@ -225,14 +225,10 @@ func (o *ownedRuns) background(do func()) bool {
 	return !o.closed
 }
 
-// wait returns when no agent of this process is at work any more, or when ctx ends.
+// wait returns when no run of this node lives any more, or when ctx ends.
 func (o *ownedRuns) wait(ctx context.Context) {
 	for ctx.Err() == nil {
-		working := false
-		for _, r := range o.all() {
-			working = working || r.spec.Lease == 0 && !r.gone()
-		}
-		if !working || !sleep(ctx, drainPause) {
+		if o.live() == 0 || !sleep(ctx, drainPause) {
 			return
 		}
 	}
