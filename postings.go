@@ -96,7 +96,7 @@ func exceptSessions(texts []string) (list []hub.Session) {
 // recall reads the newest message of each key of a topic, of which some may not have been
 // delivered here.
 func (m *Manager) recall(ctx context.Context, key hub.Key) error {
-	for {
+	for sure := false; ; sure = true {
 		entries, err := m.driver.Latest(ctx, broker.Key(key))
 		if err != nil {
 			return err
@@ -107,7 +107,7 @@ func (m *Manager) recall(ctx context.Context, key hub.Key) error {
 				list = append(list, posting(e, rec))
 			}
 		}
-		if !m.hub.Recall(key, list) {
+		if !m.hub.Recall(key, list, sure) {
 			return nil
 		}
 		// Two messages of one key were published within the same millisecond; the next reading

@@ -57,6 +57,8 @@ type posted struct {
 	thread  uint64    // tag; volatile only; 0: for all
 	at      time.Time // latest: as published; volatile: when it came
 	expires time.Time // latest only
+	// It was read, and not delivered: deliveries up to it may still be on their way.
+	recalled bool
 }
 
 // boardCursor is what a connection has of a board: numbers up to which it has all.
@@ -66,7 +68,7 @@ type boardCursor struct {
 	latest  uint64
 	passed  uint64
 	skipped uint64 // volatile messages that it did not get and was not told of
-	waits   bool   // the reaper will look, because it is too early for another gap
+	waits   bool   // until the reaper looks, because it is too early for another gap
 }
 
 // Post takes a posting from the driver, in the order of its topic, never concurrently for one
@@ -82,7 +84,11 @@ func (h *Hub) Post(p Posting) {
 		return
 	}
 	if p.Class == wire.Latest {
-		h.postLatest(slot, rec, &p)
+		if old := h.latestOf(rec, p.Key); old != nil && old.ahead(&p) {
+			rec.mu.Unlock()
+			return
+		}
+		h.postLatest(slot, rec, &p, false)
 	} else if rec.count > 0 {
 		h.postPassing(slot, rec, &p)
 	} else {
@@ -94,8 +100,9 @@ func (h *Hub) Post(p Posting) {
 
 // Recall takes the Latest postings of a topic as the driver has them, the oldest first, after a
 // time in which some may have been missed. It is true if it cannot tell which of two is the
-// newer: the caller asks the driver again a millisecond later.
-func (h *Hub) Recall(key Key, list []Posting) (again bool) {
+// newer: the caller asks the driver again a millisecond later, and is then sure that what it has
+// is the last of its time.
+func (h *Hub) Recall(key Key, list []Posting, sure bool) (again bool) {
 	slot, rec := h.topicAt(key)
 	if rec == nil {
 		return false
@@ -108,8 +115,11 @@ func (h *Hub) Recall(key Key, list []Posting) (again bool) {
 		}
 		switch old := h.latestOf(rec, p.Key); {
 		case old == nil || old.at.Before(p.At):
-			h.postLatest(slot, rec, p)
-		case old.at.Equal(p.At) && !bytes.Equal(old.frame, p.Frame):
+			h.postLatest(slot, rec, p, true)
+		case !old.at.Equal(p.At) || bytes.Equal(old.frame, p.Frame):
+		case sure:
+			h.postLatest(slot, rec, p, true)
+		default:
 			again = true
 		}
 	}
@@ -157,8 +167,14 @@ func (h *Hub) latestOf(rec *topic, key string) *posted {
 	return nil
 }
 
+// ahead reports whether a message was recalled before its delivery, or that of one before it,
+// came: p.
+func (old *posted) ahead(p *Posting) bool {
+	return old.recalled && (p.At.Before(old.at) || p.At.Equal(old.at) && bytes.Equal(p.Frame, old.frame))
+}
+
 // postLatest puts a message in the place of the one with its key. The caller holds rec.mu.
-func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting) {
+func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting, recalled bool) {
 	b, now := h.boardOf(slot, rec), time.Now()
 	b.latest = slices.DeleteFunc(b.latest, func(old posted) bool {
 		gone := old.key == p.Key || !now.Before(old.expires)
@@ -173,6 +189,7 @@ func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting) {
 	}
 	b.latest = append(b.latest, posted{
 		number: b.newest.Load() + 1, frame: p.Frame, except: p.Except, key: p.Key, at: p.At, expires: p.Expires,
+		recalled: recalled,
 	})
 	h.charged(b, len(p.Frame))
 	b.newest.Add(1)
@@ -347,7 +364,10 @@ func (h *Hub) tellSkipped(s *scratch, rec *conn, src *textSource, at wire.Positi
 	cur := &h.readings.at(rec.reading).boards[which]
 	if cur.told != 0 && h.since(cur.told) < skipTell {
 		cur.waits = true
-		h.reaper.later(handle(s.slot, rec.gen))
+		if r := h.readings.at(rec.reading); !r.tells { // once for all boards, or each look would cause one for each
+			r.tells = true
+			h.reaper.later(handle(s.slot, rec.gen))
+		}
 		return
 	}
 	at.Epoch = h.epochs.name(src.rec.epoch.Load())
@@ -454,8 +474,10 @@ func (h *Hub) tellLater(c Handle) {
 		return
 	}
 	if rec.reading != 0 {
-		for i := range h.readings.at(rec.reading).boards {
-			h.readings.at(rec.reading).boards[i].waits = false
+		r := h.readings.at(rec.reading)
+		r.tells = false
+		for i := range r.boards {
+			r.boards[i].waits = false
 		}
 	}
 	rec.wake.Store(1)
