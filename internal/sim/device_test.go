@@ -30,6 +30,7 @@ type device struct {
 	lost     map[string][]wire.Gap
 	texts    map[string]string
 	ended    map[string]bool // texts whose end it has
+	torn     map[string]bool // texts whose end may be in a gap
 	threads  []string        // nil: all
 	restores bool            // it may still send a late session_restore
 
@@ -62,7 +63,7 @@ func (d *device) forget() {
 	d.session = wire.SessionInfo{}
 	d.at, d.since = map[string]wire.Position{}, map[string]wire.Position{}
 	d.has, d.lost = map[string]map[wire.Position]bool{}, map[string][]wire.Gap{}
-	d.texts, d.ended, d.threads = map[string]string{}, map[string]bool{}, nil
+	d.texts, d.ended, d.torn, d.threads = map[string]string{}, map[string]bool{}, map[string]bool{}, nil
 }
 
 func (d *device) topic(address string) wire.Topic {
@@ -341,6 +342,7 @@ func (d *device) unlearn(topic string) {
 	for id := range d.texts {
 		if r := d.w.runOf(id); r != nil && r.key == prefix {
 			delete(d.texts, id)
+			delete(d.torn, id)
 		}
 	}
 	maps.DeleteFunc(d.newest, func(key string, _ int) bool { return len(key) > len(prefix) && key[:len(prefix)] == prefix })

@@ -89,10 +89,8 @@ func (d *device) gap(g wire.Gap) {
 	}
 	d.lost[g.Topic] = append(d.lost[g.Topic], wire.Gap{From: pos, To: g.To})
 	d.at[g.Topic] = g.To
-	for id, r := range w.runsOf(d.tenant, g.Topic) { // what it knew of their texts may have ended in the gap
-		if r.over() {
-			delete(d.texts, id)
-		}
+	for id, r := range w.runsOf(d.tenant, g.Topic) { // what it has of their texts may have ended in the gap
+		d.torn[id] = d.torn[id] || r.over()
 	}
 }
 
@@ -160,7 +158,7 @@ func (d *device) ofRun(env wire.Envelope) {
 	}
 	for id, length := range env.StreamLengths {
 		text, begun := d.texts[id]
-		if begun && !d.ended[id] && d.watches(env.ThreadID) && utf8.RuneCountInString(text) < length {
+		if begun && !d.ended[id] && !d.torn[id] && d.watches(env.ThreadID) && utf8.RuneCountInString(text) < length {
 			d.w.wrong("%s: %s at %d says that %s is %d long, and it has %d", d.name, env.Type, env.Offset, id, length, utf8.RuneCountInString(text))
 		}
 	}
