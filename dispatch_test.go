@@ -15,7 +15,7 @@ import (
 )
 
 // unlimited is for tests that send more than a user would.
-var unlimited = switchboard.Limits{MessagesPerMinute: -1, ConnsPerUser: -1}
+var unlimited = switchboard.Limits{MessagesPerMinute: -1, ConnsPerUser: -1, HandshakesPerSecond: -1}
 
 func TestMessagesOfAConnectionAreHandledInOrderOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -72,6 +72,28 @@ func TestReceiptsThatWaitAreBounded(t *testing.T) {
 	})
 }
 
+// While the store is away, connections of the same sessions may end again and again.
+func TestAReceiptWaitsInOnePlaceHoweverOftenItsConnectionEnds(t *testing.T) {
+	r := receipts{wake: make(chan struct{}, 1)}
+	name, far := receiptName{topic: hub.Key{1}}, mark{Epoch: "e", Delivered: 2}
+	r.note(name, far)
+	for range 100 {
+		r.note(name, far)
+		r.hurry(name.session, []hub.Cursor{{Key: name.topic, Delivered: Position{Epoch: "e", Offset: 2}}})
+	}
+	if n := len(r.soon); n != 1 {
+		t.Errorf("it is to be written %d times, want once", n)
+	}
+	if due, _ := r.take(time.Now(), 16); len(due) != 1 {
+		t.Errorf("got %v, want it at once", due)
+	}
+	r.note(name, far) // it could not be written
+	r.hurry(name.session, []hub.Cursor{{Key: name.topic, Delivered: Position{Epoch: "e", Offset: 2}}})
+	if due, _ := r.take(time.Now(), 16); len(due) != 1 {
+		t.Errorf("got %v, want it at once again", due)
+	}
+}
+
 func TestOfTwoEpochsTheOneHeardLastHolds(t *testing.T) {
 	old, fresh := mark{Epoch: "a", Delivered: 90, Seen: 80, At: 1}, mark{Epoch: "b", Delivered: 3, At: 2}
 	if old.with(fresh) != fresh || fresh.with(old) != fresh {

@@ -17,7 +17,7 @@ import (
 
 // ClientAPI serves all that clients may call, at the paths of docs/protocol.md: /ws and its
 // alias /websocket, /events and /messages, /threads/{id}, /websocket/ticket, /ws/config,
-// /ws/health and /ws/beacon. Mount it at "/", or behind http.StripPrefix.
+// /ws/health, /ws/beacon, /healthz and /readyz. Mount it at "/", or behind http.StripPrefix.
 func (m *Manager) ClientAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", m)
@@ -29,6 +29,8 @@ func (m *Manager) ClientAPI() http.Handler {
 		"/websocket/ticket": {http.MethodPost: m.postTicket},
 		"/ws/config":        {http.MethodGet: m.getConfig, http.MethodHead: m.getConfig},
 		"/ws/health":        {http.MethodGet: m.getHealth, http.MethodHead: m.getHealth},
+		"/healthz":          {http.MethodGet: m.getAlive, http.MethodHead: m.getAlive},
+		"/readyz":           {http.MethodGet: m.getReady, http.MethodHead: m.getReady},
 		"/ws/beacon":        {http.MethodGet: m.getBeacon, http.MethodHead: m.getBeacon},
 	} {
 		mux.Handle(path, m.route(methods))

@@ -147,6 +147,9 @@ func (s *strays) hear(topic broker.Key) {
 	}
 }
 
+// strayRetry is how long nobody is looked for after the broker has failed.
+const strayRetry = 2 * time.Second
+
 // findStrays tells the hub of the streams that it does not know, until ctx ends.
 func (m *Manager) findStrays(ctx context.Context) {
 	for {
@@ -155,14 +158,22 @@ func (m *Manager) findStrays(ctx context.Context) {
 			return
 		case <-m.strays.wake:
 		}
+		failed := 0
 		for key := range m.strays.take() {
 			topic, known := m.hub.Address(hub.Key(key))
 			if !known {
 				continue
 			}
 			if err := m.addStreams(ctx, topic); err != nil && ctx.Err() == nil {
-				m.log.LogAttrs(ctx, slog.LevelWarn, "streams not found", slog.String("topic", topic.String()), slog.Any("err", err))
+				if failed++; failed == 1 {
+					m.log.LogAttrs(ctx, slog.LevelWarn, "streams not found, they are looked for again",
+						slog.String("topic", topic.String()), slog.Any("err", err))
+				}
+				m.strays.hear(key) // nothing else may ever ask for it
 			}
+		}
+		if failed > 0 {
+			sleep(ctx, strayRetry)
 		}
 	}
 }

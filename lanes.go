@@ -261,6 +261,13 @@ func (l *lanes) close(c hub.Handle, why error) {
 	}
 }
 
+// busy reports whether a connection has messages that wait or are handled.
+func (l *lanes) busy(c hub.Handle) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of[c] != nil
+}
+
 // stop refuses new messages, forgets those that wait, and returns when the last handler has.
 func (l *lanes) stop() {
 	l.mu.Lock()

@@ -53,6 +53,7 @@ type Manager struct {
 	count       counters
 	unlinked    atomic.Bool // the link to the driver is lost
 	drain       drain
+	admission   admission
 	runs        ownedRuns
 	keeper      keeper
 	strays      strays
@@ -84,7 +85,8 @@ func New(opts Options) (*Manager, error) {
 	m.lanes.init(m.life, m.work)
 	m.lives.base = m.life
 	m.deadlines.start = m.started
-	m.drain.done = make(chan struct{})
+	m.drain.init()
+	m.admission.init(opts.Limits)
 	m.deadlines.wake, m.members.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.receipts.wake = make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{

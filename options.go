@@ -88,6 +88,12 @@ type Limits struct {
 	Handler           time.Duration // one Handle call (30 s)
 	MemoryBytes       int64         // recent messages and texts of all topics; the oldest leave first (a quarter of GOMEMLIMIT, else 256 MiB)
 	TenantMemoryBytes int64         // the same of one tenant, and no tenant is the empty one (half of MemoryBytes)
+	// Handshakes is how many may be at work at once (256): one takes a few kilobytes and about
+	// as long as Auth, and more only wait for each other. HandshakesPerSecond is how many may
+	// begin (2,000): about what two cores carry beside their work. Who comes in excess is asked,
+	// before Auth, to come back later. A quarter of both is kept for clients that resume a session
+	// and whose user has a live run on this node.
+	Handshakes, HandshakesPerSecond int
 }
 
 // forever stands for no limit where time is computed with.
@@ -158,6 +164,8 @@ func (l Limits) withDefaults() Limits {
 	l.ConnsPerUser = limit(l.ConnsPerUser, 20, 0)
 	l.RoomsPerConn = limit(l.RoomsPerConn, 128, 0)
 	l.Handshake = limit(l.Handshake, 10*time.Second, forever)
+	l.Handshakes = limit(l.Handshakes, 256, 0)
+	l.HandshakesPerSecond = limit(l.HandshakesPerSecond, 2000, 0)
 	l.Frame = limit(l.Frame, 30*time.Second, forever)
 	l.Handler = limit(l.Handler, 30*time.Second, forever)
 	l.MemoryBytes = limit(l.MemoryBytes, defaultMemory(), math.MaxInt64)

@@ -130,6 +130,28 @@ func (m *Manager) getHealth(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, health)
 }
 
+// publicState is the answer to those who watch over processes.
+type publicState struct {
+	Status string `json:"status"`
+}
+
+// getAlive answers as long as the process does.
+func (m *Manager) getAlive(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, publicState{Status: "alive"})
+}
+
+// getReady says whether new clients should be sent here.
+func (m *Manager) getReady(w http.ResponseWriter, _ *http.Request) {
+	switch {
+	case m.gate.shut():
+		writeJSON(w, http.StatusServiceUnavailable, publicState{Status: string(NodeDraining)})
+	case m.unlinked.Load():
+		writeJSON(w, http.StatusServiceUnavailable, publicState{Status: "broker unavailable"})
+	default:
+		writeJSON(w, http.StatusOK, publicState{Status: string(NodeReady)})
+	}
+}
+
 // getBeacon answers as long as the process does.
 func (m *Manager) getBeacon(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, publicBeacon{

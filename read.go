@@ -148,6 +148,7 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 			m.count.appPings.Add(-1)
 		}
 	}
+	m.drain.ended(c, end)
 	m.log.LogAttrs(m.life, slog.LevelDebug, "connection closed",
 		slog.String("conn_id", end.View.ID), slog.String("user", end.View.User.ID), slog.String("tenant", end.View.User.Tenant),
 		slog.Int("close_code", int(end.Code)), slog.String("reason", end.Reason), slog.Bool("remote", end.Remote))

@@ -111,6 +111,7 @@ type receipts struct {
 type waitingMark struct {
 	mark
 	number uint64 // its own among those in order
+	soon   bool   // it is in soon too
 }
 
 type dueReceipt struct {
@@ -156,7 +157,9 @@ func (r *receipts) hurry(session hub.Session, topics []hub.Cursor) {
 	defer r.mu.Unlock()
 	for _, t := range topics {
 		name := receiptName{t.Key, session}
-		if _, ok := r.waiting[name]; ok && !t.Delivered.IsZero() {
+		if k, ok := r.waiting[name]; ok && !k.soon && !t.Delivered.IsZero() {
+			k.soon = true
+			r.waiting[name] = k
 			r.soon = append(r.soon, name)
 			r.poke()
 		}

@@ -84,6 +84,9 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	answer := wire.Restored{Topics: make(map[string]wire.RestoredTopic, len(plan)), Runs: told, Rewind: !held}
 	for _, p := range plan {
 		answer.Topics[p.name] = p.told
+		if p.left != (hub.Key{}) {
+			m.hub.Unfollow(in.c, p.left) // the answer says so, and nothing of it comes behind
+		}
 	}
 	m.answer(in.c, wire.SessionRestored, in.env.ID, answer) // before the first replayed message
 	for _, p := range plan {
@@ -181,6 +184,7 @@ type restored struct {
 	key  hub.Key  // of a topic that every connection follows
 	room acquired // with a reference
 	lent bool     // the right to follow it
+	left hub.Key  // of a room that must not be followed any more
 	from Position
 	gap  *wire.Gap // what comes before from and is not the user's to read
 }
@@ -246,6 +250,7 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 	if topic.Kind != wire.KindRoom {
 		return forbidden, nil
 	}
+	forbidden.left = hubKey(topic)
 	lent, err := m.mayRead(ctx, sender.identity, sender.allowed, topic.ID)
 	if err != nil {
 		if errors.Is(err, ErrForbidden) {

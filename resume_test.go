@@ -2,6 +2,7 @@ package switchboard_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,6 +129,26 @@ func TestALateRestoreRewindsOnce(t *testing.T) {
 		if e := a.refused(wire.CodeConflict, "a-7"); e.Details["field"] != "type" {
 			t.Errorf("got details %v, want field type", e.Details)
 		}
+		a.silent()
+	})
+}
+
+// A right may be gone before the node knows of it that has the connection.
+func TestARoomThatALateRestoreForbidsIsFollowedNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var shut atomic.Bool
+		s := newServer(t, switchboard.Options{Authorize: func(context.Context, switchboard.Identity, switchboard.Action, string) error {
+			if shut.Load() {
+				return switchboard.ErrForbidden
+			}
+			return nil
+		}})
+		a := s.as(t, "alice")
+		pos := a.join("team").Position
+		shut.Store(true)
+		_, got := a.restored(map[string]wire.Position{"room/team": pos}, "")
+		wantEqual(t, "answer", got.Topics["room/team"], wire.RestoredTopic{Reason: wire.ReasonForbidden})
+		s.note(t, switchboard.Room("team"), 1)
 		a.silent()
 	})
 }

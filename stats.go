@@ -16,6 +16,7 @@ type Stats struct {
 	Rooms                      int                      // with followers, now
 	Topics                     int                      // known here, now
 	Accepted, Refused          uint64                   // attempts to connect
+	First                      uint64                   // handshakes admitted before others, because of a live run
 	Received                   uint64                   // messages from clients
 	Sent                       uint64                   // messages to clients
 	Published                  uint64                   // messages appended or sent to a connection, by whomever; no duplicates
@@ -52,6 +53,7 @@ type HeartbeatStats struct {
 // counters are those that the manager itself keeps.
 type counters struct {
 	accepted, refused, published atomic.Uint64
+	first                        atomic.Uint64
 	unhandled, handlerErrors     atomic.Uint64
 	isolation, unreadable, gaps  atomic.Uint64
 	runsStarted, runRetries      atomic.Uint64
@@ -78,6 +80,16 @@ func (t *tally[K]) add(key K) {
 	t.n[key]++
 }
 
+// sum counts all of them.
+func (t *tally[K]) sum() (n uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, of := range t.n {
+		n += of
+	}
+	return n
+}
+
 // all returns a copy.
 func (t *tally[K]) all() map[K]uint64 {
 	t.mu.Lock()
@@ -88,13 +100,13 @@ func (t *tally[K]) all() map[K]uint64 {
 // Stats is a snapshot of this node that the caller may keep.
 //
 // The reasons of Refusals are origin, total_limit, subprotocol, query, last_event_id,
-// credential, user_limit, broker, handshake, hijack, engine, on_connect, draining and
+// handshakes, credential, user_limit, broker, handshake, hijack, engine, on_connect, draining and
 // internal.
 func (m *Manager) Stats() Stats {
 	h := m.hub.Stats()
 	return Stats{
 		Uptime: time.Since(m.started), Connections: h.Connections, Users: h.Users, Rooms: h.Rooms, Topics: h.Topics,
-		Accepted: m.count.accepted.Load(), Refused: m.count.refused.Load(),
+		Accepted: m.count.accepted.Load(), Refused: m.count.refused.Load(), First: m.count.first.Load(),
 		Received: h.Received, Sent: h.Sent, Published: m.count.published.Load(),
 		Unhandled: m.count.unhandled.Load(), HandlerErrors: m.count.handlerErrors.Load(),
 		RunsLive: m.runs.live(), RunsStarted: m.count.runsStarted.Load(), RunsEnded: m.count.runsEnded.all(),

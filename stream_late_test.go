@@ -1,13 +1,16 @@
 package switchboard_test
 
 import (
+	"context"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -40,5 +43,31 @@ func TestADeviceThatLagsDoesNotBringBackATextThatHasEnded(t *testing.T) {
 			t.Fatalf("got runs %+v, want the one that was live where the device is", snapshot.Runs)
 		}
 		swift.silent()
+	})
+}
+
+// What grew before anybody followed its topic here is asked for again if that could not be answered.
+func TestATextIsFoundAlsoIfTheBrokerFailsWhenItIsLookedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, nodes, drivers := hookedNodes(t)
+		run, err := nodes[0].Runs().Start(t.Context(), switchboard.RunOptions{Agent: "writer", To: switchboard.User("alice"), ID: "R"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(run.Stream("answer"), story); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		var failures atomic.Int32
+		drivers[1].set(hooks{read: func(context.Context) error {
+			if failures.Add(1) <= 2 {
+				return broker.ErrUnavailable
+			}
+			return nil
+		}})
+		a := nodes[1].as(t, "alice")
+		time.Sleep(10 * time.Second)
+		chunk := payload[wire.StreamChunkPayload](t, a.expect(wire.StreamChunk))
+		wantEqual(t, "text", chunk.Text, story)
 	})
 }

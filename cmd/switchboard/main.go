@@ -36,6 +36,7 @@ type commands struct {
 	Token   tokenCmd   `cmd:"" help:"Print a token with which a user can connect."`
 	Send    sendCmd    `cmd:"" help:"Send one message, as the application or as a user."`
 	Tail    tailCmd    `cmd:"" help:"Connect as a user and print each message as a line of JSON."`
+	Bench   benchCmd   `cmd:"" help:"Prove a promise on this machine, with numbers."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -49,7 +49,7 @@ func (c *serveCmd) Run(ctx context.Context, given *kong.Context, term terminal) 
 	if err != nil {
 		return unlessDone(ctx, err)
 	}
-	cfg.Version = thisBuild().version
+	cfg.Version, cfg.Report = thisBuild().version, term.out
 	s, err := server.New(cfg)
 	if err != nil {
 		return err

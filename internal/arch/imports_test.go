@@ -27,6 +27,8 @@ func arrows() []arrow {
 		{from: "client", imports: []string{"wire"}, tests: []string{bare, "broker", "broker/membroker"}},
 		{from: "docs"},
 		{from: "internal/arch"},
+		{from: "internal/bench", imports: []string{bare, "wire", "broker", "broker/membroker", "client", "internal/brokerlink", "internal/server"}},
+		{from: "internal/brokerlink", imports: []string{"wire", "broker"}, tests: []string{"broker/brokertest", "broker/membroker"}},
 		{from: "internal/devlink"},
 		{from: "internal/docsagent", imports: []string{bare, "agent", "docs", "wire"}, tests: []string{"agent/openai", "client"}},
 		{from: "internal/hub", imports: []string{"wire", "internal/ws"}},
@@ -39,7 +41,7 @@ func arrows() []arrow {
 		{from: "internal/server", imports: []string{"agent/openai", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
 		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
 		{from: "web"},
-		{from: "cmd/switchboard", imports: []string{"internal/config", "internal/server", "client", "web"}, tests: []string{bare, "internal/pages", "wire"}},
+		{from: "cmd/switchboard", imports: []string{"internal/bench", "internal/config", "internal/server", "client", "web"}, tests: []string{bare, "internal/pages", "wire"}},
 		{from: "examples/agent", imports: []string{bare, "auth"}},
 	}
 }

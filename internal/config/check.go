@@ -43,6 +43,7 @@ func (l *loader) check() {
 	s.Limits = switchboard.Limits{
 		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute,
 		Conns: c.Conns, ConnsPerUser: c.ConnsPerUser, RoomsPerConn: c.RoomsPerConn,
+		Handshakes: c.Handshakes, HandshakesPerSecond: c.HandshakeRate,
 	}
 	s.Retention = broker.Retention{Messages: c.HistoryMessages, Age: c.HistoryAge}
 }

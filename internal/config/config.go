@@ -57,6 +57,8 @@ type Bounds struct {
 	Conns             int           `name:"max-connections" default:"0" min:"0" placeholder:"N" help:"Connections to this server. 0 is no bound."`
 	ConnsPerUser      int           `name:"max-connections-per-user" default:"20" min:"1" placeholder:"N" help:"Connections of one user."`
 	RoomsPerConn      int           `name:"max-rooms-per-connection" default:"128" min:"1" placeholder:"N" help:"Rooms that one connection follows."`
+	Handshakes        int           `name:"max-handshakes" default:"256" min:"1" placeholder:"N" help:"Clients that connect at the same time. The rest is asked to come back later."`
+	HandshakeRate     int           `name:"max-handshakes-per-second" default:"2000" min:"1" placeholder:"N" help:"Clients that begin to connect within a second. The rest is asked to come back later."`
 	HistoryMessages   int           `name:"history-messages" default:"10000" min:"1" placeholder:"N" help:"Messages that are kept of each topic."`
 	HistoryAge        time.Duration `name:"history-age" default:"168h" min:"1s" placeholder:"D" help:"How long a message is kept."`
 }

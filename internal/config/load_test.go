@@ -55,7 +55,7 @@ func TestDefaultsAreThoseOfTheLibrary(t *testing.T) {
 	want := server.Config{
 		Listen: "127.0.0.1:8080", Origins: []string{"https://app.test"}, Drain: 10 * time.Second,
 		Heartbeat: switchboard.HeartbeatFor("production"),
-		Limits:    switchboard.Limits{MessageBytes: 64 << 10, MessagesPerMinute: 120, ConnsPerUser: 20, RoomsPerConn: 128},
+		Limits:    switchboard.Limits{MessageBytes: 64 << 10, MessagesPerMinute: 120, ConnsPerUser: 20, RoomsPerConn: 128, Handshakes: 256, HandshakesPerSecond: 2000},
 	}
 	want.Retention.Messages, want.Retention.Age = 10_000, 7*24*time.Hour
 	if diff := cmp.Diff(want, l.server); diff != "" {

@@ -35,6 +35,8 @@ max-messages-per-minute: 120 # default
 max-connections: 500 # $SWITCHBOARD_MAX_CONNECTIONS
 max-connections-per-user: 20 # default
 max-rooms-per-connection: 128 # default
+max-handshakes: 256 # default
+max-handshakes-per-second: 2000 # default
 history-messages: 10000 # default
 history-age: 36h # FILE:9
 log-level: warn # --log-level

@@ -97,7 +97,7 @@ func TestConnectionsThatAcknowledgeNothingHaveNoRecordOfIt(t *testing.T) {
 			t.Errorf("got %d records of acks, want 1", used)
 		}
 		for _, h := range []Handle{idle.h, c.h} {
-			r.hub.abandon(h)
+			r.hub.Abandon(h)
 		}
 		synctest.Wait()
 		if end, _ := r.end(c.h); len(end.Topics) != 2 || end.Topics[0].Delivered.Offset != 1 || end.View.Acked.IsZero() {

@@ -128,16 +128,41 @@ func (c *arenaClass) block(i uint32, size int) []byte {
 type names struct {
 	list atomic.Pointer[[]string] // replaced when it grows
 
-	mu sync.Mutex        // guards numbers and the replacing of list
-	of map[string]uint32 // made on first use
+	mu     sync.Mutex        // guards the fields below and the replacing of list
+	of     map[string]uint32 // made on first use
+	claims int               // names that were heard from clients first
 }
 
+// Clients may say what they like, so that few of their names are kept: the others are one.
+const (
+	maxClaims = 4096
+	unheardOf = "unknown"
+)
+
 func (n *names) number(s string) uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.numberLocked(s)
+}
+
+// claimed is number for a name that comes from a client.
+func (n *names) claimed(s string) uint32 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, known := n.of[s]; !known && s != "" {
+		if n.claims >= maxClaims {
+			s = unheardOf
+		} else {
+			n.claims++
+		}
+	}
+	return n.numberLocked(s)
+}
+
+func (n *names) numberLocked(s string) uint32 {
 	if s == "" {
 		return 0
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if i, ok := n.of[s]; ok {
 		return i
 	}
@@ -149,7 +174,7 @@ func (n *names) number(s string) uint32 {
 		list = *p
 	}
 	i := uint32(len(list))
-	grown := append(list[:i:i], s)
+	grown := append(list, s) // perhaps in place: nobody looks behind the length that he has
 	n.of[s] = i
 	n.list.Store(&grown)
 	return i

@@ -54,8 +54,8 @@ func (h *Hub) closeLocked(rec *conn, c Handle, end End, drain bool) {
 	rec.wake.Store(1)
 }
 
-// abandon releases a connection now, whatever is pending.
-func (h *Hub) abandon(c Handle) {
+// Abandon releases a connection now, whatever is pending. End.Cut says so.
+func (h *Hub) Abandon(c Handle) {
 	rec := h.lock(c)
 	if rec == nil {
 		return
@@ -66,6 +66,7 @@ func (h *Hub) abandon(c Handle) {
 	} else if rec.flags&connBlocked == 0 && rec.extra == 0 {
 		_, _, _ = h.engine.Write(rec.sock, [][]byte{ws.AppendClose(nil, uint16(end.Code), end.Reason)})
 	}
+	end.Cut = rec.flags&connCloseSent == 0 // or only the answer to our close is missing
 	g := h.kill(rec, c.slot(), end)
 	h.unlock(rec, c.slot())
 	h.reaper.bury(g)
@@ -94,6 +95,9 @@ type grave struct {
 func (h *Hub) kill(rec *conn, slot uint32, end End) grave {
 	g := grave{conn: handle(slot, rec.gen), end: end}
 	g.end.View, g.end.Topics = h.view(rec, slot), h.following(rec)
+	if rec.extra != 0 {
+		g.end.Unwritten = len(h.extras.at(rec.extra).control)
+	}
 	g.end.Info = append([]byte(nil), h.arena.get(rec.info)...)
 	h.engine.Release(rec.sock)
 	rec.gen++
@@ -211,7 +215,7 @@ func (r *reaper) drain(h *Hub) {
 // expire abandons who was to be gone by now, tells who was to be told, and says how long until
 // the next.
 func (r *reaper) expire(h *Hub) time.Duration {
-	return min(r.due(&r.grace, h.abandon), r.due(&r.tells, h.tellLater))
+	return min(r.due(&r.grace, h.Abandon), r.due(&r.tells, h.tellLater))
 }
 
 // due calls do for all of a list whose time has come, and says how long until the next.

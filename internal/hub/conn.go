@@ -154,6 +154,7 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 		rec.flags = connDead
 		h.dropReading(rec)
 		info := rec.info
+		h.dropReading(rec)
 		h.unlock(rec, slot)
 		h.arena.drop(info)
 		h.conns.put(slot)
@@ -185,7 +186,7 @@ func (h *Hub) fill(rec *conn, o *Opening) {
 }
 
 func (h *Hub) cursorAt(p wire.Position) cursor {
-	return cursor{offset: p.Offset, epoch: h.epochs.number(p.Epoch)}
+	return cursor{offset: p.Offset, epoch: h.epochs.claimed(p.Epoch)}
 }
 
 // join puts a connection among its user's, unless they are too many, and among

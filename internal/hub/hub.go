@@ -162,7 +162,7 @@ func New(cfg Config) *Hub {
 func (h *Hub) Shutdown() {
 	h.once.Do(func() {
 		everybody := func(c Handle) bool {
-			h.abandon(c)
+			h.Abandon(c)
 			return true
 		}
 		h.Each(everybody)

@@ -86,12 +86,14 @@ type Events interface {
 
 // End says how a connection ended.
 type End struct {
-	Code   wire.CloseCode // what was sent to the client, else what it sent, else 1006
-	Reason string
-	Remote bool // the client or the network ended it
-	View   View // its last state
-	Topics []Cursor
-	Info   []byte // its blob
+	Code      wire.CloseCode // what was sent to the client, else what it sent, else 1006
+	Reason    string
+	Remote    bool // the client or the network ended it
+	Cut       bool // it was given up before our close was written
+	View      View // its last state
+	Topics    []Cursor
+	Unwritten int    // answers that were not written
+	Info      []byte // its blob
 }
 
 // Source reads the logs that stand behind the windows. It may be called

@@ -24,6 +24,7 @@ func elsewhere() map[string]map[string]string {
 			"docs/architecture.md":  "a picture",
 			"docs/concepts.md":      "pictures",
 			"docs/configuration.md": "what check prints",
+			"docs/operations.md":    "what a drain and its proof print, with the numbers of one run",
 			"docs/protocol.md":      "calls and events, shown without their headers",
 		},
 		"yaml": {"docs/configuration.md": "internal/config loads each"},

@@ -46,6 +46,7 @@ type api struct {
 	m         *switchboard.Manager
 	keys      keyring
 	heartbeat switchboard.Heartbeat
+	drain     time.Duration
 	log       *slog.Logger
 	mux       *http.ServeMux // behind the key
 	huma      huma.API
@@ -53,7 +54,7 @@ type api struct {
 }
 
 func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) {
-	a := &api{m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, log: log, mux: http.NewServeMux(), lasting: make(map[string]bool)}
+	a := &api{m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, drain: cfg.Drain, log: log, mux: http.NewServeMux(), lasting: make(map[string]bool)}
 	a.huma = humago.New(a.mux, description(cfg.Version))
 	a.huma.OpenAPI().Components.Schemas.RegisterTypeAlias(reflect.TypeFor[wire.Envelope](), reflect.TypeFor[message]())
 	a.routes()
@@ -91,6 +92,10 @@ func (a *api) routes() {
 		"Close one connection"), a.closeConnection)
 	register(a, operation("close-user-connections", http.MethodDelete, "/api/v1/users/{user}/connections", ScopeManage,
 		"Close all connections of a user"), a.closeUser)
+	register(a, operation("list-nodes", http.MethodGet, "/api/v1/nodes", ScopeMonitor,
+		"List the nodes, and how far they are drained"), a.listNodes)
+	register(a, operation("drain-node", http.MethodPost, "/api/v1/nodes/{id}/drain", ScopeManage,
+		"Move everybody away from a node"), a.drainNode)
 	register(a, operation("stats", http.MethodGet, "/api/v1/stats", ScopeMonitor,
 		"Read the counters of the answering node"), a.stats)
 	a.runRoutes()

@@ -107,6 +107,8 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		"GET /api/v1/history":                    {ScopeRead},
 		"GET /api/v1/receipts":                   {ScopeRead},
 		"GET /api/v1/connections":                {ScopeMonitor},
+		"GET /api/v1/nodes":                      {ScopeMonitor},
+		"POST /api/v1/nodes/conn_1/drain":        {ScopeManage},
 		"GET /api/v1/stats":                      {ScopeMonitor},
 		"DELETE /api/v1/connections/conn_1":      {ScopeManage},
 		"DELETE /api/v1/users/alice/connections": {ScopeManage},

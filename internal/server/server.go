@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -73,6 +74,8 @@ type Config struct {
 	Documents *Documents
 	// Drain is how long clients are given to leave when the server stops (10 s).
 	Drain time.Duration
+	// Report gets, when the server stops, some lines on how the drain went; nil: nobody does.
+	Report io.Writer
 	// ReadyFile is a path at which the server tells, while it accepts connections, its
 	// URL, process id and ReadyKey; "": none. The file is readable by its owner only.
 	ReadyFile string
@@ -265,6 +268,9 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 	err := m.Shutdown(drain)
 	if err != nil {
 		err = fmt.Errorf("drain: %w", err)
+	}
+	if s.cfg.Report != nil {
+		fmt.Fprint(s.cfg.Report, m.DrainReport())
 	}
 	quit, cancel := context.WithTimeout(ctx, hangUp)
 	defer cancel()

@@ -14,6 +14,7 @@ type statsAnswer struct {
 	ActiveUsers       int                  `json:"active_users"`
 	TotalConnections  uint64               `json:"total_connections" doc:"Accepted"`
 	Refused           uint64               `json:"refused_connections"`
+	First             uint64               `json:"first_connections" doc:"Handshakes let in before others, because of a live run"`
 	MessagesSent      uint64               `json:"messages_sent" doc:"Written to connections"`
 	MessagesReceived  uint64               `json:"messages_received" doc:"From connections"`
 	MessagesPublished uint64               `json:"messages_published" doc:"By the application and by users"`
@@ -68,7 +69,7 @@ type statsOutput struct{ Body statsAnswer }
 func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
 	s := a.m.Stats()
 	return &statsOutput{Body: statsAnswer{
-		ActiveConnections: s.Connections, ActiveUsers: s.Users, TotalConnections: s.Accepted, Refused: s.Refused,
+		ActiveConnections: s.Connections, ActiveUsers: s.Users, TotalConnections: s.Accepted, Refused: s.Refused, First: s.First,
 		MessagesSent: s.Sent, MessagesReceived: s.Received, MessagesPublished: s.Published,
 		Unhandled: s.Unhandled, Errors: s.HandlerErrors, Gaps: s.Gaps, Skipped: s.Skipped, Isolation: s.Isolation,
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,

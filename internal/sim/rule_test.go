@@ -89,10 +89,8 @@ func (d *device) gap(g wire.Gap) {
 	}
 	d.lost[g.Topic] = append(d.lost[g.Topic], wire.Gap{From: pos, To: g.To})
 	d.at[g.Topic] = g.To
-	for id, r := range w.runsOf(d.tenant, g.Topic) { // what it knew of their texts may have ended in the gap
-		if r.over() {
-			delete(d.texts, id)
-		}
+	for id, r := range w.runsOf(d.tenant, g.Topic) { // their texts may have ended in the gap
+		d.ended[id] = d.ended[id] || r.over()
 	}
 }
 
@@ -100,7 +98,7 @@ func (d *device) gap(g wire.Gap) {
 // offset of the same epoch.
 func (d *device) missing(topic string, after wire.Position, to uint64) bool {
 	for _, r := range d.w.ledgerOf(d.topic(topic)).of[after.Epoch] {
-		if r.offset > after.Offset && r.offset <= to && !r.hidden && !slices.Contains(r.except, d.session.ID) {
+		if r.offset > after.Offset && r.offset <= to && !r.hidden && !d.isExcepted(r.except) {
 			return true
 		}
 	}
@@ -140,6 +138,9 @@ func (d *device) chunk(env wire.Envelope) {
 		return
 	}
 	have := utf8.RuneCountInString(d.texts[p.StreamID])
+	if p.Start > have && d.restoring[env.Topic] {
+		return // it comes again
+	}
 	if p.Start > have {
 		d.w.wrong("%s: text of %s goes on at %d, and it has %d", d.name, p.StreamID, p.Start, have)
 		return

@@ -1,0 +1,40 @@
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/netra-systems/switchboard/internal/bench"
+)
+
+// nodeVariable makes this program a node: the socket of its broker.
+const nodeVariable = "SWITCHBOARD_BENCH_NODE"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == nodeVariable {
+		if err := bench.Node(context.Background(), os.Args[2], os.Args[3], 10*time.Second, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestADrainBetweenTwoProcessesLosesNothing(t *testing.T) {
+	var out strings.Builder
+	err := bench.Drain{
+		Connections: 200, Out: &out,
+		Program: func(socket, key string) []string { return []string{os.Args[0], nodeVariable, socket, key} },
+	}.Run(t.Context())
+	t.Log(out.String())
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,51 @@
+package server
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/netra-systems/switchboard/wire"
+)
+
+func TestANodeIsDrainedOverHTTP(t *testing.T) {
+	n := start(t, config())
+	d := n.connect(t, "alice")
+	var list struct{ Nodes []nodeAnswer }
+	nodes := func() nodeAnswer {
+		n.call(t, request{method: http.MethodGet, path: "/api/v1/nodes"}).decode(t, &list)
+		if len(list.Nodes) != 1 {
+			t.Fatalf("got %d nodes, want this one", len(list.Nodes))
+		}
+		return list.Nodes[0]
+	}
+	before := nodes()
+	if before.State != "ready" || before.Connections != 1 || before.Drain != nil {
+		t.Errorf("before got %+v", before)
+	}
+	if got := n.call(t, request{method: http.MethodPost, path: "/api/v1/nodes/other/drain"}); got.status != http.StatusNotFound {
+		t.Errorf("got %d for a node that is not known, want 404", got.status)
+	}
+	var answer struct{ Node, State string }
+	n.call(t, request{method: http.MethodPost, path: "/api/v1/nodes/" + before.Node + "/drain"}).decode(t, &answer)
+	if answer.Node != before.Node || answer.State != "draining" {
+		t.Errorf("got %+v", answer)
+	}
+	for m := range d.messages {
+		if m.Type == wire.ServerShutdown {
+			break
+		}
+	}
+	for nodes().State != "drained" {
+	}
+	if after := nodes(); after.Connections != 0 || after.Drain == nil || after.Drain.Moved != 1 || after.Drain.Lost != 0 {
+		t.Errorf("afterwards got %+v with %+v", after, after.Drain)
+	}
+	res, err := n.http.Get(n.URL() + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("got %d from /readyz, want 503", res.StatusCode)
+	}
+}
