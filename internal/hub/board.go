@@ -356,7 +356,7 @@ func (h *Hub) gatherPassing(s *scratch, rec *conn, topicSlot uint32, log int) (m
 // tellSkipped takes a gap into the turn, or has the reaper look when it is time for one.
 func (h *Hub) tellSkipped(s *scratch, rec *conn, t *topic, at wire.Position, which int) {
 	cur := &h.readings.at(rec.reading).boards[which]
-	if cur.told != 0 && h.since(cur.told) < skipTell && rec.flags&connDraining == 0 {
+	if cur.told != 0 && h.since(cur.told) < skipTell-tickLength && rec.flags&connDraining == 0 {
 		cur.waits = true
 		h.reaper.later(handle(s.slot, rec.gen))
 		return
@@ -480,7 +480,7 @@ func (h *Hub) tellLater(c Handle) {
 	if rec.reading != 0 {
 		list := h.readings.at(rec.reading).boards
 		for i := range list {
-			if h.since(list[i].told) >= skipTell {
+			if h.since(list[i].told) >= skipTell-tickLength { // told at tick 0 counts as at tick 1
 				list[i].waits = false
 			}
 		}

@@ -154,6 +154,22 @@ func (c *client) stall(on bool) {
 	c.r.hub.unlock(rec, c.h.slot())
 }
 
+// TestWhatIsSkippedInTheFirstMomentOfAHubIsTold: ticks begin at 0, which stands for never.
+func TestWhatIsSkippedInTheFirstMomentOfAHubIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(cfg *Config, _ *fakeEngine) { cfg.MemoryBytes = 1 })
+		a := r.open(user("a"))
+		for n := range 3 {
+			r.pass(user("a"), n, "")
+			synctest.Wait()
+		}
+		wantFrames(t, a.posted(t), []string{"gap user/a volatile 1"})
+		time.Sleep(skipTell)
+		synctest.Wait()
+		wantFrames(t, a.posted(t), []string{"gap user/a volatile 1", "gap user/a volatile 2"})
+	})
+}
+
 func TestWhoComesLaterGetsTheNewestOfEachKey(t *testing.T) {
 	for _, topic := range kinds {
 		synctest.Test(t, func(t *testing.T) {

@@ -43,14 +43,15 @@ type device struct {
 	handshaken      bool
 	held            bool
 	way             way
-	opening         wire.MessageType  // thread_open or switch_thread, the last that it sent
-	restoring       map[string]bool   // topics of which nothing counts before session_restored
-	last            map[string]uint64 // offset of the last message, as it was sent
-	base            map[string]int    // volatile messages of the node before it followed the topic
-	passed          map[string]int    // volatile messages it was sent, or told of
-	newest          map[string]int    // of class latest, by topic and key
-	asked           map[string]bool   // ids that it used
-	calls, answered int               // messages that it sent, and the number of the one that was answered last
+	opening         wire.MessageType         // thread_open or switch_thread, the last that it sent
+	restoring       map[string]bool          // topics of which nothing counts before session_restored
+	asking          map[string]wire.Position // what the last session_restore said
+	last            map[string]uint64        // offset of the last message, as it was sent
+	base            map[string]int           // volatile messages of the node before it followed the topic
+	passed          map[string]int           // volatile messages it was sent, or told of
+	newest          map[string]int           // of class latest, by topic and key
+	asked           map[string]bool          // ids that it used
+	calls, answered int                      // messages that it sent, and the number of the one that was answered last
 }
 
 func (w *world) newDevice(tenant, user string) *device {
@@ -319,7 +320,7 @@ func (d *device) restore(at map[string]wire.Position) {
 			lengths[id] = utf8.RuneCountInString(text)
 		}
 	}
-	d.restoring = map[string]bool{}
+	d.restoring, d.asking = map[string]bool{}, at
 	for topic := range at {
 		d.restoring[topic] = true
 	}
@@ -345,6 +346,9 @@ func (d *device) restored(p wire.Restored) {
 			d.w.wrong("%s: %s goes on from %s, and it has %s", d.name, topic, state.From, d.at[topic])
 		}
 		d.follows(topic)
+		if _, known := d.at[topic]; !known { // it was told to have left the room, and came back
+			d.beginAt(topic, d.asking[topic])
+		}
 		delete(d.last, topic) // what was sent before is sent again
 	}
 }
