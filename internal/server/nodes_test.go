@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -30,10 +31,14 @@ func TestANodeIsDrainedOverHTTP(t *testing.T) {
 	if answer.Node != before.Node || answer.State != "draining" {
 		t.Errorf("got %+v", answer)
 	}
+	told := false
 	for m := range d.messages {
-		if m.Type == wire.ServerShutdown {
+		if told = m.Type == wire.ServerShutdown; told {
 			break
 		}
+	}
+	if !told {
+		t.Error("the client was not told")
 	}
 	for nodes().State != "drained" {
 	}
@@ -47,5 +52,20 @@ func TestANodeIsDrainedOverHTTP(t *testing.T) {
 	res.Body.Close()
 	if res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %d from /readyz, want 503", res.StatusCode)
+	}
+}
+
+func TestATenantsKeyDrainsNoNode(t *testing.T) {
+	for _, tt := range []struct {
+		tenants []string
+		want    int
+	}{{nil, http.StatusOK}, {[]string{"", "acme"}, http.StatusOK}, {[]string{"acme"}, http.StatusForbidden}} {
+		a := testAPI(t, APIKey{Name: "test", Hash: HashKey(testKey), Tenants: tt.tenants})
+		got := serve(a, request{
+			method: http.MethodPost, path: "/api/v1/nodes/" + a.m.DrainReport().Node + "/drain", header: http.Header{"Authorization": {"Bearer " + testKey}},
+		})
+		if drains := a.m.DrainReport().State != switchboard.NodeReady; got.status != tt.want || drains && tt.want != http.StatusOK {
+			t.Errorf("got %d for a key of %q, want %d", got.status, tt.tenants, tt.want)
+		}
 	}
 }
