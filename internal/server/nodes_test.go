@@ -2,9 +2,12 @@ package server
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -66,6 +69,28 @@ func TestATenantsKeyDrainsNoNode(t *testing.T) {
 		})
 		if drains := a.m.DrainReport().State != switchboard.NodeReady; got.status != tt.want || drains && tt.want != http.StatusOK {
 			t.Errorf("got %d for a key of %q, want %d", got.status, tt.tenants, tt.want)
+		}
+	}
+}
+
+func TestWhatIsLeftInMemoryIsCalledLost(t *testing.T) {
+	for _, tt := range []struct {
+		report switchboard.DrainReport
+		broker broker.Driver
+		want   bool
+	}{
+		{switchboard.DrainReport{Left: 3, Lost: 1}, nil, true},
+		{switchboard.DrainReport{Left: 3, Lost: 3}, nil, false},
+		{switchboard.DrainReport{Left: 3}, membroker.New(membroker.Options{}), false},
+	} {
+		var out strings.Builder
+		s := &Server{cfg: Config{Report: &out, Broker: tt.broker}}
+		s.report(tt.report)
+		if got := strings.Contains(out.String(), "the 2 left in it are lost with this process"); got != tt.want {
+			t.Errorf("got %s", out.String())
+		}
+		if tt.broker != nil {
+			_ = tt.broker.Close()
 		}
 	}
 }
