@@ -203,6 +203,42 @@ func TestADrainGivesTimeToProducersOutside(t *testing.T) {
 	})
 }
 
+func TestWhoIsMovedAwayStillWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		cause := make(chan error, 1)
+		s.HandleRun(wire.UserMessage, switchboard.RunOptions{Agent: "writer", Unwatched: time.Second},
+			func(ctx context.Context, _ *switchboard.Run, _ switchboard.Envelope) error {
+				sleepUntil(ctx, 5*time.Second)
+				cause <- context.Cause(ctx)
+				return nil
+			})
+		a := s.as(t, "alice")
+		a.ask("m", "t1", "Write")
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			a.await(wire.ServerShutdown)
+			a.ends(wire.CloseRestart)
+			_ = a.conn.Close()
+		}()
+		synctest.Wait()
+		s.drained(t)
+		<-left
+		if err := <-cause; err != nil {
+			t.Errorf("the run was ended: %v", err)
+		}
+	})
+}
+
+// sleepUntil sleeps for d, or until ctx ends.
+func sleepUntil(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
 func TestADrainWithoutADeadlineEndsRunsThoughAHandlerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{Limits: switchboard.Limits{Handler: -1}})

@@ -308,7 +308,7 @@ func (m *Manager) endSome(now time.Time) {
 // due says whether the run has to end now, and makes the caller the one who sees to that.
 func (r *ownedRun) due(now time.Time) (e ending, due bool) {
 	followers := 1
-	if r.spec.Unwatched > 0 {
+	if r.spec.Unwatched > 0 && !r.m.gate.shut() { // who was moved away watches elsewhere
 		_, followers, _ = r.m.hub.Lookup(hubKey(r.spec.topic()))
 	}
 	r.mu.Lock()

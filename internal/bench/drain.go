@@ -104,6 +104,7 @@ type nodes struct {
 			PeakReturns               int `json:"peak_returns_per_second"`
 			RunsFinished              int `json:"runs_finished"`
 			RunsEnded                 int `json:"runs_ended"`
+			RunsUntold                int `json:"runs_untold"`
 			Written                   int `json:"messages_written"`
 			Left                      int `json:"messages_left"`
 			Lost                      int `json:"messages_lost"`
@@ -185,7 +186,6 @@ func (r *drainRun) publish(ctx context.Context) error {
 	users := (r.Connections + devices - 1) / devices
 	for turn := 0; pause(ctx, 5*time.Millisecond); turn++ {
 		user := fmt.Sprintf("user-%d", turn%users)
-		// A back end whose call fails repeats it: the same message_id is the same message.
 		if err := r.post(user, r.inUser[user]+1); err != nil {
 			return err
 		}
@@ -239,7 +239,7 @@ func (r *drainRun) report(ctx context.Context, n *nodes) error {
 	fmt.Fprintf(w, "  published    %d messages to users and a room, %d characters of a run's text\n", r.published, r.text)
 	fmt.Fprintf(w, "  received     %d messages by %d clients\n", got.received, r.Connections)
 	fmt.Fprintf(w, "  lost         %d\n  duplicated   %d\n  damaged      %d\n  clients that gave up  %d\n", got.lost, got.twice, got.damaged, got.ended)
-	if got.lost+got.twice+got.damaged+got.ended+d.Lost+d.Unknown > 0 || d.Told != r.Connections {
+	if got.lost+got.twice+got.damaged+got.ended+d.Lost+d.Unknown+d.RunsUntold > 0 || d.Told != r.Connections {
 		return ErrBroken
 	}
 	return nil

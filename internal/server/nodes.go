@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/wire"
 )
 
 // nodeAnswer is one node as the API shows it.
@@ -67,19 +69,24 @@ type drainOutput struct {
 	}
 }
 
-// drainNode begins a drain, which goes on after the answer. It ends at the latest with the
-// server, which waits for it.
+// drainNode begins a drain, which goes on after the answer: its goroutine waits for that as long
+// as the drain may take.
 func (a *api) drainNode(ctx context.Context, in *drainInput) (*drainOutput, error) {
-	node := a.m.DrainReport().Node
-	if in.ID != node {
+	if key := callerOf(ctx).key; key == nil || !key.speaksFor("") {
+		return nil, newProblem(http.StatusForbidden, wire.CodeForbidden, "a node is everybody's: the API key must not be limited to tenants with a name")
+	}
+	now := a.m.DrainReport()
+	if in.ID != now.Node {
 		return nil, switchboard.ErrNotFound
 	}
-	go func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.drain)
-		defer cancel()
-		_, _ = a.m.Drain(ctx) // the report has it
-	}()
+	if now.State == switchboard.NodeReady {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.drain)
+			defer cancel()
+			_, _ = a.m.Drain(ctx) // the report has it
+		}()
+	}
 	out := new(drainOutput)
-	out.Body.Node, out.Body.State = node, switchboard.NodeDraining
+	out.Body.Node, out.Body.State = now.Node, switchboard.NodeDraining
 	return out, nil
 }

@@ -2,8 +2,12 @@ package server
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -30,10 +34,14 @@ func TestANodeIsDrainedOverHTTP(t *testing.T) {
 	if answer.Node != before.Node || answer.State != "draining" {
 		t.Errorf("got %+v", answer)
 	}
+	told := false
 	for m := range d.messages {
-		if m.Type == wire.ServerShutdown {
+		if told = m.Type == wire.ServerShutdown; told {
 			break
 		}
+	}
+	if !told {
+		t.Error("the client was not told")
 	}
 	for nodes().State != "drained" {
 	}
@@ -47,5 +55,42 @@ func TestANodeIsDrainedOverHTTP(t *testing.T) {
 	res.Body.Close()
 	if res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %d from /readyz, want 503", res.StatusCode)
+	}
+}
+
+func TestATenantsKeyDrainsNoNode(t *testing.T) {
+	for _, tt := range []struct {
+		tenants []string
+		want    int
+	}{{nil, http.StatusOK}, {[]string{"", "acme"}, http.StatusOK}, {[]string{"acme"}, http.StatusForbidden}} {
+		a := testAPI(t, APIKey{Name: "test", Hash: HashKey(testKey), Tenants: tt.tenants})
+		got := serve(a, request{
+			method: http.MethodPost, path: "/api/v1/nodes/" + a.m.DrainReport().Node + "/drain", header: http.Header{"Authorization": {"Bearer " + testKey}},
+		})
+		if drains := a.m.DrainReport().State != switchboard.NodeReady; got.status != tt.want || drains && tt.want != http.StatusOK {
+			t.Errorf("got %d for a key of %q, want %d", got.status, tt.tenants, tt.want)
+		}
+	}
+}
+
+func TestWhatIsLeftInMemoryIsCalledLost(t *testing.T) {
+	for _, tt := range []struct {
+		report switchboard.DrainReport
+		broker broker.Driver
+		want   bool
+	}{
+		{switchboard.DrainReport{Left: 3, Lost: 1}, nil, true},
+		{switchboard.DrainReport{Left: 3, Lost: 3}, nil, false},
+		{switchboard.DrainReport{Left: 3}, membroker.New(membroker.Options{}), false},
+	} {
+		var out strings.Builder
+		s := &Server{cfg: Config{Report: &out, Broker: tt.broker}}
+		s.report(tt.report)
+		if got := strings.Contains(out.String(), "the 2 left in it are lost with this process"); got != tt.want {
+			t.Errorf("got %s", out.String())
+		}
+		if tt.broker != nil {
+			_ = tt.broker.Close()
+		}
 	}
 }

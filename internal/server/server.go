@@ -270,7 +270,7 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 		err = fmt.Errorf("drain: %w", err)
 	}
 	if s.cfg.Report != nil {
-		fmt.Fprint(s.cfg.Report, m.DrainReport())
+		s.report(m.DrainReport())
 	}
 	quit, cancel := context.WithTimeout(ctx, hangUp)
 	defer cancel()
@@ -284,6 +284,14 @@ func (s *Server) stop(ctx context.Context, m *switchboard.Manager, srv *http.Ser
 		}
 	}
 	return err
+}
+
+// report tells how the drain went.
+func (s *Server) report(r switchboard.DrainReport) {
+	fmt.Fprint(s.cfg.Report, r)
+	if left := r.Left - min(r.Left, r.Lost); left > 0 && s.cfg.Broker == nil {
+		fmt.Fprintf(s.cfg.Report, "  the log is in memory: the %d left in it are lost with this process\n", left)
+	}
 }
 
 // baseURL is where clients on this machine reach addr.
