@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -17,6 +18,8 @@ const (
 	// maxPosting bounds messages that have no place in a log: nodes keep those of class latest in
 	// memory, up to [broker.LatestKeys] of a topic.
 	maxPosting = 64 << 10
+	// recallers is how many topics are asked about at once.
+	recallers = 16
 )
 
 // post publishes what has no place in a log.
@@ -121,13 +124,25 @@ func (m *Manager) recall(ctx context.Context, key hub.Key) error {
 // recallAll does so for topics that may have missed some: all of them after the link was lost,
 // else those that have such messages, because a driver may store one without delivering it.
 func (m *Manager) recallAll(ctx context.Context, topics []hub.TopicHead, all bool) error {
+	keys := make(chan hub.Key, len(topics))
 	for _, t := range topics {
-		if !all && !t.Latest {
-			continue
-		}
-		if err := m.recall(ctx, t.Key); err != nil && !errors.Is(err, broker.ErrNotFound) {
-			return err
+		if all || t.Latest {
+			keys <- t.Key
 		}
 	}
-	return nil
+	close(keys)
+	errs := make([]error, min(recallers, len(keys)))
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for key := range keys {
+				if err := m.recall(ctx, key); err != nil && !errors.Is(err, broker.ErrNotFound) {
+					errs[i] = err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
