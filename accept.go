@@ -36,6 +36,7 @@ type handshake struct {
 	stream  *stream       // nil: a WebSocket
 	events  bool          // it will have one
 	had     *wire.Restore // by Last-Event-ID; nil: none
+	left    func()        // gives back its place; nil: it has none
 }
 
 // connectQuery is what a client says about its connection in the URL.
@@ -80,6 +81,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // accept makes a WebSocket of the request. It returns an error only while the request can
 // still be answered.
 func (h *handshake) accept(ctx context.Context) error {
+	defer h.leave()
 	login, o, err := h.admit(ctx)
 	if err != nil {
 		return err
@@ -94,7 +96,8 @@ func (h *handshake) accept(ctx context.Context) error {
 }
 
 // admit does what the order of checks demands: origin, total limit, credential, limit of
-// the user. What it returns lacks a connection and holds references to two topics.
+// the user. What it returns lacks a connection and holds references to two topics. The caller
+// calls leave at the end.
 func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	m := h.m
 	refuse := func(err error) (login, hub.Opening, error) { return login{}, hub.Opening{}, err }
@@ -104,7 +107,6 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	if err := h.begin(); err != nil {
 		return refuse(err)
 	}
-	defer m.admission.leave()
 	if limit := m.opts.Limits.Conns; limit > 0 && m.hub.Stats().Connections >= limit {
 		return refuse(errFull())
 	}
@@ -280,6 +282,7 @@ func (h *handshake) refuseOpen(nc net.Conn, err error) {
 		ref = &refusal{cause: err, why: "engine"}
 	}
 	h.m.refused(h.r, ref)
+	h.leave() // a client that does not read the answer is nobody else's concern
 	switch {
 	case h.stream != nil:
 		h.stream.refuse(ref)

@@ -3,8 +3,10 @@ package switchboard
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,54 +17,97 @@ import (
 const logAdmission = 10 * time.Second
 
 // admission bounds how many handshakes are at work and how many begin in a second, before
-// anything is done for them that costs much. A part of both is kept for clients that were here
-// and whose user has a run that lives.
+// anything is done for them that costs much.
 type admission struct {
-	most int     // at work; 0: no bound
-	rate float64 // in a second; 0: no bound
-
 	mu      sync.Mutex // guards the fields below
-	working int
-	tokens  float64 // handshakes that may begin now; it grows by rate
+	common  entrance   // for everybody
+	kept    entrance   // a quarter, for clients that were here and whose user has a run that lives
 	filled  time.Time
+	users   map[userID]int // who was let in by the kept entrance in this second, and how often
+	second  time.Time      // when it began
 	logged  time.Time
 	refused int // since it was logged
+	perUser int // times in a second, at the kept entrance; 0: no bound
+}
+
+// entrance is a part of what there is. Nobody who comes by one takes from the other: a user with
+// a live run cannot keep the others out.
+type entrance struct {
+	most, working int     // at work; most 0: no bound
+	rate, tokens  float64 // in a second, and handshakes that may begin now; rate 0: no bound
+	shut          bool    // there is too little to keep a part of it
 }
 
 func (a *admission) init(limits Limits) {
-	a.most, a.rate = limits.Handshakes, float64(limits.HandshakesPerSecond)
-	a.tokens, a.filled = a.rate, time.Now()
+	kept, rate := limits.Handshakes/4, float64(limits.HandshakesPerSecond/4)
+	a.common = entrance{most: limits.Handshakes - kept, rate: float64(limits.HandshakesPerSecond) - rate}
+	a.kept = entrance{most: kept, rate: rate}
+	a.kept.shut = limits.Handshakes > 0 && kept == 0 || limits.HandshakesPerSecond > 0 && rate == 0
+	a.common.tokens, a.kept.tokens = a.common.rate, a.kept.rate
+	a.filled, a.perUser = time.Now(), limits.ConnsPerUser
 }
 
-// enter lets a handshake begin. Without first it leaves a quarter of what there is to others.
-func (a *admission) enter(first bool) bool {
+// enter lets a handshake begin; leave ends it.
+func (a *admission) enter() (leave func(), ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.fill(time.Now())
+	return a.enterLocked(&a.common)
+}
+
+// enterFirst is enter by the kept entrance, which each user has a share of.
+func (a *admission) enterFirst(user userID) (leave func(), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	a.tokens, a.filled = min(a.rate, a.tokens+a.rate*now.Sub(a.filled).Seconds()), now
-	most, least := a.most, 1.0
-	if !first {
-		most, least = max(1, a.most-a.most/4), max(1, a.rate/4)
+	a.fill(now)
+	if now.Sub(a.second) >= time.Second {
+		a.users, a.second = make(map[userID]int), now
 	}
-	if a.most > 0 && a.working >= most || a.rate > 0 && a.tokens < least {
-		a.refused++
-		return false
+	if a.perUser > 0 && a.users[user] >= a.perUser {
+		return nil, false
 	}
-	a.working++
-	a.tokens--
-	return true
+	if leave, ok = a.enterLocked(&a.kept); ok {
+		a.users[user]++
+	}
+	return leave, ok
 }
 
-func (a *admission) leave() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.working--
+// fill adds what has become free. What the kept entrance has no use for goes to the common one.
+// The caller holds a.mu.
+func (a *admission) fill(now time.Time) {
+	seconds := now.Sub(a.filled).Seconds()
+	a.filled = now
+	before := a.kept.tokens
+	a.kept.tokens = min(a.kept.rate, before+a.kept.rate*seconds)
+	more := (a.common.rate+a.kept.rate)*seconds - (a.kept.tokens - before)
+	a.common.tokens = min(a.common.rate, a.common.tokens+more)
 }
 
-// toLog returns how many were refused since that was logged, if it is to be logged now.
-func (a *admission) toLog() (refused int) {
+// full reports whether no handshake may begin.
+func (e *entrance) full() bool {
+	return e.shut || e.most > 0 && e.working >= e.most || e.rate > 0 && e.tokens < 1
+}
+
+func (a *admission) enterLocked(e *entrance) (leave func(), ok bool) {
+	if e.full() {
+		return nil, false
+	}
+	e.working++
+	e.tokens--
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		e.working--
+	}, true
+}
+
+// refuse counts a refusal and returns how many there were since that was logged, if it is to be
+// logged now.
+func (a *admission) refuse() (refused int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.refused++
 	if now := time.Now(); now.Sub(a.logged) >= logAdmission {
 		refused, a.refused, a.logged = a.refused, 0, now
 	}
@@ -70,45 +115,57 @@ func (a *admission) toLog() (refused int) {
 }
 
 // begin admits the handshake or refuses it. Nothing was asked of anybody by then: neither the
-// authenticator nor the broker. The caller calls leave after nil.
+// authenticator nor the broker. The caller calls leave at the end.
 func (h *handshake) begin() error {
 	m := h.m
-	first := m.comesFirst(h.r, h.offered)
-	if m.admission.enter(first) {
-		if first {
-			m.count.first.Add(1)
+	leave, ok := m.admission.enter()
+	if !ok {
+		if user, first := m.comesFirst(h.r, h.offered); first {
+			if leave, ok = m.admission.enterFirst(user); ok {
+				m.count.first.Add(1)
+			}
 		}
+	}
+	if ok {
+		h.left = leave
 		return nil
 	}
-	if n := m.admission.toLog(); n > 0 {
+	if n := m.admission.refuse(); n > 0 {
 		m.log.LogAttrs(context.WithoutCancel(h.r.Context()), slog.LevelWarn, "too many handshakes: clients are told to come back later",
 			slog.Int("refused", n))
 	}
 	return errOverloaded()
 }
 
-// comesFirst reports whether a client has a session and its user a run that lives here. The
-// session token cannot be forged and costs no more than to open it.
-func (m *Manager) comesFirst(r *http.Request, offered []string) bool {
+// leave ends what begin has begun, once.
+func (h *handshake) leave() {
+	if h.left != nil {
+		h.left()
+		h.left = nil
+	}
+}
+
+// comesFirst reports whose client it is if it has a session and its user a run that lives here.
+// The session token cannot be forged and costs no more than to open it.
+func (m *Manager) comesFirst(r *http.Request, offered []string) (user userID, first bool) {
 	kind, token := credentialOf(r, offered)
-	if kind != sessionCredential || m.runs.live() == 0 {
-		return false
+	if kind != sessionCredential {
+		return user, false
 	}
 	l, err := m.resume(token)
-	return err == nil && m.runs.liveFor(l.identity.Tenant, l.identity.User)
+	if err != nil {
+		return user, false
+	}
+	user = userID{l.identity.Tenant, l.identity.User}
+	return user, m.runs.liveFor(user)
 }
 
 // liveFor reports whether a user has asked for a run that lives, or gets one.
-func (o *ownedRuns) liveFor(tenant, user string) bool {
-	for _, r := range o.all() {
-		if r.spec.Tenant != tenant || r.gone() {
-			continue
-		}
-		if topic := r.spec.topic(); r.spec.User == user || topic.Kind == wire.KindUser && topic.ID == user {
-			return true
-		}
-	}
-	return false
+func (o *ownedRuns) liveFor(user userID) bool {
+	o.mu.Lock()
+	list := slices.Collect(maps.Keys(o.users[user]))
+	o.mu.Unlock()
+	return slices.ContainsFunc(list, func(r *ownedRun) bool { return !r.gone() })
 }
 
 // errOverloaded asks each client to come back after a time of its own, so that those who came

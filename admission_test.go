@@ -80,10 +80,63 @@ func TestHandshakesOfASecondAreBoundedAndTheRestComesBackApart(t *testing.T) {
 				later[resp.Header.Get("Retry-After")] = true
 			}
 		}
-		if let != 7 || len(later) < 4 {
-			t.Errorf("%d were let in and the others come back after %v, want 7 and each after a time of its own", let, later)
+		if let != 6 || len(later) < 4 {
+			t.Errorf("%d were let in and the others come back after %v, want 6 and each after a time of its own", let, later)
 		}
 		time.Sleep(time.Second)
 		s.as(t, "alice")
+	})
+}
+
+func TestAUserWithALiveRunKeepsNobodyElseOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{Limits: switchboard.Limits{HandshakesPerSecond: 80, ConnsPerUser: 10}})
+		s.HandleRun(wire.UserMessage, switchboard.RunOptions{Agent: "writer"}, waiter(make(chan error, 2)))
+		mallory, alice := s.as(t, "mallory"), s.as(t, "alice")
+		mallory.ask("m", "t1", "Write")
+		alice.ask("a", "t1", "Write")
+		synctest.Wait()
+		let := 0
+		storm := func() {
+			for range 200 { // each is refused at the latest by the limit of the user
+				if c, resp := s.handshake(t, request{token: mallory.welcome.Session.Token}); resp.StatusCode == http.StatusSwitchingProtocols {
+					let++
+					_ = c.conn.Close()
+				}
+				synctest.Wait()
+			}
+		}
+		storm()
+		s.resume(t, alice) // the part that is kept is not mallory's alone
+		time.Sleep(250 * time.Millisecond)
+		first := s.Stats().First
+		for range 5 {
+			s.as(t, "bob") // nor does mallory, at the kept entrance, take from what is for all
+			_, _ = s.handshake(t, request{token: mallory.welcome.Session.Token})
+		}
+		if let == 0 || first > 11 {
+			t.Errorf("mallory was let in %d times, %d of them first", let, first)
+		}
+	})
+}
+
+func TestOnConnectIsAPartOfAHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s := newServer(t, switchboard.Options{
+			Limits: switchboard.Limits{Handshakes: 1},
+			OnConnect: func(context.Context, *switchboard.Conn) error {
+				<-release
+				return nil
+			},
+		})
+		slow := s.attempt(t, request{token: "alice"})
+		if resp := <-s.attempt(t, request{token: "bob"}); resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("got %d, want 503", resp.StatusCode)
+		}
+		close(release)
+		<-slow
+		synctest.Wait()
+		s.as(t, "bob")
 	})
 }

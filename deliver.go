@@ -195,9 +195,17 @@ func (m *Manager) compareHeads(ctx context.Context) {
 	}
 }
 
-// announceHeads tells the hub the driver's heads of all live topics, and what it has of class
-// latest: of all topics, or of those only that had such messages.
+// announceHeads tells the hub the driver's heads of all live topics, and then what it has of class
+// latest: of all topics, or of those only that had such messages. That is a question per topic,
+// for which logs do not wait.
 func (m *Manager) announceHeads(ctx context.Context, all bool) error {
+	if err := m.compareLogs(ctx); err != nil {
+		return err
+	}
+	return m.recallAll(ctx, all)
+}
+
+func (m *Manager) compareLogs(ctx context.Context) error {
 	var topics []hub.TopicHead
 	var keys []broker.Key
 	for cursor := 0; ; {
@@ -217,9 +225,6 @@ func (m *Manager) announceHeads(ctx context.Context, all bool) error {
 				if topics[i].Texts {
 					m.strays.hear(keys[i]) // text may have been missed too
 				}
-			}
-			if err := m.recallAll(ctx, topics, all); err != nil {
-				return err
 			}
 		}
 		if cursor == 0 {

@@ -19,9 +19,12 @@ const (
 	// the time that there is.
 	drainPause = 5 * time.Millisecond
 	// stopGrace is what is left for what does not end by itself when the context has, and
-	// endGrace how much of it for writing the ends of runs: then their agents are told.
+	// endGrace how much of it for writing the ends of runs: then their agents are told. In
+	// askGrace the log says what can be resumed.
 	stopGrace = time.Second
 	endGrace  = stopGrace / 2
+	askGrace  = stopGrace / 4
+	askers    = 32 // places of which the log is asked at the same time
 	// Clients come back from returnFirst after they were told on. The last ones have
 	// returnSpread more, so that they come back more slowly than they were closed.
 	returnFirst  = 200 * time.Millisecond
@@ -40,8 +43,9 @@ type drain struct {
 	state  NodeState
 	told   map[hub.Handle]bool
 	left   []hub.Cursor // topics of which not all was written to a connection that has ended
-	closes map[int64]int
-	after  map[int64]int // returns that were asked for, by second
+	asked  bool         // the log, for what is left
+	closes rate
+	after  rate // returns that were asked for
 	report DrainReport
 }
 
@@ -50,7 +54,6 @@ func (d *drain) init() {
 	d.done, d.stopped = make(chan struct{}), make(chan struct{})
 	d.state = NodeReady
 	d.told = make(map[hub.Handle]bool)
-	d.closes, d.after = make(map[int64]int), make(map[int64]int)
 }
 
 // Drain moves everybody away from this node, paced over what is left of ctx (10 s if it has no
@@ -117,38 +120,41 @@ func (m *Manager) beginDrain(ctx context.Context) {
 // leave ends what this node does for others: in peace while ctx lasts, then by force.
 func (m *Manager) leave(ctx context.Context) {
 	defer close(m.drain.done)
-	ended := m.count.runsEnded.sum()
-	quiet := make(chan struct{})
-	ctx, cut := context.WithCancel(ctx)
+	before := m.count.runsEnded.sum()
+	if _, bound := ctx.Deadline(); !bound {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, drainTime)
+		defer cancel()
+	}
+	peace, cut := context.WithCancel(ctx)
+	moved, quiet := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(quiet)
-		peace := ctx
-		if _, bound := ctx.Deadline(); !bound {
-			var cancel context.CancelFunc
-			peace, cancel = context.WithTimeout(ctx, drainTime)
-			defer cancel()
-		}
 		var runs sync.WaitGroup
 		runs.Go(func() { m.finishRuns(peace) }) // for their clients are elsewhere, not away
 		m.moveAway(peace)
+		close(moved)
 		m.lanes.stop()
 		runs.Wait()
 	}()
 	select {
 	case <-quiet:
-	case <-ctx.Done():
+	case <-peace.Done():
 	case <-m.drain.force:
 	}
 	cut()
-	killed := m.endRuns()
+	killed, untold := m.endRuns()
 	close(m.drain.forced)
-	<-quiet
+	<-moved
 	m.cutOff()
 	lost, unknown := m.lostFor(context.WithoutCancel(ctx))
-	report := m.drain.finish(func(r *DrainReport) {
-		r.RunsEnded, r.RunsFinished = killed, max(0, int(m.count.runsEnded.sum()-ended)-killed)
+	m.drain.answered(func(r *DrainReport) {
+		r.RunsEnded, r.RunsUntold = killed, untold
+		r.RunsFinished = max(0, int(m.count.runsEnded.sum()-before)-killed)
 		r.Lost, r.Unknown = lost, unknown
 	})
+	<-quiet // a handler that does not return changes nothing of that
+	report := m.drain.finish()
 	m.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "drained", report.attrs()...)
 }
 
@@ -172,8 +178,9 @@ func (m *Manager) shutDown(ctx context.Context) {
 	}
 }
 
-// finishRuns lets the agents of this process finish, for most of the time that there is. ctx
-// has a deadline.
+// finishRuns lets agents finish, those of this process and those that call, for most of the time
+// that there is. The next call of the latter may come by another node, which takes their run over.
+// ctx has a deadline.
 func (m *Manager) finishRuns(ctx context.Context) {
 	end, _ := ctx.Deadline()
 	ctx, cancel := context.WithTimeout(ctx, time.Until(end)*9/10)
@@ -182,8 +189,8 @@ func (m *Manager) finishRuns(ctx context.Context) {
 }
 
 // endRuns ends the runs of this node that have not ended by themselves, waits for their
-// agents, and says how many there were.
-func (m *Manager) endRuns() int {
+// agents, and says how many there were, and of how many the end could not be written.
+func (m *Manager) endRuns() (killed, untold int) {
 	timer := time.AfterFunc(endGrace, m.cease)
 	defer timer.Stop()
 	left := m.runs.close()
@@ -195,7 +202,12 @@ func (m *Manager) endRuns() int {
 	ends.Wait()
 	m.runs.wg.Wait()
 	m.cease()
-	return len(left)
+	for _, r := range left {
+		if !r.gone() {
+			untold++
+		}
+	}
+	return len(left) - untold, untold
 }
 
 // moveAway tells every connection to come back elsewhere and closes it. ctx has a deadline.
@@ -209,7 +221,7 @@ func (m *Manager) moveAway(ctx context.Context) {
 	})
 	end, _ := ctx.Deadline()
 	// A quarter of the time is left for those whose sockets are slow.
-	pause := min(drainPause, time.Until(end)*3/4/time.Duration(len(all)+1))
+	pause := max(0, min(drainPause, time.Until(end)*3/4/time.Duration(len(all)+1)))
 	began := time.Now()
 	apart := pause + returnSpread/time.Duration(len(all)+1) // of those that come back
 	for i, c := range all {
@@ -279,29 +291,47 @@ func (m *Manager) cutOff() {
 // lostFor asks the log whether clients that were closed before all was written can get the
 // rest. Unknown are messages of topics that could not be asked.
 func (m *Manager) lostFor(ctx context.Context) (lost, unknown uint64) {
-	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	ctx, cancel := context.WithTimeout(ctx, askGrace)
 	defer cancel()
 	type place struct {
 		key hub.Key
 		pos Position
 	}
-	behind := map[place]uint64{}
-	answers := map[place]error{}
+	behind := map[place][]uint64{} // of each connection that was there
 	for _, c := range m.drain.leftBehind() {
 		at := place{c.Key, c.Pos}
-		behind[at] += c.Behind
-		if _, known := answers[at]; !known {
-			_, _, err := m.driver.Since(ctx, broker.Key(c.Key), c.Pos, 1)
-			answers[at] = err
-		}
+		behind[at] = append(behind[at], c.Behind)
 	}
-	for at, n := range behind {
-		switch err := answers[at]; {
-		case errors.Is(err, broker.ErrGap):
-			lost += n
-		case err != nil:
-			unknown += n
-		}
+	var asking sync.WaitGroup
+	var mu sync.Mutex // guards the results
+	slots := make(chan struct{}, askers)
+	for at, conns := range behind {
+		slots <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-slots }()
+			_, _, err := m.driver.Since(ctx, broker.Key(at.key), at.pos, 1)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, n := range conns {
+				lost += gone(err, n)
+				if err != nil && !errors.Is(err, broker.ErrGap) {
+					unknown += n
+				}
+			}
+		})
 	}
+	asking.Wait()
 	return lost, unknown
+}
+
+// gone is how many of n messages a log does not have any more, as the error of a reading says.
+func gone(err error, n uint64) uint64 {
+	gap, ok := errors.AsType[*broker.GapError](err)
+	switch {
+	case ok && gap.Lost > 0:
+		return min(n, gap.Lost)
+	case errors.Is(err, broker.ErrGap):
+		return n
+	}
+	return 0
 }

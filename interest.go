@@ -115,7 +115,11 @@ func (m *Manager) enliven(ctx context.Context, a acquired) error {
 		return err
 	}
 	m.hub.Confirm(a.topic, heads[0], link)
-	return nil
+	if m.hub.Link() != link {
+		// All that was live then may have been looked at since, without this one.
+		err = m.recall(ctx, a.key)
+	}
+	return err
 }
 
 // forgetIdle unfollows topics that nobody has needed for a while, and reports whether there

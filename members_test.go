@@ -63,3 +63,40 @@ func TestADeviceDoesNotStayInARoomWhoseMembershipEndedMeanwhile(t *testing.T) {
 		}
 	})
 }
+
+// TestAMemberGetsNothingFromBeforeTheJoinWhereTheNodeIsBehind: the node has not heard of a message
+// and of the membership behind it when the member comes to the room.
+func TestAMemberGetsNothingFromBeforeTheJoinWhereTheNodeIsBehind(t *testing.T) {
+	for _, verb := range []string{
+		`{"type":"subscribe","message_id":"s","payload":{"rooms":["team"]}}`,
+		`{"type":"join_room","message_id":"s","payload":{"room":"team"}}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := openDriver(t)
+			s := newServer(t, switchboard.Options{Broker: d})
+			bob, alice := s.as(t, "bob room:team:join"), s.as(t, "alice")
+			bob.send(`{"type":"subscribe","message_id":"b","payload":{"rooms":["team"]}}`)
+			bob.expect(wire.Subscribed)
+			d.Faults().DropLive(roomKey("team"), 2)
+			s.note(t, switchboard.Room("team"), 1)
+			// As on another node: this one's devices are told by a hint, which is lost.
+			d.Faults().DropLive(userKey("alice"), 1)
+			if err := s.Rooms().Add(t.Context(), "team", "alice"); err != nil {
+				t.Fatal(err)
+			}
+			alice.send("%s", verb)
+			answer := alice.next()
+			s.note(t, switchboard.Room("team"), 3)
+			wantEqual(t, "what alice got", alice.notes(1), []int{3})
+			wantEqual(t, "what bob got", bob.notes(2), []int{1, 3})
+			pos := payload[struct {
+				Position switchboard.Position
+				Topics   map[string]switchboard.Position
+			}](t, answer)
+			if at := max(pos.Position.Offset, pos.Topics["room/team"].Offset); at != 2 {
+				t.Errorf("alice was told %d by %s, want 2, the place of the join", at, answer.Type)
+			}
+			alice.silent()
+		})
+	}
+}

@@ -99,22 +99,29 @@ func exceptSessions(texts []string) (list []hub.Session) {
 // recall reads the newest message of each key of a topic, of which some may not have been
 // delivered here.
 func (m *Manager) recall(ctx context.Context, key hub.Key) error {
-	for sure := false; ; sure = true {
+	var r hub.Recalled
+	for {
+		r.Asked = m.hub.Asking(key)
 		entries, err := m.driver.Latest(ctx, broker.Key(key))
 		if err != nil {
 			return err
 		}
-		list := make([]hub.Posting, 0, len(entries))
+		r.List = make([]hub.Posting, 0, len(entries))
 		for _, e := range entries {
 			if rec, ok := m.parseRecord(e); ok && rec.Kind == wire.RecordLatest {
-				list = append(list, posting(e, rec))
+				r.List = append(r.List, posting(e, rec))
 			}
 		}
-		if !m.hub.Recall(key, list, sure) {
+		if !m.hub.Recall(key, r) {
 			return nil
 		}
 		// Two messages of one key were published within the same millisecond; the next reading
 		// is after both.
+		for _, p := range r.List {
+			if p.At.After(r.Sure) {
+				r.Sure = p.At
+			}
+		}
 		if !sleep(ctx, 2*time.Millisecond) {
 			return ctx.Err()
 		}
@@ -123,7 +130,21 @@ func (m *Manager) recall(ctx context.Context, key hub.Key) error {
 
 // recallAll does so for topics that may have missed some: all of them after the link was lost,
 // else those that have such messages, because a driver may store one without delivering it.
-func (m *Manager) recallAll(ctx context.Context, topics []hub.TopicHead, all bool) error {
+func (m *Manager) recallAll(ctx context.Context, all bool) error {
+	var topics []hub.TopicHead
+	for cursor := 0; ; {
+		topics = m.hub.Topics(topics[:0], &cursor, compareBatch)
+		if err := m.recallSome(ctx, topics, all); err != nil {
+			return err
+		}
+		if cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// recallSome asks about several at once.
+func (m *Manager) recallSome(ctx context.Context, topics []hub.TopicHead, all bool) error {
 	keys := make(chan hub.Key, len(topics))
 	for _, t := range topics {
 		if all || t.Latest {

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -97,6 +99,107 @@ func TestTheNewestOfAKeyIsNotLostWithTheLink(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		wantEqual(t, "prices", a.prices(1), []string{"x 2"})
 		a.silent()
+	})
+}
+
+func TestTheNewerOfTwoThatWerePublishedAtOnceIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDriver(t)
+		s := newServer(t, switchboard.Options{Broker: d})
+		a := s.as(t, "alice")
+		synctest.Wait()
+		s.price(t, switchboard.User("alice"), "x", 1)
+		d.Faults().DropLive(userKey("alice"), 1)
+		s.price(t, switchboard.User("alice"), "x", 2)
+		wantEqual(t, "prices", a.prices(1), []string{"x 1"})
+		time.Sleep(11 * time.Second)
+		wantEqual(t, "prices", a.prices(1), []string{"x 2"})
+		a.silent()
+	})
+}
+
+func TestWhatWasReplacedWhileTheLinkWasLostDoesNotComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDriver(t)
+		s := newServer(t, switchboard.Options{Broker: d})
+		a := s.as(t, "alice")
+		synctest.Wait()
+		s.price(t, switchboard.User("alice"), "x", 1)
+		wantEqual(t, "prices", a.prices(1), []string{"x 1"})
+		d.Faults().DropLive(userKey("alice"), 1)
+		if _, err := s.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{
+			Type: "price", Class: wire.Latest, Key: "x", TTL: time.Second,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Second)
+		s.as(t, "alice").silent()
+	})
+}
+
+// cutDriver calls cut when it has read what the newest messages of a topic are.
+type cutDriver struct {
+	broker.Driver
+	topic broker.Key
+	cut   func()
+}
+
+func (d *cutDriver) Latest(ctx context.Context, topic broker.Key) ([]broker.Entry, error) {
+	list, err := d.Driver.Latest(ctx, topic)
+	if cut := d.cut; cut != nil && topic == d.topic {
+		d.cut = nil
+		cut()
+	}
+	return list, err
+}
+
+func TestTheNewestOfAKeyIsNotLostWithTheLinkWhileATopicBecomesLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openDriver(t)
+		other := b.Node()
+		t.Cleanup(func() { _ = other.Close() })
+		d := &cutDriver{Driver: b, topic: userKey("alice")}
+		one, two := newServer(t, switchboard.Options{Broker: d}), newServer(t, switchboard.Options{Broker: other})
+		synctest.Wait()
+		d.cut = func() {
+			b.Faults().CutLink()
+			time.Sleep(time.Millisecond)
+			two.price(t, switchboard.User("alice"), "x", 1)
+			time.Sleep(5 * time.Second) // the link is back, and all that is live was looked at
+		}
+		wantEqual(t, "prices", one.as(t, "alice").prices(1), []string{"x 1"})
+	})
+}
+
+// stuckDriver does not answer what the newest messages are while it is stuck.
+type stuckDriver struct {
+	broker.Driver
+	stuck atomic.Bool
+}
+
+func (d *stuckDriver) Latest(ctx context.Context, topic broker.Key) ([]broker.Entry, error) {
+	if d.stuck.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return d.Driver.Latest(ctx, topic)
+}
+
+func TestLogsAreComparedBeforeTheNewestOfEachKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &stuckDriver{Driver: openDriver(t)}
+		s := newServer(t, switchboard.Options{Broker: d})
+		var last *device
+		for n := range 300 { // more topics than heads are compared of at once
+			last = s.as(t, fmt.Sprint("user", n))
+		}
+		s.price(t, switchboard.All(), "x", 1)
+		last.prices(1)
+		d.stuck.Store(true)
+		d.Driver.(*membroker.Broker).Faults().DropLive(userKey("user299"), 1)
+		s.note(t, switchboard.User("user299"), 1)
+		time.Sleep(10 * time.Second)
+		wantEqual(t, "notes", last.notes(1), []int{1})
 	})
 }
 

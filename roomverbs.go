@@ -58,14 +58,11 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 	} else {
 		pos, changed, err = m.setMember(ctx, room, user.ID, memberJoined, "")
 	}
+	if err == nil && !changed {
+		pos, err = m.placeIn(ctx, sender, a, lent)
+	}
 	var joined []byte
 	if err == nil {
-		if !changed {
-			pos = a.head
-			if at, follows := m.hub.Cursor(in.c, a.key); follows {
-				pos = at
-			}
-		}
 		joined, err = m.roomJoined(ctx, room, pos, in.env.ID)
 	}
 	if err != nil {
@@ -181,11 +178,10 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 	told := make(map[string]Position, len(topics))
 	for i, topic := range topics {
 		pos, asked := req.Since[topic.String()]
-		w, err := m.wantRoom(ctx, sender, topic, pos, asked)
+		w, err := m.wantRoom(ctx, sender, topic, pos, asked, lent[i])
 		if err != nil {
 			return err
 		}
-		w.lent = lent[i]
 		wanted = append(wanted, w)
 		told[topic.String()] = w.from
 	}
@@ -211,14 +207,15 @@ type wantedRoom struct {
 // wantRoom makes a room live and finds the place from which sender receives it: from pos,
 // if that was asked for and the user may read what was before, else where the connection is
 // or now.
-func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, pos Position, asked bool) (wantedRoom, error) {
+func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, pos Position, asked, lent bool) (wantedRoom, error) {
 	a, err := m.acquire(ctx, topic)
 	if err != nil {
 		return wantedRoom{}, err
 	}
-	w := wantedRoom{acquired: a, from: a.head}
-	if at, follows := m.hub.Cursor(sender.handle, a.key); follows {
-		w.from = at
+	w := wantedRoom{acquired: a, lent: lent}
+	if w.from, err = m.placeIn(ctx, sender, a, lent); err != nil {
+		m.hub.Release(a.topic)
+		return wantedRoom{}, err
 	}
 	if !asked {
 		return w, nil
@@ -237,6 +234,19 @@ func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, 
 	}
 	w.from, w.move = r.from, true
 	return w, nil
+}
+
+// placeIn is where a connection is in a room, or the place from which it begins: now. The right of
+// a member begins with the join, of which this node may not have heard yet.
+func (m *Manager) placeIn(ctx context.Context, sender *Conn, room acquired, lent bool) (Position, error) {
+	at, follows := m.hub.Cursor(sender.handle, room.key)
+	switch {
+	case follows:
+		return at, nil
+	case lent:
+		return m.clampToJoin(ctx, sender, room, room.head)
+	}
+	return room.head, nil
 }
 
 func unsubscribeVerb(_ context.Context, in *inbound) error {

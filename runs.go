@@ -117,7 +117,8 @@ type ownedRuns struct {
 
 	mu     sync.Mutex // guards the fields below
 	of     map[runID]*ownedRun
-	flight map[runID]*flight // starts and takeovers under way
+	users  map[userID]map[*ownedRun]struct{} // the same, by who asked and by whose topic it is
+	flight map[runID]*flight                 // starts and takeovers under way
 	closed bool
 }
 
@@ -133,15 +134,49 @@ func (o *ownedRuns) add(r *ownedRun) bool {
 	defer o.mu.Unlock()
 	if o.of == nil {
 		o.of = make(map[runID]*ownedRun)
+		o.users = make(map[userID]map[*ownedRun]struct{})
 	}
-	o.of[runID{r.spec.Tenant, r.spec.ID}] = r
+	id := runID{r.spec.Tenant, r.spec.ID}
+	o.dropLocked(o.of[id])
+	o.of[id] = r
+	for _, user := range r.users() {
+		if o.users[user] == nil {
+			o.users[user] = make(map[*ownedRun]struct{})
+		}
+		o.users[user][r] = struct{}{}
+	}
 	return !o.closed
+}
+
+// userID names a user of a tenant.
+type userID struct{ tenant, user string }
+
+// users are those whose run it is.
+func (r *ownedRun) users() []userID {
+	list := []userID{{r.spec.Tenant, r.spec.User}}
+	if topic := r.spec.topic(); topic.Kind == wire.KindUser && topic.ID != r.spec.User {
+		list = append(list, userID{r.spec.Tenant, topic.ID})
+	}
+	return list
+}
+
+// dropLocked forgets whose r is; nil is nobody's.
+func (o *ownedRuns) dropLocked(r *ownedRun) {
+	if r == nil {
+		return
+	}
+	for _, user := range r.users() {
+		if delete(o.users[user], r); len(o.users[user]) == 0 {
+			delete(o.users, user)
+		}
+	}
 }
 
 func (o *ownedRuns) remove(r *ownedRun) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if id := (runID{r.spec.Tenant, r.spec.ID}); o.of[id] == r {
+		o.dropLocked(r)
 		delete(o.of, id)
 	}
 }
@@ -190,14 +225,10 @@ func (o *ownedRuns) background(do func()) bool {
 	return !o.closed
 }
 
-// wait returns when no agent of this process is at work any more, or when ctx ends.
+// wait returns when no run of this node lives any more, or when ctx ends.
 func (o *ownedRuns) wait(ctx context.Context) {
 	for ctx.Err() == nil {
-		working := false
-		for _, r := range o.all() {
-			working = working || r.spec.Lease == 0 && !r.gone()
-		}
-		if !working || !sleep(ctx, drainPause) {
+		if o.live() == 0 || !sleep(ctx, drainPause) {
 			return
 		}
 	}

@@ -71,6 +71,7 @@ func (h *handshake) acceptStream() error {
 		return errDraining()
 	}
 	defer m.gate.leave()
+	defer h.leave()
 	ctx, cancel := m.callContext(h.r)
 	defer cancel()
 	// The deadline of the server is for answers that end. The heartbeat takes its place.

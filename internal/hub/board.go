@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bytes"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -45,7 +44,7 @@ type board struct {
 	newest  atomic.Uint64 // number of the latest message posted last
 	passing []posted      // volatile messages by number, the last one being passed
 	passed  atomic.Uint64 // how many volatile messages there were
-	bytes   int           // of the frames of both
+	bytes   int           // what both cost
 }
 
 // posted is a message on a board. Messages of each class have numbers of their own.
@@ -57,8 +56,6 @@ type posted struct {
 	thread  uint64    // tag; volatile only; 0: for all
 	at      time.Time // latest: as published; volatile: when it came
 	expires time.Time // latest only
-	// It was read, and not delivered: deliveries up to it may still be on their way.
-	recalled bool
 }
 
 // boardCursor is what a connection has of a board: numbers up to which it has all.
@@ -68,7 +65,7 @@ type boardCursor struct {
 	latest  uint64
 	passed  uint64
 	skipped uint64 // volatile messages that it did not get and was not told of
-	waits   bool   // until the reaper looks, because it is too early for another gap
+	waits   bool   // the reaper will look, because it is too early for another gap
 }
 
 // Post takes a posting from the driver, in the order of its topic, never concurrently for one
@@ -83,48 +80,16 @@ func (h *Hub) Post(p Posting) {
 		rec.mu.Unlock()
 		return
 	}
-	if p.Class == wire.Latest {
-		if old := h.latestOf(rec, p.Key); old != nil && old.ahead(&p) {
-			rec.mu.Unlock()
-			return
-		}
-		h.postLatest(slot, rec, &p, false)
-	} else if rec.count > 0 {
+	switch {
+	case p.Class == wire.Latest && !h.superseded(rec, &p):
+		h.postLatest(slot, rec, &p)
+	case p.Class == wire.Volatile && rec.count > 0:
 		h.postPassing(slot, rec, &p)
-	} else {
+	default:
 		rec.mu.Unlock()
 		return
 	}
 	h.deliver(slot, rec)
-}
-
-// Recall takes the Latest postings of a topic as the driver has them, the oldest first, after a
-// time in which some may have been missed. It is true if it cannot tell which of two is the
-// newer: the caller asks the driver again a millisecond later, and is then sure that what it has
-// is the last of its time.
-func (h *Hub) Recall(key Key, list []Posting, sure bool) (again bool) {
-	slot, rec := h.topicAt(key)
-	if rec == nil {
-		return false
-	}
-	for i := range list {
-		p := &list[i]
-		if !h.owns(rec, &p.Address) {
-			h.isolation(rec, &p.Address)
-			continue
-		}
-		switch old := h.latestOf(rec, p.Key); {
-		case old == nil || old.at.Before(p.At):
-			h.postLatest(slot, rec, p, true)
-		case !old.at.Equal(p.At) || bytes.Equal(old.frame, p.Frame):
-		case sure:
-			h.postLatest(slot, rec, p, true)
-		default:
-			again = true
-		}
-	}
-	h.deliver(slot, rec)
-	return again
 }
 
 // posts counts all that was ever on a topic's board. The caller holds rec.mu.
@@ -167,14 +132,8 @@ func (h *Hub) latestOf(rec *topic, key string) *posted {
 	return nil
 }
 
-// ahead reports whether a message was recalled before its delivery, or that of one before it,
-// came: p.
-func (old *posted) ahead(p *Posting) bool {
-	return old.recalled && (p.At.Before(old.at) || p.At.Equal(old.at) && bytes.Equal(p.Frame, old.frame))
-}
-
 // postLatest puts a message in the place of the one with its key. The caller holds rec.mu.
-func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting, recalled bool) {
+func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting) {
 	b, now := h.boardOf(slot, rec), time.Now()
 	b.latest = slices.DeleteFunc(b.latest, func(old posted) bool {
 		gone := old.key == p.Key || !now.Before(old.expires)
@@ -187,11 +146,11 @@ func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting, recalled bool) {
 		h.unpost(b, &b.latest[0])
 		b.latest = slices.Delete(b.latest, 0, 1)
 	}
-	b.latest = append(b.latest, posted{
+	put := posted{
 		number: b.newest.Load() + 1, frame: p.Frame, except: p.Except, key: p.Key, at: p.At, expires: p.Expires,
-		recalled: recalled,
-	})
-	h.charged(b, len(p.Frame))
+	}
+	b.latest = append(b.latest, put)
+	h.charged(b, put.weight())
 	b.newest.Add(1)
 }
 
@@ -202,14 +161,15 @@ func (h *Hub) postPassing(slot uint32, rec *topic, p *Posting) {
 		thread = h.threadTag(p.Thread)
 	}
 	h.pass(b, now, passingMost-1)
-	if !h.charge(rec.tenant, int64(len(p.Frame))) { // all that pass are skipped, this one too
+	put := posted{number: b.passed.Load() + 1, frame: p.Frame, except: p.Except, thread: thread, at: now}
+	if !h.charge(rec.tenant, int64(put.weight())) { // all that pass are skipped, this one too
 		h.count.evicted.Add(1 + uint64(len(b.passing)))
 		h.pass(b, now, 0)
 		b.passed.Add(1)
 		return
 	}
-	b.bytes += len(p.Frame)
-	b.passing = append(b.passing, posted{number: b.passed.Load() + 1, frame: p.Frame, except: p.Except, thread: thread, at: now})
+	b.bytes += put.weight()
+	b.passing = append(b.passing, put)
 	b.passed.Add(1)
 }
 
@@ -235,7 +195,7 @@ func (h *Hub) charged(b *board, n int) {
 }
 
 // unpost gives back the memory of a message that leaves the board.
-func (h *Hub) unpost(b *board, p *posted) { h.charged(b, -len(p.frame)) }
+func (h *Hub) unpost(b *board, p *posted) { h.charged(b, -p.weight()) }
 
 // dropPassing drops the volatile messages of a topic, which all its followers have. The caller
 // holds rec.mu.
@@ -261,7 +221,7 @@ func (h *Hub) dropBoard(rec *topic) {
 	h.boards.put(i)
 }
 
-// freePassed is called by the reaper, as freeIdleWindows is.
+// freePassed is called by the reaper, as freeIdleWindows is, and when memory is short.
 func (h *Hub) freePassed() {
 	for i := range h.boards.limit() {
 		if i == 0 {
@@ -335,16 +295,33 @@ func (h *Hub) boardRead(rec *conn, topicSlot uint32, t *topic) bool {
 	return cur.latest == b.newest.Load() && cur.passed == b.passed.Load() && (cur.skipped == 0 || cur.waits)
 }
 
-// gatherBoard takes what a connection does not have of a topic's board, behind what it did not
-// have of its log, where its cursor is at, number log. It reports whether the turn was too short for all.
-// The caller holds rec.mu and the topic's lock.
-func (h *Hub) gatherBoard(s *scratch, rec *conn, src *textSource, at *cursor, log int) (more bool) {
-	i := src.rec.board.Load()
-	if i == 0 || h.boardRead(rec, src.slot, src.rec) {
+// gatherLatest takes the newest messages of a topic's keys that a connection does not have, and
+// reports whether the turn was too short for all. The caller holds rec.mu.
+func (h *Hub) gatherLatest(s *scratch, rec *conn, topicSlot uint32) (more bool) {
+	t := h.topics.at(topicSlot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.board.Load()
+	if i == 0 {
 		return false
 	}
 	b := h.boards.at(i)
-	cur, which := h.boardCursorOf(rec, src.slot)
+	cur, which := h.boardCursorOf(rec, topicSlot)
+	return cur.latest < b.newest.Load() && !h.takeLatest(s, rec, b, cur, markLatest+which)
+}
+
+// gatherPassing does so for volatile messages, and tells how many were skipped. log is the number
+// of the topic's cursor.
+func (h *Hub) gatherPassing(s *scratch, rec *conn, topicSlot uint32, log int) (more bool) {
+	t := h.topics.at(topicSlot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := t.board.Load()
+	if i == 0 || h.boardRead(rec, topicSlot, t) {
+		return false
+	}
+	b := h.boards.at(i)
+	cur, which := h.boardCursorOf(rec, topicSlot)
 	h.pass(b, time.Now(), passingMost)
 	if lost := b.passed.Load() - uint64(len(b.passing)); cur.passed < lost {
 		cur.skipped += lost - cur.passed
@@ -354,25 +331,21 @@ func (h *Hub) gatherBoard(s *scratch, rec *conn, src *textSource, at *cursor, lo
 		return true
 	}
 	if cur.skipped > 0 && !cur.waits {
-		h.tellSkipped(s, rec, src, s.after(log, at), which)
+		h.tellSkipped(s, rec, t, h.after(s, rec, log), which)
 	}
-	return !h.takePassing(s, rec, b, cur, markPassing+which) || !h.takeLatest(s, rec, b, cur, markLatest+which)
+	return !h.takePassing(s, rec, b, cur, markPassing+which)
 }
 
 // tellSkipped takes a gap into the turn, or has the reaper look when it is time for one.
-func (h *Hub) tellSkipped(s *scratch, rec *conn, src *textSource, at wire.Position, which int) {
+func (h *Hub) tellSkipped(s *scratch, rec *conn, t *topic, at wire.Position, which int) {
 	cur := &h.readings.at(rec.reading).boards[which]
 	if cur.told != 0 && h.since(cur.told) < skipTell {
 		cur.waits = true
-		if r := h.readings.at(rec.reading); !r.tells { // once for all boards, or each look would cause one for each
-			r.tells = true
-			h.reaper.later(handle(s.slot, rec.gen))
-		}
+		h.reaper.later(handle(s.slot, rec.gen))
 		return
 	}
-	at.Epoch = h.epochs.name(src.rec.epoch.Load())
 	frame, err := messageFrame(wire.GapType, wire.Gap{
-		Topic: h.addressOf(src.rec).String(), From: at, To: at, Reason: wire.ReasonVolatile, Count: cur.skipped,
+		Topic: h.addressOf(t).String(), From: at, To: at, Reason: wire.ReasonVolatile, Count: cur.skipped,
 	})
 	if err == nil {
 		s.add(frame, markSkipped+which, cur.skipped)
@@ -380,13 +353,16 @@ func (h *Hub) tellSkipped(s *scratch, rec *conn, src *textSource, at wire.Positi
 }
 
 // after is where a cursor will stand once the turn is written.
-func (s *scratch) after(which int, at *cursor) wire.Position {
+func (h *Hub) after(s *scratch, rec *conn, which int) wire.Position {
+	at := h.cursor(rec, which)
+	pos := wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}
 	for i := len(s.marks) - 1; i >= 0; i-- {
 		if s.marks[i].which == which {
-			return wire.Position{Offset: s.marks[i].after}
+			pos.Offset = s.marks[i].after
+			break
 		}
 	}
-	return wire.Position{Offset: at.offset}
+	return pos
 }
 
 // messageFrame is the frame of a message of the hub's own.
@@ -467,17 +443,19 @@ func (h *Hub) advanceBoard(rec *conn, which int, after uint64) {
 	}
 }
 
-// tellLater is called by the reaper when a connection may be told again what it skipped.
+// tellLater is called by the reaper when a connection may be told again what it skipped of a
+// topic. Those of which it is too early have a look of their own before them.
 func (h *Hub) tellLater(c Handle) {
 	rec := h.lock(c)
 	if rec == nil {
 		return
 	}
 	if rec.reading != 0 {
-		r := h.readings.at(rec.reading)
-		r.tells = false
-		for i := range r.boards {
-			r.boards[i].waits = false
+		list := h.readings.at(rec.reading).boards
+		for i := range list {
+			if h.since(list[i].told) >= skipTell {
+				list[i].waits = false
+			}
 		}
 	}
 	rec.wake.Store(1)

@@ -152,6 +152,7 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 	if err != nil {
 		rec.gen++
 		rec.flags = connDead
+		h.dropReading(rec)
 		info := rec.info
 		h.dropReading(rec)
 		h.unlock(rec, slot)

@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -299,6 +300,32 @@ func TestShutdownEndsEveryConnectionAndMayBeRepeated(t *testing.T) {
 		}
 		if _, err := r.openHeld(user("c")); !errors.Is(err, ErrClosed) {
 			t.Errorf("Open after Shutdown: got %v, want ErrClosed", err)
+		}
+	})
+}
+
+// refusing is an engine that takes nobody.
+type refusing struct {
+	ws.Engine
+}
+
+func (refusing) Attach(net.Conn, []byte) (ws.Socket, error) { return 0, errors.New("refused") }
+
+func TestAConnectionThatIsRefusedLeavesNothingOfBoards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.open(user("a"))
+		r.pass(user("a"), 1, "")
+		synctest.Wait()
+		before := r.hub.readings.used()
+		r.hub.engine = refusing{r.hub.engine}
+		for range 3 {
+			if _, err := r.openHeld(user("a")); err == nil {
+				t.Fatal("attached")
+			}
+		}
+		if n := r.hub.readings.used(); n != before {
+			t.Errorf("got %d readings, want %d", n, before)
 		}
 	})
 }

@@ -29,6 +29,14 @@ type scratch struct {
 	texts []*readText // what a worker has read for it
 	need  *need       // text that has to be read before the turn can go on
 	saw   []textSeen  // what the connection has once the turn is written as a whole
+
+	boards []boardTurn // to be looked at when all logs were
+}
+
+// boardTurn is a topic whose log a turn has to the end, and its cursor's number.
+type boardTurn struct {
+	which int
+	topic uint32 // slot
 }
 
 // mark says what it means that a buffer is written.
@@ -52,6 +60,7 @@ const (
 func (s *scratch) reset() {
 	clear(s.bufs)
 	s.bufs, s.marks, s.saw, s.bytes, s.need = s.bufs[:0], s.marks[:0], s.saw[:0], 0, nil
+	s.boards = s.boards[:0]
 }
 
 func (s *scratch) full() bool {
@@ -204,6 +213,13 @@ func (h *Hub) gatherTopics(s *scratch, rec *conn, slot uint32) (more bool) {
 			more = h.gather(s, rec, slot, 3+i, list[i].topic, &list[i].at) || more
 		}
 	}
+	// Behind all logs, and what passes last: what may be skipped keeps nobody from what may not.
+	for _, b := range s.boards {
+		more = h.gatherLatest(s, rec, b.topic) || more
+	}
+	for _, b := range s.boards {
+		more = h.gatherPassing(s, rec, b.topic, b.which) || more
+	}
 	return more
 }
 
@@ -222,7 +238,7 @@ func (h *Hub) cursor(rec *conn, which int) *cursor {
 
 // gather takes what follows one cursor, from the topic's window and its streams, or asks for
 // a reading of the log if the window does not reach back that far. It reports whether there
-// is more than the turn could take.
+// is more than the turn could take; what is on the topic's board it leaves for later.
 func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot uint32, at *cursor) (more bool) {
 	t := h.topics.at(topicSlot)
 	current := at.epoch == t.epoch.Load() && at.offset >= t.head.Load()
@@ -263,7 +279,13 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 			return s.need == nil || h.ask(s, rec, &src)
 		}
 	}
-	return h.gatherText(s, rec, &src, at.offset > t.head.Load()) || h.gatherBoard(s, rec, &src, at, which)
+	if h.gatherText(s, rec, &src, at.offset > t.head.Load()) {
+		return true
+	}
+	if !read {
+		s.boards = append(s.boards, boardTurn{which, topicSlot})
+	}
+	return false
 }
 
 // take adds kept entries to the turn, each behind the text that belongs before it, and

@@ -132,6 +132,7 @@ func (h *Hub) relieve() {
 		h.memory.again.Store(h.tick() + 1 + uint32(relieveShare*time.Since(began)/tickLength))
 		h.memory.pressed.Store(false)
 	}()
+	h.freePassed()
 	given := h.dropLongs(func(t *longRead, _ int) bool { return h.above(t.tenant, calm) })
 	h.count.evicted.Add(uint64(given))
 	var list []held
@@ -196,6 +197,11 @@ func (h *Hub) giveUp(it held) {
 // weight is what an entry costs in a window.
 func (e *kept) weight() int {
 	return int(unsafe.Sizeof(*e)) + len(e.frame) + len(e.except)*len(Session{}) + len(e.marks)*int(unsafe.Sizeof(Mark{}))
+}
+
+// weight is what a message costs on a board.
+func (p *posted) weight() int {
+	return int(unsafe.Sizeof(*p)) + len(p.frame) + len(p.except)*len(Session{}) + len(p.key)
 }
 
 // weight is what a piece of text costs.

@@ -19,7 +19,6 @@ type reading struct {
 	turn    uint32           // counts turns
 	seen    []textSeen
 	boards  []boardCursor
-	tells   bool // the reaper will look for boards of which something is to be told
 }
 
 // textName names a stream: a topic's slot and a key.

@@ -210,6 +210,7 @@ func (h *Hub) newEpoch(rec *topic, epoch string) {
 	rec.epoch.Store(h.epochs.number(epoch))
 	rec.base, rec.want = 0, 0
 	h.missEnds(rec)
+	h.agePostings(rec)
 }
 
 // LinkLost says that entries may be missed from now on, until each topic's

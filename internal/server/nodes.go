@@ -27,11 +27,12 @@ type drainAnswer struct {
 	PeakReturns  int       `json:"peak_returns_per_second" doc:"As clients were asked to come back"`
 	RunsFinished int       `json:"runs_finished"`
 	RunsEnded    int       `json:"runs_ended" doc:"With agent_death"`
+	RunsUntold   int       `json:"runs_untold" doc:"Whose end could not be written: the broker did not answer"`
 	Written      uint64    `json:"messages_written" doc:"To these connections over their lives"`
 	Left         uint64    `json:"messages_left" doc:"In the log, from where clients resume"`
 	Unanswered   uint64    `json:"answers_unwritten"`
 	Lost         uint64    `json:"messages_lost" doc:"Of those left, what the log does not have any more"`
-	Unknown      uint64    `json:"messages_unknown" doc:"Of those left, what the log could not be asked for"`
+	Unknown      uint64    `json:"messages_unknown" doc:"Of those left, what the log could not be asked for, or has not been yet"`
 }
 
 type listNodesOutput struct {
@@ -46,7 +47,7 @@ func (a *api) listNodes(context.Context, *struct{}) (*listNodesOutput, error) {
 	if !r.Began.IsZero() {
 		n.Drain = &drainAnswer{
 			Began: r.Began.UTC(), Seconds: r.Took.Seconds(), Told: r.Told, Moved: r.Moved, Gone: r.Gone, Forced: r.Forced,
-			PeakCloses: r.PeakCloses, PeakReturns: r.PeakReturns, RunsFinished: r.RunsFinished, RunsEnded: r.RunsEnded,
+			PeakCloses: r.PeakCloses, PeakReturns: r.PeakReturns, RunsFinished: r.RunsFinished, RunsEnded: r.RunsEnded, RunsUntold: r.RunsUntold,
 			Written: r.Written, Left: r.Left, Unanswered: r.Unanswered, Lost: r.Lost, Unknown: r.Unknown,
 		}
 	}

@@ -24,13 +24,13 @@ type device struct {
 
 	// Of the session.
 	session  wire.SessionInfo
+	sessions []string                 // ids that it had: after a resume=1 it is another
 	at       map[string]wire.Position // what it has, by topic
 	since    map[string]wire.Position // from where on it must have everything
 	has      map[string]map[wire.Position]bool
 	lost     map[string][]wire.Gap
 	texts    map[string]string
 	ended    map[string]bool // texts whose end it has
-	torn     map[string]bool // texts whose end may be in a gap
 	threads  []string        // nil: all
 	restores bool            // it may still send a late session_restore
 
@@ -42,6 +42,8 @@ type device struct {
 	welcomed        bool
 	handshaken      bool
 	held            bool
+	way             way
+	opening         wire.MessageType  // thread_open or switch_thread, the last that it sent
 	restoring       map[string]bool   // topics of which nothing counts before session_restored
 	last            map[string]uint64 // offset of the last message, as it was sent
 	base            map[string]int    // volatile messages of the node before it followed the topic
@@ -60,10 +62,10 @@ func (w *world) newDevice(tenant, user string) *device {
 
 // forget makes it a new session.
 func (d *device) forget() {
-	d.session = wire.SessionInfo{}
+	d.session, d.sessions = wire.SessionInfo{}, nil
 	d.at, d.since = map[string]wire.Position{}, map[string]wire.Position{}
 	d.has, d.lost = map[string]map[wire.Position]bool{}, map[string][]wire.Gap{}
-	d.texts, d.ended, d.torn, d.threads = map[string]string{}, map[string]bool{}, map[string]bool{}, nil
+	d.texts, d.ended, d.threads = map[string]string{}, map[string]bool{}, nil
 }
 
 func (d *device) topic(address string) wire.Topic {
@@ -85,13 +87,18 @@ func (d *device) connect(n *node, buffer int) {
 	d.handshaken, d.welcomed, d.held, d.restores = false, false, false, true
 	d.restoring, d.last = map[string]bool{}, map[string]uint64{}
 	d.base, d.passed, d.newest, d.asked = map[string]int{}, map[string]int{}, map[string]int{}, map[string]bool{}
-	head := "GET /ws HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-	if d.session.Token == "" {
+	d.way = d.chooseWay()
+	path := "/ws"
+	if d.way == byCredential {
+		path += "?resume=1"
+	}
+	head := "GET " + path + " HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+	if d.session.Token == "" || d.way == byCredential {
 		head += "Authorization: Bearer " + d.tenant + "/" + d.user + "\r\n"
 	} else {
 		head += "Sec-WebSocket-Protocol: switchboard.v1, session." + base64.RawURLEncoding.EncodeToString([]byte(d.session.Token)) + "\r\n"
 	}
-	d.w.tell("%s connects to %s, session %.8s, buffer %d", d.name, n.name, d.session.ID, buffer)
+	d.w.tell("%s connects to %s, session %.8s, %s, buffer %d", d.name, n.name, d.session.ID, d.way, buffer)
 	d.out = append(d.out, head+"\r\n"...)
 	d.push()
 }
@@ -235,9 +242,14 @@ func (d *device) message(raw []byte) {
 		}
 	case wire.RoomJoined:
 		p := decode[wire.RoomJoinedPayload](d, env)
+		if _, known := d.base["room/"+p.Room]; !known && !d.asked[env.ID] {
+			d.base["room/"+p.Room] = unknown // another device joined, and volatile messages may have come since
+		}
 		d.learn("room/"+p.Room, p.Position)
 	case wire.RoomLeft:
 		d.unlearn("room/" + decode[wire.RoomLeftPayload](d, env).Room)
+	case wire.ThreadSnapshot:
+		d.snapshot(env, decode[wire.Thread](d, env))
 	case wire.GapType:
 		d.gap(decode[wire.Gap](d, env))
 	case wire.AckType, wire.ErrorMessageType, wire.ServerShutdown:
@@ -263,21 +275,34 @@ func (d *device) welcome(p wire.Welcome) {
 	d.welcomed, d.id, d.held = true, p.ConnectionID, p.Held
 	again := d.session.Token != ""
 	d.session = p.Session
+	if !slices.Contains(d.sessions, p.Session.ID) {
+		d.sessions = append(d.sessions, p.Session.ID)
+	}
 	if again && !p.Held {
 		d.w.wrong("%s: a resumed connection is not held", d.name)
 	}
 	for topic := range p.Topics {
 		d.follows(topic)
 	}
+	named := d.named()
 	for topic, pos := range p.Topics {
-		if _, known := d.at[topic]; !known {
-			d.learn(topic, pos)
+		if _, is := named[topic]; !is {
+			d.beginAt(topic, pos)
 		}
 	}
-	if again {
-		d.restore(d.at)
+	switch {
+	case !again:
+	case d.way == late: // until then nothing counts
+		for topic := range named {
+			d.restoring[topic] = true
+		}
+	default:
+		d.restore(named)
 	}
 }
+
+// unknown stands for a number of volatile messages that the device cannot know.
+const unknown = -1
 
 // follows begins to count the volatile messages of a topic.
 func (d *device) follows(topic string) {
@@ -299,8 +324,13 @@ func (d *device) restore(at map[string]wire.Position) {
 		d.restoring[topic] = true
 	}
 	d.say(wire.SessionRestore, wire.Restore{Positions: at, Streams: lengths})
-	if d.threads != nil {
-		d.say(wire.Subscribe, wire.SubscribeRequest{Threads: d.threads})
+	for _, thread := range d.threads {
+		if thread != "" {
+			d.say(wire.Subscribe, wire.SubscribeRequest{Threads: []string{thread}})
+			continue
+		}
+		d.opening = "" // it has chosen the default thread before
+		d.say(wire.ThreadOpen, wire.ThreadOpenRequest{})
 	}
 }
 
@@ -322,9 +352,13 @@ func (d *device) restored(p wire.Restored) {
 // learn takes the place of a topic that it begins to follow.
 func (d *device) learn(topic string, pos wire.Position) {
 	d.follows(topic)
-	if _, known := d.at[topic]; known {
-		return
+	if _, known := d.at[topic]; !known {
+		d.beginAt(topic, pos)
 	}
+}
+
+// beginAt forgets what it had of a topic.
+func (d *device) beginAt(topic string, pos wire.Position) {
 	d.at[topic], d.since[topic] = pos, pos
 	d.has[topic], d.lost[topic] = map[wire.Position]bool{}, nil
 }
@@ -342,7 +376,6 @@ func (d *device) unlearn(topic string) {
 	for id := range d.texts {
 		if r := d.w.runOf(id); r != nil && r.key == prefix {
 			delete(d.texts, id)
-			delete(d.torn, id)
 		}
 	}
 	maps.DeleteFunc(d.newest, func(key string, _ int) bool { return len(key) > len(prefix) && key[:len(prefix)] == prefix })

@@ -8,6 +8,9 @@
 // A client follows the rule of docs/protocol.md and nothing more. An oracle knows from the logs
 // themselves what each of them must have, and looks whenever the story falls silent.
 //
-//	go test ./internal/sim -seed 17      one story, told
-//	go test ./internal/sim -seeds 5000   that many
+//	go test ./internal/sim -seed 17                 one story, told
+//	go test ./internal/sim -seed 17 -without 3,8-20 the same without some of its steps
+//	go test ./internal/sim -seeds 5000 -first 100   that many
+//
+// A story that goes wrong is played again with fewer and fewer steps, until each is needed.
 package sim

@@ -21,6 +21,7 @@ type ledger struct {
 type record struct {
 	offset uint64
 	id     string
+	thread string
 	hidden bool
 	except []string
 }
@@ -71,12 +72,13 @@ func readRecord(w *world, e broker.Entry) record {
 	r := record{offset: e.Pos.Offset, hidden: rec.Kind == wire.RecordMember, except: rec.Except}
 	if !r.hidden {
 		var body struct {
-			ID string `json:"message_id"`
+			ID     string `json:"message_id"`
+			Thread string `json:"thread_id"`
 		}
 		if err := json.Unmarshal(rec.Body, &body); err != nil {
 			w.t.Fatal(err)
 		}
-		r.id = body.ID
+		r.id, r.thread = body.ID, body.Thread
 	}
 	return r
 }
@@ -116,8 +118,11 @@ func (w *world) mayRead(room wire.Topic, user string, offset uint64) bool {
 	return false
 }
 
-// removed reports whether a user was ever removed from a room.
+// removed reports whether a user was ever removed from a room, or has left it.
 func (w *world) removed(room wire.Topic, user string) bool {
+	if w.quitters[keyOf(room)+user] {
+		return true
+	}
 	for _, m := range w.members[room.Tenant+"/"+room.ID][user] {
 		if m.left != 0 {
 			return true

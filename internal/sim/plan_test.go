@@ -66,6 +66,10 @@ func steps() []step {
 		{2, (*world).unsubscribe},
 		{4, (*world).member},
 		{2, (*world).watch},
+		{4, (*world).openThread},
+		{4, (*world).speak},
+		{2, (*world).joinRoom},
+		{2, (*world).stop},
 		{8, (*world).wait},
 		{3, (*world).cutLink},
 		{2, (*world).beginEpoch},
@@ -106,7 +110,11 @@ type publication struct {
 func (w *world) compose(topic wire.Topic, class wire.Class) publication {
 	w.number++
 	p := publication{node: pick(w, w.nodes), topic: topic, to: target(topic)}
-	payload := map[string]any{"to": keyOf(topic), "n": w.number, "x": strings.Repeat("x", w.pick(padding))}
+	length := w.pick(padding)
+	if class == wire.Durable && w.pick(25) == 0 {
+		length = w.pick(2 * windowBytes) // more than any window may keep
+	}
+	payload := map[string]any{"to": keyOf(topic), "n": w.number, "x": strings.Repeat("x", length)}
 	p.msg = switchboard.Message{Type: "note", ID: fmt.Sprint("m", w.number), Class: class}
 	switch class {
 	case wire.Volatile:
@@ -190,9 +198,6 @@ func (w *world) publishWithFaults() {
 
 func (w *world) publishVolatile() {
 	topic := pick(w, topics())
-	if topic.ID == "closed" {
-		return // when a member begins to follow is not known to the message
-	}
 	for range 1 + w.pick(4) {
 		p := w.compose(topic, wire.Volatile)
 		w.tell("%s lets %s pass to %s", p.node.name, p.msg.ID, keyOf(topic))
@@ -313,12 +318,6 @@ func (w *world) comeBack() {
 	}
 }
 
-// join connects a device and reads until it is welcomed, and restored if it has been there before.
-func (w *world) join(d *device) {
-	d.connect(pick(w, w.nodes), 200+w.pick(2)*w.pick(20_000))
-	d.until(func() bool { return d.welcomed && !d.held })
-}
-
 // until reads until something has come, or the connection is lost.
 func (d *device) until(done func() bool) {
 	for range 300 {
@@ -361,9 +360,7 @@ func (w *world) subscribe() {
 	}
 	room := pick(w, rooms)
 	w.tell("%s subscribes to %s", d.name, room)
-	answered := d.calls + 1
-	d.say(wire.Subscribe, wire.SubscribeRequest{Rooms: []string{room}})
-	d.until(func() bool { return d.answered >= answered })
+	d.call(wire.Subscribe, wire.SubscribeRequest{Rooms: []string{room}})
 }
 
 func (w *world) unsubscribe() {
@@ -373,9 +370,7 @@ func (w *world) unsubscribe() {
 	}
 	room := pick(w, rooms)
 	w.tell("%s unsubscribes from %s", d.name, room)
-	answered := d.calls + 1
-	d.say(wire.Unsubscribe, wire.SubscribeRequest{Rooms: []string{room}})
-	d.until(func() bool { return d.answered >= answered })
+	d.call(wire.Unsubscribe, wire.SubscribeRequest{Rooms: []string{room}})
 }
 
 // member makes somebody a member of a closed room, or ends that.
@@ -412,11 +407,9 @@ func (w *world) watch() {
 	}
 	thread := pick(w, threads[1:])
 	w.tell("%s watches %s", d.name, thread)
-	answered := d.calls + 1
-	d.say(wire.Subscribe, wire.SubscribeRequest{Threads: []string{thread}})
-	d.until(func() bool { return d.answered >= answered })
+	d.call(wire.Subscribe, wire.SubscribeRequest{Threads: []string{thread}})
 	if d.client != nil {
-		d.threads = append(d.threads, thread)
+		d.chooses(thread, false)
 	}
 }
 

@@ -89,8 +89,8 @@ func (d *device) gap(g wire.Gap) {
 	}
 	d.lost[g.Topic] = append(d.lost[g.Topic], wire.Gap{From: pos, To: g.To})
 	d.at[g.Topic] = g.To
-	for id, r := range w.runsOf(d.tenant, g.Topic) { // what it has of their texts may have ended in the gap
-		d.torn[id] = d.torn[id] || r.over()
+	for id, r := range w.runsOf(d.tenant, g.Topic) { // their texts may have ended in the gap
+		d.ended[id] = d.ended[id] || r.over()
 	}
 }
 
@@ -98,7 +98,7 @@ func (d *device) gap(g wire.Gap) {
 // offset of the same epoch.
 func (d *device) missing(topic string, after wire.Position, to uint64) bool {
 	for _, r := range d.w.ledgerOf(d.topic(topic)).of[after.Epoch] {
-		if r.offset > after.Offset && r.offset <= to && !r.hidden && !slices.Contains(r.except, d.session.ID) {
+		if r.offset > after.Offset && r.offset <= to && !r.hidden && !d.isExcepted(r.except) {
 			return true
 		}
 	}
@@ -138,6 +138,9 @@ func (d *device) chunk(env wire.Envelope) {
 		return
 	}
 	have := utf8.RuneCountInString(d.texts[p.StreamID])
+	if p.Start > have && d.restoring[env.Topic] {
+		return // it comes again
+	}
 	if p.Start > have {
 		d.w.wrong("%s: text of %s goes on at %d, and it has %d", d.name, p.StreamID, p.Start, have)
 		return
@@ -158,7 +161,7 @@ func (d *device) ofRun(env wire.Envelope) {
 	}
 	for id, length := range env.StreamLengths {
 		text, begun := d.texts[id]
-		if begun && !d.ended[id] && !d.torn[id] && d.watches(env.ThreadID) && utf8.RuneCountInString(text) < length {
+		if begun && !d.ended[id] && d.watches(env.ThreadID) && utf8.RuneCountInString(text) < length {
 			d.w.wrong("%s: %s at %d says that %s is %d long, and it has %d", d.name, env.Type, env.Offset, id, length, utf8.RuneCountInString(text))
 		}
 	}

@@ -31,15 +31,16 @@ type world struct {
 	seed uint64
 	rnd  *rand.Rand
 
-	broker  *membroker.Broker // the one that all nodes share, and through which the oracle looks
-	nodes   []*node           // that are up
-	devices []*device
-	ledgers map[wire.Topic]*ledger
-	runs    []*run
-	members map[string]map[string][]membership // tenant/room, user
-	number  int                                // of what was published last
+	broker   *membroker.Broker // the one that all nodes share, and through which the oracle looks
+	nodes    []*node           // that are up
+	devices  []*device
+	ledgers  map[wire.Topic]*ledger
+	runs     []*run
+	members  map[string]map[string][]membership // tenant/room, user
+	quitters map[string]bool                    // tenant|room|user that left
+	number   int                                // of what was published last
 
-	story    []string
+	told     []string
 	problems []string
 }
 
@@ -53,7 +54,7 @@ const (
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
 		t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), broker: membroker.New(membroker.Options{}),
-		ledgers: map[wire.Topic]*ledger{}, members: map[string]map[string][]membership{},
+		ledgers: map[wire.Topic]*ledger{}, members: map[string]map[string][]membership{}, quitters: map[string]bool{},
 	}
 	for range 1 + w.rnd.IntN(2) {
 		w.addNode()
@@ -66,7 +67,7 @@ func (w *world) tell(format string, args ...any) {
 	if *oneSeed >= 0 { // also if it never comes to an end
 		fmt.Println(line)
 	}
-	w.story = append(w.story, line)
+	w.told = append(w.told, line)
 }
 
 // bubbleStart is when the clock of a bubble begins.
@@ -78,6 +79,9 @@ func (w *world) wrong(format string, args ...any) {
 	w.problems = append(w.problems, p)
 	w.tell("!! %s", p)
 }
+
+// reseed gives a step dice of its own.
+func (w *world) reseed(step uint64) { w.rnd = rand.New(rand.NewPCG(w.seed, step)) }
 
 func (w *world) pick(n int) int { return w.rnd.IntN(n) }
 
@@ -95,7 +99,7 @@ type node struct {
 }
 
 func (w *world) addNode() *node {
-	n := &node{w: w, name: fmt.Sprint("node-", len(w.story)), ln: newListener(), draining: make(chan struct{})}
+	n := &node{w: w, name: fmt.Sprint("node-", len(w.told)), ln: newListener(), draining: make(chan struct{})}
 	n.tap = &tap{Driver: w.broker.Node(), volatile: map[broker.Key]int{}}
 	m, err := switchboard.New(switchboard.Options{
 		Auth: login, Broker: n.tap, Node: n.name,
@@ -137,10 +141,10 @@ func (n *node) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := n.manager.Shutdown(ctx); err != nil {
-		n.w.t.Errorf("seed %d: %s: %v", n.w.seed, n.name, err)
+		n.w.wrong("%s does not shut down: %v", n.name, err)
 	}
 	if err := n.srv.Shutdown(ctx); err != nil {
-		n.w.t.Errorf("seed %d: %s: %v", n.w.seed, n.name, err)
+		n.w.wrong("%s does not shut down: %v", n.name, err)
 	}
 	n.served.Wait()
 	if err := n.tap.Close(); err != nil {
@@ -155,6 +159,12 @@ func (w *world) close() {
 	}
 	for r := w.live(); r != nil; r = w.live() {
 		r.end(0)
+	}
+	synctest.Wait()
+	for _, n := range w.nodes {
+		if s := n.manager.Stats(); s.Connections != 0 || s.Users != 0 || s.Rooms != 0 {
+			w.wrong("%s: has %d connections, %d users and %d rooms when nobody is there", n.name, s.Connections, s.Users, s.Rooms)
+		}
 	}
 	for _, n := range w.nodes {
 		n.close()
