@@ -122,8 +122,9 @@ func (m *Manager) enliven(ctx context.Context, a acquired) error {
 	return err
 }
 
-// forgetIdle unfollows topics that nobody has needed for a while.
-func (m *Manager) forgetIdle(ctx context.Context) {
+// forgetIdle unfollows topics that nobody has needed for a while, and reports whether there
+// may be more.
+func (m *Manager) forgetIdle(ctx context.Context) (more bool) {
 	const batch = 512
 	keys := m.hub.Idle(nil, batch, topicIdle)
 	flights := make(map[hub.Key]*flight, len(keys))
@@ -150,4 +151,5 @@ func (m *Manager) forgetIdle(ctx context.Context) {
 	for key, f := range flights {
 		m.interest.end(key, f, nil)
 	}
+	return len(keys) == batch
 }

@@ -128,7 +128,8 @@ func (m *Manager) closeDriver() error {
 // until ctx ends.
 func (m *Manager) forgetTopics(ctx context.Context) {
 	for sleep(ctx, time.Second) {
-		m.forgetIdle(ctx)
+		for m.forgetIdle(ctx) && ctx.Err() == nil {
+		}
 		m.ended.expire(time.Now())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -17,6 +18,8 @@ const (
 	// maxPosting bounds messages that have no place in a log: nodes keep those of class latest in
 	// memory, up to [broker.LatestKeys] of a topic.
 	maxPosting = 64 << 10
+	// recallers is how many topics are asked about at once.
+	recallers = 16
 )
 
 // post publishes what has no place in a log.
@@ -131,16 +134,36 @@ func (m *Manager) recallAll(ctx context.Context, all bool) error {
 	var topics []hub.TopicHead
 	for cursor := 0; ; {
 		topics = m.hub.Topics(topics[:0], &cursor, compareBatch)
-		for _, t := range topics {
-			if !all && !t.Latest {
-				continue
-			}
-			if err := m.recall(ctx, t.Key); err != nil && !errors.Is(err, broker.ErrNotFound) {
-				return err
-			}
+		if err := m.recallSome(ctx, topics, all); err != nil {
+			return err
 		}
 		if cursor == 0 {
 			return nil
 		}
 	}
+}
+
+// recallSome asks about several at once.
+func (m *Manager) recallSome(ctx context.Context, topics []hub.TopicHead, all bool) error {
+	keys := make(chan hub.Key, len(topics))
+	for _, t := range topics {
+		if all || t.Latest {
+			keys <- t.Key
+		}
+	}
+	close(keys)
+	errs := make([]error, min(recallers, len(keys)))
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for key := range keys {
+				if err := m.recall(ctx, key); err != nil && !errors.Is(err, broker.ErrNotFound) {
+					errs[i] = err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -259,6 +260,48 @@ func TestAClientThatIsBehindIsToldHowManyVolatileMessagesItSkipped(t *testing.T)
 		a.silent()
 		if got := s.Stats().Skipped; got != count-uint64(taken) {
 			t.Errorf("got %d counted as skipped, want %d", got, count-taken)
+		}
+	})
+}
+
+// asked is a driver that takes its time for what is newest, and notes when it was asked.
+type asked struct {
+	broker.Driver
+	mu    sync.Mutex // guards times
+	times []time.Time
+}
+
+func (d *asked) Latest(ctx context.Context, topic broker.Key) ([]broker.Entry, error) {
+	time.Sleep(10 * time.Millisecond)
+	d.mu.Lock()
+	d.times = append(d.times, time.Now())
+	d.mu.Unlock()
+	return d.Driver.Latest(ctx, topic)
+}
+
+// Topics with such messages must not hold up the comparison of heads of the others.
+func TestTheNewestOfManyTopicsIsAskedForTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &asked{Driver: openDriver(t)}
+		s := newServer(t, switchboard.Options{Broker: d})
+		const users = 200
+		for i := range users {
+			name := fmt.Sprint("user", i)
+			s.as(t, name)
+			s.price(t, switchboard.User(name), "x", i)
+		}
+		synctest.Wait()
+		d.mu.Lock()
+		d.times = nil
+		d.mu.Unlock()
+		time.Sleep(13 * time.Second)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if n := len(d.times); n != users {
+			t.Fatalf("got %d questions, want one for each topic", n)
+		}
+		if took := d.times[users-1].Sub(d.times[0]); took > users*10*time.Millisecond/8 {
+			t.Errorf("it took %v", took)
 		}
 	})
 }

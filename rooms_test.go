@@ -499,3 +499,18 @@ func TestAJoinThatRacesTheRemovalIsRefused(t *testing.T) {
 		other.silent()
 	})
 }
+
+// However many leave together, their topics are let go of soon after.
+func TestTopicsOfACrowdThatHasLeftAreForgottenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		for i := range 1200 {
+			_ = s.as(t, fmt.Sprint("user", i)).conn.Close()
+		}
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if n := s.Stats().Topics; n > 1 {
+			t.Errorf("got %d topics half a minute after everybody has left, want all but that of everybody gone", n)
+		}
+	})
+}

@@ -35,7 +35,8 @@ type Acked struct {
 // position says nothing. What was shown was received. Marks never go back within an epoch.
 //
 // Not believed is a position that was not written to c: above its cursor, of another epoch
-// than its cursor's, or told while c is held and its cursor is not where it will be.
+// than its cursor's, or told while c is held and its cursor is not where it will be. Nor is one
+// of an epoch that is not the topic's: the cursor may stand there because the client said so.
 func (h *Hub) Ack(c Handle, key Key, delivered, seen wire.Position) (Acked, error) {
 	rec := h.lock(c)
 	if rec == nil {
@@ -48,12 +49,12 @@ func (h *Hub) Ack(c Handle, key Key, delivered, seen wire.Position) (Acked, erro
 		return Acked{}, ErrNotFollowed
 	}
 	out := Acked{Session: rec.session}
-	epoch := h.epochs.name(at.epoch)
+	epoch, current := h.epochs.name(at.epoch), h.topics.at(slot).epoch.Load()
 	believed := func(pos wire.Position) uint64 {
 		switch {
 		case pos.IsZero():
 			return 0
-		case rec.flags&connHeld != 0, pos.Epoch != epoch, pos.Offset > at.offset:
+		case rec.flags&connHeld != 0, pos.Epoch != epoch, at.epoch != current, pos.Offset > at.offset:
 			out.Doubted++
 			return 0
 		}

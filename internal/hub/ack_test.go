@@ -49,6 +49,25 @@ func TestAcksThatTellNothingTrueAreDoubted(t *testing.T) {
 	})
 }
 
+// A cursor stands where the client says that it is, until the log was read from there.
+func TestAnAckOfAnEpochThatOnlyTheClientKnowsIsDoubted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		alice := user("alice")
+		c := r.open(alice)
+		r.mu.Lock()
+		r.failing = errLogDown
+		r.mu.Unlock()
+		made := wire.Position{Epoch: "made-up", Offset: 1 << 40}
+		if err := r.hub.Seek(c.h, keyOf(alice), made); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.hub.Ack(c.h, keyOf(alice), made, made); err != nil || got.Fresh || got.Doubted != 2 {
+			t.Errorf("got %+v, %v, want both doubted", got, err)
+		}
+	})
+}
+
 // A topic's number may be another topic's as soon as nobody follows it.
 func TestAcksOfARoomGoWithIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

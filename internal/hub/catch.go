@@ -105,11 +105,11 @@ func (c *catcher) next() (j job, ok bool) {
 	return j, true
 }
 
-// wait makes c wait for a reading that the caller will ask for again.
-func (c *catcher) wait(from place, conn Handle) {
+// wait makes connections wait for a reading that the caller will ask for again.
+func (c *catcher) wait(from place, conns ...Handle) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting[from] = append(c.waiting[from], conn)
+	c.waiting[from] = append(c.waiting[from], conns...)
 }
 
 // take returns who waits for a reading; who comes later needs another.
@@ -172,9 +172,26 @@ func (h *Hub) failed(err error, jobs ...job) {
 	case <-h.ctx.Done():
 	case <-timer.C:
 		for _, j := range jobs {
-			h.catch.add(j)
+			if j.topic != 0 || h.awaited(j.from) {
+				h.catch.add(j)
+			}
 		}
 	}
+}
+
+// awaited reports whether anybody still waits for a reading, and forgets who has gone.
+func (h *Hub) awaited(from place) bool {
+	list := slices.DeleteFunc(h.catch.take(from), func(c Handle) bool {
+		rec := h.lock(c)
+		if rec != nil {
+			h.unlock(rec, c.slot())
+		}
+		return rec == nil
+	})
+	if len(list) > 0 {
+		h.catch.wait(from, list...)
+	}
+	return len(list) > 0
 }
 
 // syncTopic reads what a topic has missed.

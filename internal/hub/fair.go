@@ -54,6 +54,9 @@ func (q *queue[T]) pop() T {
 	return v
 }
 
+// idleLanes is how many lanes are kept although some have nothing to do.
+const idleLanes = 256
+
 // fairTurn is how many visits a tenant's turn is.
 const fairTurn = walkSlice
 
@@ -115,6 +118,9 @@ func (f *fair) pop() (conn uint32, p *part) {
 			f.busy.push(l)
 		default:
 			l.listed = false
+			if len(f.lanes) > idleLanes { // tenants come and go
+				delete(f.lanes, l.tenant)
+			}
 		}
 	}
 }

@@ -127,3 +127,18 @@ func TestAQueueGivesWhatItWasGivenInOrder(t *testing.T) {
 		t.Errorf("got room for %d, want about %d", n, next-want)
 	}
 }
+
+func TestLanesOfTenantsThatCameAndWentAreNotKept(t *testing.T) {
+	var f fair
+	f.init()
+	for tenant := range uint32(10 * idleLanes) {
+		f.pushConn(tenant+1, tenant+1)
+		f.pushPart(bigPart(tenant+1), false)
+		if got := f.serve(3); len(got) != 2 {
+			t.Fatalf("got %v, want two things done", got)
+		}
+	}
+	if n := len(f.lanes); n > idleLanes+1 {
+		t.Errorf("got %d lanes, want %d at most", n, idleLanes)
+	}
+}

@@ -155,3 +155,32 @@ func TestNothingIsLeftOnceEverybodyHasGone(t *testing.T) {
 		}
 	})
 }
+
+// A log that cannot be read is asked again for those only who still wait.
+func TestALogThatCannotBeReadIsNotAskedForWhoHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config, _ *fakeEngine) { c.WindowMessages = 1 })
+		alice, bob := r.open(user("alice")), r.open(user("bob"))
+		r.mu.Lock()
+		r.unreadable = map[Key]bool{keyOf(user("alice")): true, keyOf(user("bob")): true}
+		r.mu.Unlock()
+		for _, c := range []*client{alice, bob} {
+			_ = r.hub.Seek(c.h, keyOf(user(map[*client]string{alice: "alice", bob: "bob"}[c])), wire.Position{Epoch: "e0"})
+		}
+		time.Sleep(time.Second)
+		r.hub.Abandon(alice.h)
+		time.Sleep(time.Second)
+		r.hub.catch.mu.Lock()
+		if n := len(r.hub.catch.waiting); n != 1 {
+			t.Errorf("%d readings are waited for, want that of the one who is there", n)
+		}
+		r.hub.catch.mu.Unlock()
+		r.mu.Lock()
+		r.unreadable = nil
+		r.mu.Unlock()
+		time.Sleep(time.Second)
+		if frames := bob.got.frames(); len(frames) != 1 || !strings.Contains(frames[0], wire.ReasonEpochChanged) {
+			t.Errorf("got %q, want the gap once the log can be read", frames)
+		}
+	})
+}

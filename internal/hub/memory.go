@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -17,11 +18,11 @@ import (
 // kept is read from the log. When three quarters are taken the reaper gives up what was used
 // longest ago, so that this is rare.
 type memory struct {
-	total    atomic.Int64
-	tenants  atomic.Pointer[[]*atomic.Int64] // by number; replaced when it grows
-	pressed  atomic.Bool                     // the reaper is to make room
-	relieved atomic.Uint32                   // tick at which it did so last
-	told     atomic.Bool                     // the operator knows
+	total   atomic.Int64
+	tenants atomic.Pointer[[]*atomic.Int64] // by number; replaced when it grows
+	pressed atomic.Bool                     // the reaper is to make room
+	again   atomic.Uint32                   // tick from which it may do so again
+	told    atomic.Bool                     // the operator knows
 
 	mu sync.Mutex // guards the replacing of tenants
 }
@@ -98,13 +99,17 @@ func (h *Hub) above(tenant uint32, quarters int64) bool {
 	return h.memory.of(tenant).Load() > h.cfg.TenantBytes/4*quarters || h.memory.total.Load() > h.cfg.MemoryBytes/4*quarters
 }
 
+// relieveShare is the share of its time, one in so many, that the reaper spends on making room:
+// it looks at everything, also where that does not help because much must be kept in any case.
+const relieveShare = 20
+
 // press lets the reaper make room, once per tick at most.
 func (h *Hub) press(tenant uint32, fits bool) {
 	if !fits && h.memory.told.CompareAndSwap(false, true) {
 		h.log.LogAttrs(h.ctx, slog.LevelWarn, "memory for recent messages is full: who is behind reads the log",
 			slog.String("tenant", h.tenants.name(tenant)), slog.Int64("bytes", h.memory.total.Load()))
 	}
-	if h.memory.relieved.Load() != h.tick() && h.memory.pressed.CompareAndSwap(false, true) {
+	if int32(h.tick()-h.memory.again.Load()) >= 0 && h.memory.pressed.CompareAndSwap(false, true) {
 		h.reaper.poke()
 	}
 }
@@ -122,9 +127,11 @@ func (h *Hub) relieve() {
 	if !h.memory.pressed.Load() {
 		return
 	}
-	defer h.memory.pressed.Store(false)
-	h.memory.relieved.Store(h.tick())
-	now := h.tick()
+	began, now := time.Now(), h.tick()
+	defer func() {
+		h.memory.again.Store(h.tick() + 1 + uint32(relieveShare*time.Since(began)/tickLength))
+		h.memory.pressed.Store(false)
+	}()
 	h.freePassed()
 	given := h.dropLongs(func(t *longRead, _ int) bool { return h.above(t.tenant, calm) })
 	h.count.evicted.Add(uint64(given))

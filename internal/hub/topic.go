@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -304,29 +305,39 @@ func (l *idleList) add(t Topic, tick uint32) {
 	l.items = append(l.items, idleTopic{t, tick})
 }
 
+// take removes the oldest items for which ripe is true, at most n.
+func (l *idleList) take(n int, ripe func(idleTopic) bool) []idleTopic {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := 0
+	for taken < len(l.items) && taken < n && ripe(l.items[taken]) {
+		taken++
+	}
+	items := slices.Clone(l.items[:taken])
+	if l.items = l.items[taken:]; len(l.items) == 0 {
+		l.items = nil
+	}
+	return items
+}
+
 // Idle appends up to n keys of topics that have had no reference for at least
 // age. Each is named once; the caller passes them to [Hub.Expire].
 func (h *Hub) Idle(dst []Key, n int, age time.Duration) []Key {
-	h.idle.mu.Lock()
-	taken := 0
-	for taken < len(h.idle.items) && taken < n && h.since(h.idle.items[taken].tick) >= age {
-		taken++
-	}
-	items := append([]idleTopic(nil), h.idle.items[:taken]...)
-	h.idle.items = h.idle.items[taken:]
-	if len(h.idle.items) == 0 {
-		h.idle.items = nil
-	}
-	h.idle.mu.Unlock()
-	for _, it := range items {
-		rec := h.topicOf(it.topic)
-		if rec == nil {
-			continue
+	for have := len(dst); len(dst)-have < n; {
+		items := h.idle.take(n-(len(dst)-have), func(it idleTopic) bool { return h.since(it.tick) >= age })
+		if len(items) == 0 {
+			break
 		}
-		if rec.refs == 0 && rec.idle == it.tick {
-			dst = append(dst, rec.key)
+		for _, it := range items {
+			rec := h.topicOf(it.topic)
+			if rec == nil {
+				continue
+			}
+			if rec.refs == 0 && rec.idle == it.tick {
+				dst = append(dst, rec.key)
+			}
+			rec.mu.Unlock()
 		}
-		rec.mu.Unlock()
 	}
 	return dst
 }
