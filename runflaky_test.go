@@ -93,6 +93,9 @@ func (d *flaky) Get(ctx context.Context, key string) (broker.Item, error) {
 			return old, nil
 		}
 		if err == nil && strings.Contains(key, "/") {
+			if d.old == nil {
+				d.old = make(map[string]broker.Item)
+			}
 			d.old[key] = item
 		}
 		return item, err
