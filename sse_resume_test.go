@@ -188,6 +188,7 @@ func TestTheAnswerOfAPostSetsTheIDOfTheStream(t *testing.T) {
 		if e := a.event(); e.data != "" || e.id == "" {
 			t.Errorf("got %+v, want an id without data", e)
 		}
+		synctest.Wait() // until her other devices would have been told
 		a.cut()
 		s.note(t, switchboard.Room("team"), 1)
 		b := a.again()
