@@ -45,12 +45,18 @@ func (d *device) snapshot(env wire.Envelope, p wire.Thread) {
 		w.wrong("%s: the snapshot of %s is as of %s, and it has come to %s", d.name, env.Topic, p.Position, at)
 	}
 	d.learn(env.Topic, p.Position)
-	var got []record
+	got, last := map[uint64]bool{}, uint64(0)
 	for _, m := range p.Messages {
-		got = append(got, record{offset: m.Offset, id: m.ID})
+		r, real := l.at(p.Position.Epoch, m.Offset)
+		if !real || r.hidden || r.id != m.ID || r.thread != env.ThreadID || m.Offset <= last || m.Offset > p.Position.Offset {
+			w.wrong("%s: the snapshot of %s, thread %q, at %s has %q at %d, behind %d", d.name, env.Topic, env.ThreadID, p.Position, m.ID, m.Offset, last)
+		}
+		got[m.Offset], last = true, m.Offset
 	}
-	if want := l.thread(w, env.ThreadID, p.Position); !slices.EqualFunc(got, want, func(a, b record) bool { return a.offset == b.offset && a.id == b.id }) {
-		w.wrong("%s: the snapshot of %s, thread %q, at %s has %v, want %v", d.name, env.Topic, env.ThreadID, p.Position, got, want)
+	for _, r := range l.thread(w, env.ThreadID, p.Position) {
+		if !got[r.offset] {
+			w.wrong("%s: the snapshot of %s, thread %q, at %s has no %s", d.name, env.Topic, env.ThreadID, p.Position, r.id)
+		}
 	}
 	for _, run := range p.Runs {
 		for _, s := range run.Streams {
@@ -74,7 +80,7 @@ func (d *device) snapshot(env wire.Envelope, p wire.Thread) {
 	}
 }
 
-// thread is what the log has of a thread up to a place.
+// thread is what the log still has of a thread up to a place.
 func (l *ledger) thread(w *world, thread string, to wire.Position) (list []record) {
 	entries, _, err := w.broker.Since(context.Background(), broker.KeyOf(l.topic), wire.Position{}, historyMessages+10)
 	if err != nil {
