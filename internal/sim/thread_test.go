@@ -41,7 +41,7 @@ func (d *device) snapshot(env wire.Envelope, p wire.Thread) {
 	if d.opening != "" {
 		d.chooses(env.ThreadID, d.opening == wire.SwitchThread)
 	}
-	if at, follows := d.at[env.Topic]; follows && (at.Epoch != p.Position.Epoch || d.missing(env.Topic, at, p.Position.Offset)) {
+	if at, follows := d.at[env.Topic]; follows && !d.restoring[env.Topic] && (at.Epoch != p.Position.Epoch || d.missing(env.Topic, at, p.Position.Offset)) {
 		w.wrong("%s: the snapshot of %s is as of %s, and it has come to %s", d.name, env.Topic, p.Position, at)
 	}
 	d.learn(env.Topic, p.Position)
