@@ -286,6 +286,7 @@ func TestShutdownTellsAStreamWhenToComeBack(t *testing.T) {
 		s := newServer(t, switchboard.Options{})
 		a := s.web(t).stream("alice")
 		s.note(t, switchboard.User("alice"), 1)
+		synctest.Wait() // or the answer may overtake it
 		shutDown(t, s.Manager)
 		wantEqual(t, "notes", a.notes(1), []int{1})
 		e := a.event()
