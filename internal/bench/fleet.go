@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -47,6 +48,30 @@ type number struct {
 	N int `json:"n"`
 }
 
+// dial connects a client. One that is told that too many come at once comes again when it is told to.
+func (f *fleet) dial(ctx context.Context, m *member) error {
+	for {
+		var err error
+		m.c, err = client.Dial(ctx, client.Options{
+			URL: "ws://nodes.test/ws", Rooms: []string{room},
+			Token: func(context.Context) (string, error) { return m.user, nil },
+			Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, *f.at.Load())
+			},
+		})
+		refused, ok := errors.AsType[*client.Error](err)
+		if !ok || refused.Code != wire.CodeUnavailable {
+			return err
+		}
+		after, _ := refused.Details["retry_after_ms"].(float64)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(max(time.Second/10, time.Duration(after)*time.Millisecond)):
+		}
+	}
+}
+
 // connect makes n clients.
 func (f *fleet) connect(ctx context.Context, n int) error {
 	f.members = make([]*member, n)
@@ -58,14 +83,7 @@ func (f *fleet) connect(ctx context.Context, n int) error {
 		dialing.Go(func() {
 			defer func() { <-slots }()
 			m := &member{user: fmt.Sprintf("user-%d", i/devices)}
-			var err error
-			if m.c, err = client.Dial(ctx, client.Options{
-				URL: "ws://nodes.test/ws", Rooms: []string{room},
-				Token: func(context.Context) (string, error) { return m.user, nil },
-				Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-					return new(net.Dialer).DialContext(ctx, network, *f.at.Load())
-				},
-			}); err != nil {
+			if err := f.dial(ctx, m); err != nil {
 				failed <- err
 				return
 			}
