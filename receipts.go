@@ -388,6 +388,7 @@ func furthest(marks []mark) mark {
 // true is left out without a word, because a rewind or a new epoch may overtake what was true
 // when it was sent.
 func ackVerb(_ context.Context, in *inbound) error {
+	in.m.count.acks.Add(1)
 	var req wire.AckRequest
 	if err := in.env.Decode(&req); err != nil {
 		return err

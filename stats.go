@@ -36,6 +36,7 @@ type Stats struct {
 	ReceiptsWaiting            int               // to be written, now
 	ReceiptErrors              uint64            // times one could not be written, and was tried again
 	ReceiptsDropped            uint64            // that found no room to wait
+	Acks                       uint64            // acknowledgements from clients, which are among Received
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
 	WindowBytes                int64             // recent messages and texts in memory, now
 	Evicted                    uint64            // messages and texts that left memory early because of Limits.MemoryBytes or TenantMemoryBytes
@@ -58,7 +59,8 @@ type counters struct {
 	isolation, unreadable, gaps  atomic.Uint64
 	runsStarted, runRetries      atomic.Uint64
 	receiptErrors                atomic.Uint64
-	receiptsDropped, acksDoubted atomic.Uint64
+	receiptsDropped              atomic.Uint64
+	acks, acksDoubted            atomic.Uint64
 	runsEnded                    tally[wire.RunState]
 	appPings                     atomic.Int64 // connections that asked for ping messages
 	errors                       tally[Code]
@@ -118,7 +120,7 @@ func (m *Manager) Stats() Stats {
 			MeanRTT: h.MeanRTT, MinRTT: h.MinRTT, MaxRTT: h.MaxRTT,
 		},
 		ReceiptsWaiting: m.receipts.count(), ReceiptErrors: m.count.receiptErrors.Load(),
-		ReceiptsDropped: m.count.receiptsDropped.Load(), AcksDoubted: m.count.acksDoubted.Load(),
+		ReceiptsDropped: m.count.receiptsDropped.Load(), Acks: m.count.acks.Load(), AcksDoubted: m.count.acksDoubted.Load(),
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 	}

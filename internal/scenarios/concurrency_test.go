@@ -97,8 +97,9 @@ func TestCountersAreExact(t *testing.T) {
 		t.Errorf("got %d places for %d messages", distinct, goroutines*operations)
 	}
 	st := n.Stats()
-	if st.Published != goroutines*operations || st.Received != goroutines*operations || handled.Load() != goroutines*operations {
-		t.Errorf("got %d published, %d received, %d handled, want %d of each", st.Published, st.Received, handled.Load(), goroutines*operations)
+	received := st.Received - st.Acks // clients tell by themselves what they have
+	if st.Published != goroutines*operations || received != goroutines*operations || handled.Load() != goroutines*operations {
+		t.Errorf("got %d published, %d received, %d handled, want %d of each", st.Published, received, handled.Load(), goroutines*operations)
 	}
 }
 

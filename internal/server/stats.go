@@ -35,6 +35,7 @@ type statsAnswer struct {
 	ReceiptsWaiting   int                  `json:"receipts_waiting" doc:"To be written, now"`
 	ReceiptErrors     uint64               `json:"receipt_errors" doc:"Times a receipt could not be written, and was tried again"`
 	ReceiptsDropped   uint64               `json:"receipts_dropped" doc:"That found no room to wait"`
+	Acks              uint64               `json:"acks_received" doc:"Acknowledgements from clients, which are among messages_received"`
 	AcksDoubted       uint64               `json:"acks_doubted" doc:"Positions in acknowledgements that could not be true"`
 	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages and texts in memory"`
 	Evicted           uint64               `json:"messages_evicted" doc:"Recent messages and texts that left memory early for want of it"`
@@ -74,7 +75,7 @@ func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
 		Unhandled: s.Unhandled, Errors: s.HandlerErrors, Gaps: s.Gaps, Skipped: s.Skipped, Isolation: s.Isolation,
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
 		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
-		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, AcksDoubted: s.AcksDoubted,
+		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, Acks: s.Acks, AcksDoubted: s.AcksDoubted,
 		WindowBytes: s.WindowBytes, Evicted: s.Evicted, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		Rooms: s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
