@@ -19,7 +19,9 @@ type receiptsPage struct {
 // receipts reads a page until it has so many receipts: they are written a second later.
 func (n *node) receipts(t *testing.T, query string, count int) (page receiptsPage) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(10 * time.Second); ; <-look.C {
 		page = receiptsPage{}
 		n.get(t, "/api/v1/receipts?"+query).decode(t, &page)
 		if len(page.Receipts) == count {
