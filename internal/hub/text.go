@@ -129,20 +129,10 @@ func (h *Hub) takeText(s *scratch, rec *conn, src *textSource, of *Stream, to ui
 		if frame != nil {
 			s.add(frame, markText+at, end)
 		} else {
-			s.skip(markText+at, end, cur)
+			// There is no such text any more.
+			s.passOver(markText+at, end, &cur.at)
 		}
 	}
-}
-
-// skip moves a text cursor without a frame: there is no such text any more.
-func (s *scratch) skip(which int, end uint64, cur *textCursor) {
-	for i := len(s.marks) - 1; i >= 0; i-- {
-		if s.marks[i].which == which {
-			s.marks[i].after = end
-			return
-		}
-	}
-	cur.at = end
 }
 
 // chunk returns the frame of a stream's text from a length on, up to another or less far, and
