@@ -439,6 +439,7 @@ func TestAMissedRemovalIsCarriedOutWhenTheLogIsRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.expect(wire.RoomJoined)
+		synctest.Wait() // the answer comes before the interest, with which the log is read
 		d.Faults().DropLive(roomKey("team"), 2)
 		d.Faults().DropLive(broker.KeyOf(wire.Topic{Kind: wire.KindUser, ID: "alice"}), 1)
 		if err := s.Rooms().Remove(t.Context(), "team", "alice"); err != nil {
