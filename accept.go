@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -165,7 +164,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	m := h.m
 	s := state{
 		expires: login.identity.Expires, tokenID: login.identity.TokenID, sid: login.identity.SID,
-		claims: login.identity.Claims, address: remoteAddr(h.r), device: h.query.device,
+		claims: login.identity.Claims, address: h.m.addressOf(h.r), device: h.query.device,
 		permissions: m.permissions.put(login.identity.Permissions),
 	}
 	if h.query.appPings {
@@ -215,7 +214,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	m.count.accepted.Add(1)
 	m.log.LogAttrs(ctx, slog.LevelDebug, "connection opened",
 		slog.String("conn_id", conn.view.ID), slog.String("user", conn.view.User.ID), slog.String("tenant", conn.view.User.Tenant),
-		slog.String("session", conn.Session()), slog.String("address", h.r.RemoteAddr), slog.Bool("resumed", login.resumed))
+		slog.String("session", conn.Session()), slog.String("address", s.address.String()), slog.Bool("resumed", login.resumed))
 	m.watchCredential(c, s.expires)
 	if held {
 		m.hold(c)
@@ -367,12 +366,4 @@ func (m *Manager) originAllowed(r *http.Request) bool {
 		}
 		return strings.EqualFold(host, origin.Host)
 	})
-}
-
-func remoteAddr(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap().WithZone("")
 }

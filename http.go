@@ -162,7 +162,7 @@ func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) 
 		level = slog.LevelError
 	}
 	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "call refused", slog.String("path", r.URL.Path),
-		slog.String("code", string(told.Code)), slog.String("address", r.RemoteAddr), slog.Any("err", err))
+		slog.String("code", string(told.Code)), slog.String("address", m.addressOf(r).String()), slog.Any("err", err))
 	writeRefusal(w, status, told)
 }
 

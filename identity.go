@@ -21,6 +21,7 @@ type Identity struct {
 	// against one room id.
 	Permissions  []string
 	Expires      time.Time // of the credential, at which the connection is closed; zero: never
+	Issued       time.Time // when the credential was; zero: not known, and taken for now at connect
 	TokenID, SID string    // the credential's jti and sid
 	// Claims is the credential's content, if the Authenticator keeps it: JSON of at most
 	// 4 KiB, more is refused.

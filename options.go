@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/netip"
 	"net/url"
 	"os"
 	"runtime/debug"
@@ -40,6 +41,9 @@ type Options struct {
 	// "https://app.example.com", "https://*.example.com" for any host below it, or "*".
 	// Requests without an Origin header do not come from web pages and pass.
 	Origins []string
+	// TrustedProxy are the networks of proxies whose X-Forwarded-For is believed. nil: nobody's,
+	// and a client's address is that of its connection.
+	TrustedProxy []netip.Prefix
 	// SessionKeys are of 32 bytes each; the first one seals session tokens and all of them
 	// open. nil: one key, made once and kept in the broker's store.
 	SessionKeys [][]byte
@@ -50,6 +54,9 @@ type Options struct {
 	// Retention is how much of each topic is kept. Zero: 10,000 messages, 7 days; of a
 	// partly filled one a zero field is no bound.
 	Retention broker.Retention
+	// Audit is told of refusals, joins, kicks, tickets and revocations. It must not block. nil:
+	// nobody is told.
+	Audit func(AuditEvent)
 	// Log gets what operators must know. nil: discard.
 	Log *slog.Logger
 }
@@ -121,6 +128,11 @@ func (o Options) checked() (Options, error) {
 	for i, key := range o.SessionKeys {
 		if len(key) != session.KeyBytes {
 			return o, fmt.Errorf("Options.SessionKeys[%d] has %d bytes, not %d", i, len(key), session.KeyBytes)
+		}
+	}
+	for i, proxy := range o.TrustedProxy {
+		if !proxy.IsValid() {
+			return o, fmt.Errorf("Options.TrustedProxy[%d] is not a network", i)
 		}
 	}
 	if o.Retention == (broker.Retention{}) {

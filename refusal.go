@@ -87,7 +87,7 @@ func (m *Manager) refused(r *http.Request, ref *refusal) {
 		level = slog.LevelError
 	}
 	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "connection refused", slog.String("why", ref.why),
-		slog.String("code", string(CodeOf(ref.cause))), slog.String("address", r.RemoteAddr), slog.Any("err", ref.cause))
+		slog.String("code", string(CodeOf(ref.cause))), slog.String("address", m.addressOf(r).String()), slog.Any("err", ref.cause))
 }
 
 // refuse answers a request that becomes no connection.

@@ -160,6 +160,9 @@ func (c *checker) authenticate(ctx context.Context, cred switchboard.Credential)
 		Tenant: said.Tenant, User: user, Permissions: said.Permissions,
 		Expires: said.ExpiresAt.Time, TokenID: said.ID, SID: said.SID,
 	}
+	if said.IssuedAt != nil {
+		id.Issued = said.IssuedAt.Time
+	}
 	if c.KeepClaims {
 		id.Claims = content(cred.Token)
 	}
