@@ -223,9 +223,8 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 		m.read(c, h.stream.restore(*h.had)) // nothing else is read from it yet
 	}
 	_ = m.hub.Start(c, held) // a connection that has ended needs none
-	if m.gate.shut() {       // the drain has begun since, and perhaps looked for connections before
-		m.tellAway(c, time.Now().Add(returnFirst))
-		m.closeAway(c)
+	if m.gate.shut() && m.tellAway(c, time.Now().Add(returnFirst)) {
+		m.closeAway(c) // the drain has begun since, and perhaps looked for connections before
 	}
 }
 

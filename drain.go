@@ -226,11 +226,11 @@ func (m *Manager) moveAway(ctx context.Context) {
 	apart := pause + returnSpread/time.Duration(len(all)+1) // of those that come back
 	for i, c := range all {
 		back := began.Add(returnFirst + time.Duration(i)*apart)
-		m.tellAway(c, back)
-		// Who has a handler at work stays for its answer.
-		if m.lanes.busy(c) {
-			busy = append(busy, c)
-		} else {
+		switch {
+		case !m.tellAway(c, back): // who tells it closes it, or it could be closed before it is told
+		case m.lanes.busy(c):
+			busy = append(busy, c) // who has a handler at work stays for its answer
+		default:
 			m.closeAway(c)
 		}
 		// Short pauses are made up in groups: a timer for each would take longer.
@@ -255,19 +255,21 @@ func (m *Manager) moveAway(ctx context.Context) {
 	}
 }
 
-// tellAway tells a connection, once, when to come back elsewhere.
-func (m *Manager) tellAway(c hub.Handle, back time.Time) {
+// tellAway tells a connection, once, when to come back elsewhere, and reports whether this was
+// the time.
+func (m *Manager) tellAway(c hub.Handle, back time.Time) bool {
 	after := max(time.Until(back), time.Millisecond)
 	if !m.drain.tell(c, time.Now().Add(after)) {
-		return
+		return false
 	}
 	if m.hub.ID(c) == "" {
 		m.drain.ended(c, hub.End{Remote: true}) // before it could be told
-		return
+		return true
 	}
 	m.answer(c, wire.ServerShutdown, "", wire.ServerShutdownPayload{
 		ReconnectAfterMS: int(after.Milliseconds()), Message: "restarting",
 	})
+	return true
 }
 
 func (m *Manager) closeAway(c hub.Handle) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -360,6 +361,14 @@ func TestClientsAreToldWhenTheServerStops(t *testing.T) {
 	<-s.Ready()
 	n := &node{Server: s, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	alice := n.connect(t, "alice")
+	// One that does not answer the close stays until it is given up.
+	mute, err := new(net.Dialer).DialContext(t.Context(), "tcp", n.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	exchange(t, mute, "GET /ws HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer mute\r\n\r\n")
 	stop()
 	if msg := alice.next(t); msg.Type != wire.ServerShutdown {
 		t.Errorf("got %s, want %s", msg.Type, wire.ServerShutdown)
@@ -368,6 +377,7 @@ func TestClientsAreToldWhenTheServerStops(t *testing.T) {
 	if got := n.call(t, request{method: http.MethodGet, path: "/api/v1/stats"}); got.status != http.StatusOK {
 		t.Errorf("got status %d while clients are moved away, want 200", got.status)
 	}
+	_ = mute.Close()
 	if err := <-ended; err != nil {
 		t.Errorf("got %v from Run, want nil", err)
 	}
