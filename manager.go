@@ -58,6 +58,7 @@ type Manager struct {
 	keeper      keeper
 	strays      strays
 	receipts    receipts
+	revocations revocations
 	ended       ended
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
@@ -87,6 +88,7 @@ func New(opts Options) (*Manager, error) {
 	m.deadlines.start = m.started
 	m.drain.init()
 	m.admission.init(opts.Limits)
+	m.revocations.init()
 	m.deadlines.wake, m.members.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.receipts.wake = make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{
@@ -97,7 +99,7 @@ func New(opts Options) (*Manager, error) {
 		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,
 		MemoryBytes: opts.Limits.MemoryBytes, TenantBytes: opts.Limits.TenantMemoryBytes,
 	})
-	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts} {
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.watchRevocations, m.sweepRevoked} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil

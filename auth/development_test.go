@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/netra-systems/switchboard"
@@ -59,6 +60,7 @@ func TestDevelopmentNamesItsUser(t *testing.T) {
 	for path, want := range map[string]string{"/ws": auth.DevelopmentUser, "/ws?user=carol": "carol", "/ws?user=a%0Ab": ""} {
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.RemoteAddr, r.Host = "127.0.0.1:5000", "localhost"
+		before := time.Now()
 		got, err := auth.Development()(t.Context(), switchboard.Credential{Request: r})
 		if want == "" {
 			if !errors.Is(err, switchboard.ErrUnauthenticated) {
@@ -66,6 +68,10 @@ func TestDevelopmentNamesItsUser(t *testing.T) {
 			}
 			continue
 		}
+		if got.Issued.Before(before) || got.Issued.After(time.Now()) {
+			t.Errorf("%s: issued at %v, want now", path, got.Issued)
+		}
+		got.Issued = time.Time{}
 		if diff := cmp.Diff(switchboard.Identity{User: want, Permissions: []string{"room:*:*"}}, got); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", path, err, diff)
 		}

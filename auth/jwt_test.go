@@ -56,6 +56,7 @@ func TestATokenSaysWhoTheUserIs(t *testing.T) {
 				},
 				switchboard.Identity{
 					Tenant: "acme", User: "alice", Permissions: []string{"room:team:*", "trade"}, Expires: exp, TokenID: "j1", SID: "s1",
+					Issued: time.Unix(time.Now().Unix(), 0),
 				},
 			},
 			{"user_id instead of sub", jwt.MapClaims{"user_id": "bob", "exp": exp.Unix()}, switchboard.Identity{User: "bob", Expires: exp}},
