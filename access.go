@@ -85,6 +85,9 @@ func checkTicket(id Identity, now time.Time) error {
 	if !id.Expires.IsZero() && !now.Before(id.Expires) {
 		return fmt.Errorf("id.Expires is over: %w", ErrInvalid)
 	}
+	if tooMany(id.Permissions) {
+		return fmt.Errorf("id.Permissions must be at most %d with %d bytes: %w", maxPermissions, maxPermissionBytes, ErrInvalid)
+	}
 	for _, part := range []struct {
 		name      string
 		size, max int

@@ -93,8 +93,8 @@ func (c *Conn) Follow(ctx context.Context, rooms ...string) error {
 	for _, topic := range topics {
 		a, err := c.m.acquire(ctx, topic)
 		if err == nil {
-			var followed bool
-			if followed, err = c.m.follow(c.handle, a, a.head, false); followed {
+			var mine bool
+			if _, mine, err = c.m.follow(c.handle, a, a.head, false, true, hub.Terms{}); mine {
 				fresh = append(fresh, topic)
 			}
 		}

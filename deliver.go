@@ -41,7 +41,7 @@ func (r *receiver) Record(e broker.Entry) {
 			m.heardOfRun(rec)
 		}
 	case rec.Kind == wire.RecordMember:
-		m.members.hear(m, e, rec)
+		m.hints.hear(m, e, rec)
 	case rec.Kind == wire.RecordMessage, rec.Kind == wire.RecordLatest:
 		m.hub.Post(posting(e, rec))
 	}
@@ -97,6 +97,11 @@ func (s *source) Since(ctx context.Context, topic hub.Key, pos Position, limit i
 	} else if err != nil {
 		return hub.Batch{}, err
 	}
+	if batch.Gap {
+		if err := m.endLent(ctx, topic, head); err != nil {
+			return hub.Batch{}, err
+		}
+	}
 	for _, e := range entries {
 		rec, ok := m.parseRecord(e)
 		if !ok {
@@ -104,7 +109,9 @@ func (s *source) Since(ctx context.Context, topic hub.Key, pos Position, limit i
 		}
 		switch rec.Kind { // one that was not delivered live
 		case wire.RecordMember:
-			m.removeMember(e, rec)
+			if err := m.removeMissed(ctx, e, rec); err != nil {
+				return hub.Batch{}, err
+			}
 		case wire.RecordRun:
 			m.heardOfRun(rec)
 		}

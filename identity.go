@@ -75,7 +75,7 @@ func (m *Manager) checkIdentity(id Identity, now time.Time) error {
 	if !id.Expires.IsZero() && !now.Before(id.Expires) {
 		return &Error{Code: wire.CodeAuthError, Message: "the credential has expired"}
 	}
-	if len(id.TokenID) > maxTokenID || len(id.SID) > maxTokenID || len(id.Claims) > maxClaims {
+	if len(id.TokenID) > maxTokenID || len(id.SID) > maxTokenID || len(id.Claims) > maxClaims || tooMany(id.Permissions) {
 		return &Error{Code: wire.CodeAuthError, Message: "the credential says too much"}
 	}
 	return nil
@@ -114,9 +114,14 @@ func (m *Manager) tenantOf(ctx context.Context) (string, error) {
 }
 
 // authorize asks whether id may do act in room: the Authorizer if there is one, else the
-// permissions. Any error refuses; [ErrForbidden] is the ordinary one.
-func (m *Manager) authorize(ctx context.Context, id Identity, allowed *permissions, act Action, room string) error {
+// permissions. Any error refuses, a panic too; [ErrForbidden] is the ordinary one.
+func (m *Manager) authorize(ctx context.Context, id Identity, allowed *permissions, act Action, room string) (err error) {
 	if m.opts.Authorize != nil {
+		defer func() {
+			if r := recover(); r != nil {
+				err = newPanicError(r)
+			}
+		}()
 		return m.opts.Authorize(ctx, id, act, room)
 	}
 	if allowed.allow(act, room) {
@@ -140,20 +145,4 @@ func (m *Manager) mayRead(ctx context.Context, id Identity, allowed *permissions
 		return true, nil
 	}
 	return false, err
-}
-
-// followAs is follow for a client whose right may be lent. Who takes it back ends it first and
-// then stops those who follow; so one who follows and then still has it has missed nothing.
-func (m *Manager) followAs(ctx context.Context, sender *Conn, a acquired, pos Position, move, lent bool) error {
-	if _, err := m.follow(sender.handle, a, pos, move); err != nil || !lent {
-		return err
-	}
-	_, err := m.mayRead(ctx, sender.identity, sender.allowed, a.address.ID)
-	if err != nil && m.hub.Unfollow(sender.handle, a.key) {
-		m.sendRoomLeft(sender.handle, a.address.ID, reasonRemoved, "")
-	}
-	if errors.Is(err, ErrForbidden) {
-		return nil // it has been told
-	}
-	return err
 }

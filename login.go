@@ -1,6 +1,7 @@
 package switchboard
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -250,20 +251,26 @@ func (m *Manager) refresh(c *Conn, id Identity, began time.Time) bool {
 // one does not. What the application made the connection follow stays.
 func (m *Manager) leaveForbidden(ctx context.Context, former *Conn, id Identity) error {
 	allowed := compilePermissions(id.Permissions)
+	var failed error
 	for _, f := range m.hub.Following(former.handle) {
 		room := f.Address.ID
 		if f.Address.Kind != wire.KindRoom || m.authorize(ctx, former.identity, former.allowed, ActJoin, room) != nil {
 			continue
 		}
-		switch _, err := m.mayRead(ctx, id, allowed, room); {
-		case err == nil:
-		case !errors.Is(err, ErrForbidden):
-			return err
-		case m.hub.Unfollow(former.handle, f.Key):
-			m.sendRoomLeft(former.handle, room, wire.ReasonForbidden, "")
+		lent, err := m.mayRead(ctx, id, allowed, room)
+		if err == nil {
+			m.hub.Amend(former.handle, f.Key, hub.Terms{Lent: lent, Fresh: !m.mayPast(ctx, id, allowed, room)})
+			continue
 		}
+		// One of which it cannot be found out is left as well.
+		frame, frameErr := answerFrame(wire.RoomLeft, "", wire.RoomLeftPayload{Room: room, Reason: wire.ReasonForbidden})
+		m.hub.Leave(former.handle, f.Key, Position{}, frame)
+		if !errors.Is(err, ErrForbidden) {
+			failed = cmp.Or(failed, err)
+		}
+		failed = cmp.Or(failed, frameErr)
 	}
-	return nil
+	return failed
 }
 
 // sessionBegan is what is kept of the beginning of a session: nothing, if its credential ends it.

@@ -48,7 +48,7 @@ type Manager struct {
 	deadlines   deadlines
 	beat        beat
 	interest    interest
-	members     memberHints
+	hints       memberHints
 	permissions permissionTable
 	count       counters
 	unlinked    atomic.Bool // the link to the driver is lost
@@ -89,7 +89,7 @@ func New(opts Options) (*Manager, error) {
 	m.drain.init()
 	m.admission.init(opts.Limits)
 	m.revocations.init()
-	m.deadlines.wake, m.members.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	m.deadlines.wake, m.hints.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.receipts.wake = make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{
 		Engine: func(sink ws.Sink) ws.Engine {

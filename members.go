@@ -15,8 +15,8 @@ import (
 // maxMembersTold is how many members room_joined names at most.
 const maxMembersTold = 1000
 
-// memberHints are changes of memberships that concern connections of this node. They are
-// heard from the driver, which must not wait, and carried out in order by one goroutine.
+// memberHints are joins that concern connections of this node. They are heard from the driver,
+// which must not wait, and carried out in order by one goroutine. Ends are carried out at once.
 type memberHints struct {
 	wake chan struct{} // capacity 1
 
@@ -42,6 +42,14 @@ func (h *memberHints) hear(m *Manager, e broker.Entry, rec wire.Record) {
 		m.log.LogAttrs(m.life, slog.LevelError, "membership not readable", slog.Any("err", err))
 		return
 	}
+	if !hint.Joined {
+		m.unfollowAll(rec.Topic, wire.Topic{Tenant: rec.Topic.Tenant, Kind: wire.KindRoom, ID: hint.Room}, hint.Position, hint.Reason)
+		return
+	}
+	h.add(hint)
+}
+
+func (h *memberHints) add(hint memberHint) {
 	h.mu.Lock()
 	h.queue = append(h.queue, hint)
 	h.mu.Unlock()
@@ -57,18 +65,16 @@ func (m *Manager) carryOutHints(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.members.wake:
+		case <-m.hints.wake:
 		}
-		m.members.mu.Lock()
-		hints := m.members.queue
-		m.members.queue = nil
-		m.members.mu.Unlock()
+		m.hints.mu.Lock()
+		hints := m.hints.queue
+		m.hints.queue = nil
+		m.hints.mu.Unlock()
 		for _, hint := range hints {
 			room := wire.Topic{Tenant: hint.user.Tenant, Kind: wire.KindRoom, ID: hint.Room}
-			if hint.Joined {
-				m.followAll(ctx, hint, room)
-			} else {
-				m.unfollowAll(hint.user, room, hint.Position, hint.Reason)
+			if err := m.followAll(ctx, hint, room); err != nil && ctx.Err() == nil {
+				m.log.LogAttrs(ctx, slog.LevelWarn, "devices of a new member do not follow", slog.Any("err", err))
 			}
 		}
 	}
@@ -76,79 +82,74 @@ func (m *Manager) carryOutHints(ctx context.Context) {
 
 // followAll makes all connections of a new member follow the room. They are told, because
 // a client has to know a topic's epoch before it counts.
-func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topic) {
+func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topic) error {
 	ctx, cancel := context.WithTimeout(ctx, verbTimeout)
 	defer cancel()
-	now, err := m.memberState(ctx, room, hint.user.ID)
-	if err == nil && now.kind == memberNone {
-		return // has left again since
+	now, start, err := m.placeOfMember(ctx, room, hint.user.ID, hint.Position)
+	if err != nil || now.kind == memberNone {
+		return err // or has left again since
 	}
 	by, _ := m.hub.Find(hint.By)
-	var joined []byte
-	var fresh []hub.Handle
+	var fresh []followed
+	defer func() {
+		for _, f := range fresh { // those that did not begin
+			m.hub.Retract(f.c, f.room.key, f.tag)
+		}
+	}()
 	for _, c := range m.hub.Followers(hubKey(hint.user)) {
 		if _, follows := m.hub.Cursor(c, hubKey(room)); follows || c == by {
 			continue
 		}
-		if now.kind != memberAdded && !m.mayFollow(ctx, c, room) {
+		conn, there := m.conn(c)
+		if !there || now.kind != memberAdded && !m.mayFollow(ctx, conn, room) {
 			continue // one device's credential speaks for that device only
-		}
-		if joined == nil {
-			if joined, err = m.roomJoined(ctx, room, hint.Position, ""); err != nil {
-				m.log.LogAttrs(ctx, slog.LevelWarn, "devices of a new member do not follow", slog.Any("err", err))
-				return
-			}
 		}
 		a, err := m.acquire(ctx, room)
 		if err != nil {
-			m.log.LogAttrs(ctx, slog.LevelWarn, "devices of a new member do not follow", slog.Any("err", err))
-			return
+			return err
 		}
-		if m.hub.Send(c, joined, false) != nil {
-			m.hub.Release(a.topic)
-			continue
-		}
-		followed, err := m.follow(c, a, hint.Position, false)
+		past := m.mayPast(WithTenant(ctx, room.Tenant), conn.identity, conn.allowed, room.ID)
+		tag, mine, err := m.follow(c, a, start, false, false, hub.Terms{Held: true, Lent: now.kind == memberAdded, Fresh: !past})
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			m.sendRoomLeft(c, room.ID, reasonRemoved, "")
+			m.log.LogAttrs(ctx, slog.LevelDebug, "device of a new member does not follow", slog.Any("err", err))
 		}
-		if followed {
-			fresh = append(fresh, c)
+		if mine {
+			fresh = append(fresh, followed{c: c, room: a, tag: tag})
 		}
 	}
 	if len(fresh) == 0 {
-		return
+		return nil
+	}
+	joined, err := m.roomJoined(ctx, room, start, "")
+	if err != nil {
+		return err
 	}
 	// Who ends a membership does so first and then stops those who follow. If that was between
 	// the question above and the follow, nobody else would stop these. Nor may they stay if it
 	// cannot be found out.
-	if now, err = m.memberState(ctx, room, hint.user.ID); err == nil && now.kind != memberNone {
-		return
+	again, err := m.memberState(ctx, room, hint.user.ID)
+	if err != nil || (again.kind == memberNone || again.since != now.since) && !mutantLent {
+		return err
 	}
-	if err != nil {
-		m.log.LogAttrs(ctx, slog.LevelWarn, "devices of a new member do not follow", slog.Any("err", err))
-	}
-	for _, c := range fresh {
-		if m.hub.Unfollow(c, hubKey(room)) {
-			m.sendRoomLeft(c, room.ID, reasonRemoved, "")
+	for len(fresh) > 0 {
+		f := fresh[0]
+		if again.kind != memberAdded && !mutantLent {
+			conn, there := m.conn(f.c) // its credential may be another one now
+			if !there || !m.mayFollow(ctx, conn, room) {
+				m.hub.Retract(f.c, f.room.key, f.tag)
+				fresh = fresh[1:]
+				continue
+			}
 		}
+		m.hub.Begin(f.c, f.room.key, f.tag, joined)
+		fresh = fresh[1:]
 	}
+	return nil
 }
 
-// mayFollow asks whether the credential of c itself allows it to follow room.
-func (m *Manager) mayFollow(ctx context.Context, c hub.Handle, room wire.Topic) bool {
-	conn, ok := m.conn(c)
-	if !ok {
-		return false
-	}
-	err := func() (err error) {
-		defer func() {
-			if r := recover(); r != nil {
-				err = newPanicError(r)
-			}
-		}()
-		return m.authorize(WithTenant(ctx, room.Tenant), conn.identity, conn.allowed, ActJoin, room.ID)
-	}()
+// mayFollow asks whether the credential of a connection itself allows it to follow room.
+func (m *Manager) mayFollow(ctx context.Context, conn *Conn, room wire.Topic) bool {
+	err := m.authorize(WithTenant(ctx, room.Tenant), conn.identity, conn.allowed, ActJoin, room.ID)
 	if err != nil && !errors.Is(err, ErrForbidden) {
 		m.log.LogAttrs(ctx, slog.LevelWarn, "device of a new member does not follow", slog.Any("err", err))
 	}
@@ -156,22 +157,35 @@ func (m *Manager) mayFollow(ctx context.Context, c hub.Handle, room wire.Topic) 
 }
 
 // unfollowAll makes all connections of a former member stop, unless they began to follow
-// the room after the membership had ended at pos.
+// the room after the membership had ended at pos. If the user is a member again by now they
+// follow again, from the new join on.
 func (m *Manager) unfollowAll(user, room wire.Topic, pos Position, reason string) {
-	key := hubKey(room)
+	frame, err := answerFrame(wire.RoomLeft, "", wire.RoomLeftPayload{Room: room.ID, Reason: reason})
+	if err != nil { // they stop all the same
+		m.log.LogAttrs(m.life, slog.LevelError, "end of a membership not told", slog.Any("err", err))
+	}
+	left := false
 	for _, c := range m.hub.Followers(hubKey(user)) {
-		at, follows := m.hub.Cursor(c, key)
-		if !follows || at.Epoch == pos.Epoch && at.Offset >= pos.Offset {
-			continue
-		}
-		if !m.hub.Unfollow(c, key) {
-			continue
-		}
-		if at.Epoch == pos.Epoch && at.Offset+1 < pos.Offset {
-			// The room stops at once: what was not yet written is not written any more.
-			m.gap(c, wire.Gap{Topic: room.String(), From: at, To: pos, Reason: wire.ReasonExpired})
-		}
-		m.sendRoomLeft(c, room.ID, reason, "")
+		left = m.hub.Leave(c, hubKey(room), pos, frame) || left
+	}
+	if left {
+		m.rejoin(user, room, pos)
+	}
+}
+
+// rejoin makes the devices of user follow room, from pos on at the earliest, if the user is a
+// member by now: one of them was made to stop, perhaps for a membership before that.
+func (m *Manager) rejoin(user, room wire.Topic, pos Position) {
+	m.hints.add(memberHint{user: user, membership: membership{
+		Member: wire.Member{User: user.ID, Joined: true}, Room: room.ID, Position: pos,
+	}})
+}
+
+// stayAway is for a connection that was told that it does not follow a room. One that has begun to
+// follow it meanwhile, as a member, begins again and is told again.
+func (m *Manager) stayAway(c hub.Handle, user, room wire.Topic, frames ...[]byte) {
+	if at, followed := m.hub.Quit(c, hubKey(room), frames...); followed {
+		m.rejoin(user, room, at)
 	}
 }
 
@@ -180,25 +194,78 @@ func (m *Manager) unfollowAll(user, room wire.Topic, pos Position, reason string
 // seen before say nothing about now.
 func (m *Manager) removeMember(e broker.Entry, rec wire.Record) {
 	head, _, live := m.hub.Lookup(hub.Key(e.Topic))
-	if !live || head.Epoch != e.Pos.Epoch || e.Pos.Offset <= head.Offset || broker.KeyOf(rec.Topic) != e.Topic {
+	if !live || head.Epoch == e.Pos.Epoch && e.Pos.Offset <= head.Offset {
 		return
 	}
-	var change membership
-	if err := wire.Unmarshal(rec.Body, &change); err != nil || change.Joined {
-		return
+	if change, ok := endOf(e, rec); ok {
+		user := wire.Topic{Tenant: rec.Topic.Tenant, Kind: wire.KindUser, ID: change.User}
+		m.unfollowAll(user, rec.Topic, e.Pos, change.Reason)
 	}
-	user := wire.Topic{Tenant: rec.Topic.Tenant, Kind: wire.KindUser, ID: change.User}
-	m.unfollowAll(user, rec.Topic, e.Pos, change.Reason)
+}
+
+// removeMissed is removeMember for a record that is read from the log. In a log that has begun
+// anew all records look new, also that of an end before the user joined again.
+func (m *Manager) removeMissed(ctx context.Context, e broker.Entry, rec wire.Record) error {
+	head, _, live := m.hub.Lookup(hub.Key(e.Topic))
+	if live && head.Epoch != e.Pos.Epoch {
+		change, ok := endOf(e, rec)
+		if !ok {
+			return nil
+		}
+		if state, err := m.memberState(ctx, rec.Topic, change.User); err != nil || state.kind != memberNone {
+			return err
+		}
+	}
+	m.removeMember(e, rec)
+	return nil
+}
+
+// endOf reads a record that ends a membership.
+func endOf(e broker.Entry, rec wire.Record) (change membership, ok bool) {
+	if broker.KeyOf(rec.Topic) != e.Topic {
+		return change, false
+	}
+	err := wire.Unmarshal(rec.Body, &change)
+	return change, err == nil && !change.Joined
+}
+
+// endLent makes the connections stop whose lent right has ended unheard: records up to head are
+// gone, one of which may have said so. It is called before anything behind those is delivered.
+func (m *Manager) endLent(ctx context.Context, key hub.Key, head Position) error {
+	room, known := m.hub.Address(key)
+	if !known || room.Kind != wire.KindRoom {
+		return nil
+	}
+	lent := m.hub.Lent(key)
+	if len(lent) == 0 {
+		return nil
+	}
+	added := make(map[string]bool)
+	for member, err := range m.members(ctx, room) {
+		if err != nil {
+			return err
+		}
+		added[member.user] = member.kind == memberAdded
+	}
+	for _, c := range lent {
+		view, there := m.hub.View(c)
+		at, follows := m.hub.Cursor(c, key)
+		if !there || !follows || added[view.User.ID] || m.hub.Oust(c, key) {
+			continue
+		}
+		m.quit(c, view.User, room, reasonRemoved, "", gapUpTo(room, at, head))
+	}
+	return nil
 }
 
 // roomJoined is the frame that tells of a room that is followed from pos on.
 func (m *Manager) roomJoined(ctx context.Context, room wire.Topic, pos Position, id string) ([]byte, error) {
 	payload := wire.RoomJoinedPayload{Room: room.ID, Position: pos}
-	for user, err := range m.memberNames(ctx, room) {
+	for member, err := range m.members(ctx, room) {
 		if err != nil {
 			return nil, err
 		}
-		if payload.Members = append(payload.Members, user); len(payload.Members) == maxMembersTold {
+		if payload.Members = append(payload.Members, member.user); len(payload.Members) == maxMembersTold {
 			break
 		}
 	}
@@ -206,22 +273,41 @@ func (m *Manager) roomJoined(ctx context.Context, room wire.Topic, pos Position,
 	return answerFrame(wire.RoomJoined, id, payload)
 }
 
-func (m *Manager) sendRoomLeft(c hub.Handle, room, reason, id string) {
-	m.answer(c, wire.RoomLeft, id, wire.RoomLeftPayload{Room: room, Reason: reason})
+// quit tells a client that it does not follow a room, and makes that true in the same step. Who
+// has begun to follow it meanwhile, as a member, begins again and is told again.
+func (m *Manager) quit(c hub.Handle, user, room wire.Topic, reason, id string, gap *wire.Gap) {
+	var frames [2][]byte
+	var err error
+	if gap != nil {
+		m.count.gaps.Add(1)
+		frames[0], err = answerFrame(wire.GapType, "", *gap)
+	}
+	if err == nil {
+		frames[1], err = answerFrame(wire.RoomLeft, id, wire.RoomLeftPayload{Room: room.ID, Reason: reason})
+	}
+	if err != nil {
+		m.log.LogAttrs(m.life, slog.LevelError, "end of a membership not told", slog.Any("err", err))
+	}
+	m.stayAway(c, user, room, frames[:]...)
 }
 
 // follow makes c receive a room from pos on and takes over the reference in a. Without move
-// a room that c follows already stays as it is. followed is true if it is new to c.
-func (m *Manager) follow(c hub.Handle, a acquired, pos Position, move bool) (followed bool, err error) {
+// what c follows already stays as it is, unless it is held and oust is set: a client's own wish
+// goes before what follows from a hint. mine is true if this call began or moved it. The tag is 0 for the user's own topic.
+func (m *Manager) follow(c hub.Handle, a acquired, pos Position, move, oust bool, terms hub.Terms) (tag uint32, mine bool, err error) {
 	mu := &m.following[uint64(c)%uint64(len(m.following))]
 	mu.Lock()
 	defer mu.Unlock()
-	_, follows := m.hub.Cursor(c, a.key)
-	if follows && !move {
-		m.hub.Release(a.topic)
-		return false, nil
+	if oust {
+		m.hub.Oust(c, a.key)
 	}
-	return !follows, hubError(m.hub.Follow(c, a.topic, pos))
+	tag = m.hub.Tag(c, a.key)
+	if !move && (tag != 0 || a.address.Kind != wire.KindRoom) { // the user's own topic is always followed
+		m.hub.Release(a.topic)
+		return tag, false, nil
+	}
+	tag, err = m.hub.FollowOn(c, a.topic, pos, terms)
+	return tag, err == nil, hubError(err)
 }
 
 // roomsLeft returns an error if c cannot follow those of keys that it does not follow yet.

@@ -40,11 +40,17 @@ func (p *permissions) allow(act Action, room string) bool {
 }
 
 // matchGlob reports whether id matches glob, in which * stands for any characters and ?
-// for one. It takes at most len(glob) steps per byte of id.
+// for one.
 func matchGlob(glob, id string) bool {
+	matches, _ := matchGlobSteps(glob, id)
+	return matches
+}
+
+// matchGlobSteps is matchGlob and how many steps it took: at most len(glob)+1 per byte of id.
+func matchGlobSteps(glob, id string) (matches bool, steps int) {
 	star, retry := -1, 0 // where the last * was, and where in id to go on if the rest fails
 	g, i := 0, 0
-	for i < len(id) {
+	for ; i < len(id); steps++ {
 		_, size := utf8.DecodeRuneInString(id[i:])
 		switch {
 		case g < len(glob) && glob[g] == '*':
@@ -61,10 +67,26 @@ func matchGlob(glob, id string) bool {
 			retry += skipped
 			g, i = star+1, retry
 		default:
-			return false
+			return false, steps
 		}
 	}
-	return strings.Trim(glob[g:], "*") == ""
+	return strings.Trim(glob[g:], "*") == "", steps
+}
+
+// Bounds of the permissions of one identity: each of them may be looked at whenever something is
+// asked of a room.
+const (
+	maxPermissions     = 1024
+	maxPermissionBytes = 32 << 10 // of all together
+)
+
+// tooMany reports whether a list of permissions is more than one identity may have.
+func tooMany(list []string) bool {
+	size := 0
+	for _, p := range list {
+		size += len(p)
+	}
+	return len(list) > maxPermissions || size > maxPermissionBytes
 }
 
 // permissionTable keeps each list of permissions once, however many connections have it,

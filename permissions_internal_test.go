@@ -9,6 +9,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/netra-systems/switchboard/wire"
 	"pgregory.net/rapid"
 )
 
@@ -62,17 +63,65 @@ func TestGlobsMatchLikeThoseOfPathWithoutItsSlashes(t *testing.T) {
 	})
 }
 
-func FuzzMatchGlob(f *testing.F) {
-	f.Add("proj-*", "proj-1")
-	f.Add("*?*", "é")
-	f.Add(strings.Repeat("*a", 20), strings.Repeat("a", 128))
-	f.Fuzz(func(t *testing.T, glob, id string) {
-		got := matchGlob(glob, id)
-		if !strings.ContainsAny(glob, "*?") && got != (glob == id) {
-			t.Errorf("%q matches %q: got %v", glob, id, got)
+// slowMatch says the same as matchGlob, from the definition.
+func slowMatch(glob, id string, known map[[2]int]bool) bool {
+	at := [2]int{len(glob), len(id)}
+	if is, ok := known[at]; ok {
+		return is
+	}
+	_, size := utf8.DecodeRuneInString(id)
+	var is bool
+	switch {
+	case glob == "":
+		is = id == ""
+	case glob[0] == '*':
+		is = slowMatch(glob[1:], id, known) || id != "" && slowMatch(glob, id[size:], known)
+	case id == "":
+	case glob[0] == '?':
+		is = slowMatch(glob[1:], id[size:], known)
+	default:
+		is = glob[0] == id[0] && slowMatch(glob[1:], id[1:], known)
+	}
+	known[at] = is
+	return is
+}
+
+// FuzzPermissions holds a list of permissions, one a line, against their definition, and what a
+// ticket may have against what its maker may do.
+func FuzzPermissions(f *testing.F) {
+	f.Add("room:proj-*:join", "room:proj-1:join", "join", "proj-1")
+	f.Add("room:*?*:*\nroom:a:b:publish", "room:a:b:publish", "publish", "a:b")
+	f.Add("room:"+strings.Repeat("*a", 64)+":*", "room:"+strings.Repeat("a", 128)+":*", "control", strings.Repeat("a", 127)+"b")
+	f.Add("room::join\nroom:x\nx:y:z\nroom:é?:history", "room:éü:history", "history", "éü")
+	f.Fuzz(func(t *testing.T, lines, wanted, act, room string) {
+		if len(lines) > 512 || wire.CheckID(room) != nil {
+			return
 		}
-		if utf8.ValidString(id) && !matchGlob("*", id) {
-			t.Errorf("* does not match %q", id)
+		list := strings.Split(lines, "\n")
+		p := compilePermissions(list)
+		allowed := false
+		for _, text := range list {
+			rest, ok := strings.CutPrefix(text, "room:")
+			end := strings.LastIndexByte(rest, ':')
+			if !ok || end < 1 {
+				continue
+			}
+			glob := rest[:end]
+			want := slowMatch(glob, room, map[[2]int]bool{})
+			got, steps := matchGlobSteps(glob, room)
+			if got != want {
+				t.Errorf("%q matches %q: got %v, want %v", glob, room, got, want)
+			}
+			if most := (len(glob) + 1) * len(room); steps > most {
+				t.Errorf("%q matches %q: %d steps, want at most %d", glob, room, steps, most)
+			}
+			allowed = allowed || want && (rest[end+1:] == act || rest[end+1:] == "*")
+		}
+		if got := p.allow(Action(act), room); got != allowed {
+			t.Errorf("%q of %q by %q: got %v, want %v", act, room, list, got, allowed)
+		}
+		if p.covers(wanted) && compilePermissions([]string{wanted}).allow(Action(act), room) && !allowed {
+			t.Errorf("%q covers %q, which allows %q of %q, and it does not", list, wanted, act, room)
 		}
 	})
 }

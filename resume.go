@@ -81,23 +81,16 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 		m.hub.Hold(in.c) // until all its cursors are where they belong
 	}
 	m.replace(sender, req.Replace)
-	answer := wire.Restored{Topics: make(map[string]wire.RestoredTopic, len(plan)), Runs: told, Rewind: !held}
-	for _, p := range plan {
-		answer.Topics[p.name] = p.told
-		if p.left != (hub.Key{}) {
-			m.hub.Unfollow(in.c, p.left) // the answer says so, and nothing of it comes behind
-		}
-	}
-	m.answer(in.c, wire.SessionRestored, in.env.ID, answer) // before the first replayed message
+	m.answer(in.c, wire.SessionRestored, in.env.ID, m.followRestored(ctx, sender, plan, told, !held)) // before the first replayed message
 	for _, p := range plan {
 		switch {
-		case p.room.key != hub.Key{}:
+		case p.followed.c != 0:
 			if p.gap != nil {
 				m.gap(in.c, *p.gap)
 			}
-			if err := m.followAs(ctx, sender, p.room, p.from, true, p.lent); err != nil {
-				m.sendRoomLeft(in.c, p.room.address.ID, reasonRemoved, "") // handlers have filled it with others
-			}
+			m.beginOrLeave(ctx, p.followed)
+		case p.left != hub.Key{}:
+			m.stayAway(in.c, sender.view.User, p.topic)
 		case p.key != hub.Key{}:
 			if mutantResume {
 				p.from.Offset++
@@ -115,38 +108,68 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	return err
 }
 
-// restoredRuns are the live runs of the user and of the rooms that a client comes back to.
-func (m *Manager) restoredRuns(ctx context.Context, own wire.Topic, plan []restored) ([]wire.RestoredRun, error) {
-	told := []wire.RestoredRun{}
-	topics := []wire.Topic{own}
-	for _, p := range plan {
+// followRestored makes the connection follow the rooms of a plan, held, and returns the answer. A
+// room that it may follow no more, or cannot because handlers have filled it with others, is
+// forbidden, and its runs are not told.
+func (m *Manager) followRestored(ctx context.Context, sender *Conn, plan []restored, runs []wire.RestoredRun, rewind bool) wire.Restored {
+	answer := wire.Restored{Topics: make(map[string]wire.RestoredTopic, len(plan)), Runs: runs, Rewind: rewind}
+	for i := range plan {
+		p := &plan[i]
+		if p.left != (hub.Key{}) {
+			m.hub.Unfollow(sender.handle, p.left) // the answer says so, and nothing of it comes behind
+		}
 		if p.room.key != (hub.Key{}) {
-			topics = append(topics, p.room.address)
+			f, err := m.followFor(ctx, sender, p.room, p.from, true, p.claim)
+			if err != nil || f.lost {
+				p.told, p.left = wire.RestoredTopic{Reason: wire.ReasonForbidden}, p.room.key
+			} else {
+				p.followed = f
+				answer.Runs = append(answer.Runs, p.runs...)
+			}
+		}
+		answer.Topics[p.name] = p.told
+	}
+	return answer
+}
+
+// restoredRuns returns the live runs of the user, and puts those of the rooms that a client comes
+// back to into the plan.
+func (m *Manager) restoredRuns(ctx context.Context, own wire.Topic, plan []restored) (told []wire.RestoredRun, err error) {
+	for i := range plan {
+		p := &plan[i]
+		if p.room.key != (hub.Key{}) {
+			if p.runs, err = m.runsOf(ctx, p.room.address); err != nil {
+				return nil, err
+			}
 		}
 	}
-	for _, topic := range topics {
-		live, err := m.liveNow(ctx, topic, Position{})
-		if err != nil {
-			return nil, err
+	return m.runsOf(ctx, own)
+}
+
+// runsOf are the live runs of a topic as a client that comes back is told them.
+func (m *Manager) runsOf(ctx context.Context, topic wire.Topic) ([]wire.RestoredRun, error) {
+	told := []wire.RestoredRun{}
+	live, err := m.liveNow(ctx, topic, Position{})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range live {
+		run := wire.RestoredRun{
+			RunID: f.run.ID, ThreadID: f.run.ThreadID, AgentName: f.run.AgentName, State: f.run.State,
+			StreamLengths: lengthsOf(f.run),
 		}
-		for _, f := range live {
-			run := wire.RestoredRun{
-				RunID: f.run.ID, ThreadID: f.run.ThreadID, AgentName: f.run.AgentName, State: f.run.State,
-				StreamLengths: lengthsOf(f.run),
+		for _, s := range f.run.Streams {
+			if s.State != wire.StreamStateOpen {
+				continue
 			}
-			for _, s := range f.run.Streams {
-				if s.State != wire.StreamStateOpen {
-					continue
-				}
-				length, err := m.lengthOf(ctx, topic, s.ID)
-				if err != nil {
-					return nil, err
-				}
-				run.StreamLengths[s.ID] = max(length, s.Length)
-				m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length), f.at)
+			length, err := m.lengthOf(ctx, topic, s.ID)
+			if err != nil {
+				return nil, err
 			}
-			told = append(told, run)
+			run.StreamLengths[s.ID] = max(length, s.Length)
+			m.hub.AddStream(hubKey(topic), hubStream(f.run.ID, f.run.ThreadID, s.Name), uint64(length), f.at)
 		}
+		told = append(told, run)
 	}
 	return told, nil
 }
@@ -183,10 +206,14 @@ type restored struct {
 	told wire.RestoredTopic
 	key  hub.Key  // of a topic that every connection follows
 	room acquired // with a reference
-	lent bool     // the right to follow it
-	left hub.Key  // of a room that must not be followed any more
-	from Position
-	gap  *wire.Gap // what comes before from and is not the user's to read
+	claim
+	runs  []wire.RestoredRun // of the room
+	topic wire.Topic
+	left  hub.Key // of a room that must not be followed any more
+	from  Position
+	gap   *wire.Gap // what comes before from and is not the user's to read
+
+	followed followed // the room, once it is
 }
 
 // planRestore finds out what becomes of each topic, without changing anything for the
@@ -218,7 +245,7 @@ func (m *Manager) planRestore(ctx context.Context, sender *Conn, req wire.Restor
 		if err != nil {
 			return plan, err
 		}
-		p.name = name
+		p.name, p.topic = name, topic
 		plan = append(plan, p)
 		if p.room.key != (hub.Key{}) {
 			rooms = append(rooms, p.room.key)
@@ -258,17 +285,17 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 		}
 		return restored{}, err
 	}
-	p.lent = lent
 	history := m.authorize(ctx, sender.identity, sender.allowed, ActHistory, topic.ID)
 	if history != nil && !errors.Is(history, ErrForbidden) {
 		return restored{}, history
 	}
+	p.claim = claim{lent: lent, past: history == nil}
 	if p.room, err = m.acquire(ctx, topic); err != nil {
 		return restored{}, err
 	}
 	start := pos
-	if history != nil {
-		if start, err = m.clampToJoin(ctx, sender, p.room, pos); err != nil {
+	if !p.past {
+		if start, p.since, err = m.clampToJoin(ctx, sender, p.room, pos); err != nil {
 			m.hub.Release(p.room.topic)
 			return restored{}, err
 		}
@@ -288,26 +315,6 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 	}
 	p.from, p.told = r.from, r.told()
 	return p, nil
-}
-
-// clampToJoin returns the place from which a user without the right to read history goes on
-// in a room: pos, but not before the join of a member, and not before now for others.
-func (m *Manager) clampToJoin(ctx context.Context, sender *Conn, room acquired, pos Position) (Position, error) {
-	state, err := m.memberState(ctx, room.address, sender.view.User.ID)
-	if err != nil {
-		return Position{}, err
-	}
-	start := room.head
-	if state.kind != memberNone && !state.since.IsZero() {
-		start = state.since
-	}
-	switch {
-	case start.Epoch != room.head.Epoch: // the log has begun anew since the join
-		return pos, nil
-	case pos.Epoch == start.Epoch && pos.Offset >= start.Offset:
-		return pos, nil
-	}
-	return start, nil
 }
 
 // reached says how much of what comes after a position is there.

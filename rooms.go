@@ -65,8 +65,8 @@ func (r Rooms) Members(ctx context.Context, room string) iter.Seq2[string, error
 			yield("", fmt.Errorf("members: %w", err))
 			return
 		}
-		for user, err := range r.m.memberNames(ctx, wire.Topic{Tenant: tenant, Kind: wire.KindRoom, ID: room}) {
-			if !yield(user, err) || err != nil {
+		for member, err := range r.m.members(ctx, wire.Topic{Tenant: tenant, Kind: wire.KindRoom, ID: room}) {
+			if !yield(member.user, err) || err != nil {
 				return
 			}
 		}
@@ -247,20 +247,26 @@ func (m *Manager) hintMember(ctx context.Context, room wire.Topic, hint membersh
 	return err
 }
 
-// memberNames yields the members of a room.
-func (m *Manager) memberNames(ctx context.Context, room wire.Topic) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+// roomMember is one of the members of a room.
+type roomMember struct {
+	user string
+	kind memberKind
+}
+
+// members yields the members of a room.
+func (m *Manager) members(ctx context.Context, room wire.Topic) iter.Seq2[roomMember, error] {
+	return func(yield func(roomMember, error) bool) {
 		for change, err := range m.driver.Watch(ctx, memberPrefix(room)) {
 			switch {
 			case err != nil:
-				yield("", fmt.Errorf("members: %w", err))
+				yield(roomMember{}, fmt.Errorf("members: %w", err))
 				return
 			case change.Synced:
 				return
 			case change.Deleted || len(change.Value) < 2 || memberKind(change.Value[0]) == memberGone:
 			default:
 				user, _, _ := strings.Cut(string(change.Value[1:]), memberSince)
-				if !yield(user, nil) {
+				if !yield(roomMember{user, memberKind(change.Value[0])}, nil) {
 					return
 				}
 			}

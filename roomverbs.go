@@ -35,7 +35,7 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 	lent, err := m.mayRead(ctx, sender.identity, sender.allowed, room.ID)
 	if err != nil {
 		if errors.Is(err, ErrForbidden) {
-			return roomError("room", room.ID, "you may not join this room")
+			return errMayNotJoin(room.ID)
 		}
 		return err
 	}
@@ -46,31 +46,21 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 	if err != nil {
 		return err
 	}
-	var pos Position
-	var changed bool
-	if lent {
-		// Who may join only as a member has nothing to write, and no right to do so if the
-		// membership has ended meanwhile.
-		var now memberItem
-		if now, err = m.memberState(ctx, room, user.ID); err == nil && now.kind != memberAdded {
-			err = roomError("room", room.ID, "you may not join this room")
-		}
-	} else {
-		pos, changed, err = m.setMember(ctx, room, user.ID, memberJoined, "")
-	}
-	if err == nil && !changed {
-		pos, err = m.placeIn(ctx, sender, a, lent)
-	}
-	var joined []byte
-	if err == nil {
-		joined, err = m.roomJoined(ctx, room, pos, in.env.ID)
-	}
+	pos, cl, changed, err := m.joinAs(ctx, sender, a, lent)
 	if err != nil {
 		m.hub.Release(a.topic)
 		return err
 	}
-	_ = m.hub.Send(in.c, joined, false) // before the first message that it speaks for
-	if err := m.followAs(ctx, sender, a, pos, false, lent); err != nil {
+	f, err := m.followFor(ctx, sender, a, pos, false, cl)
+	if err != nil {
+		return err
+	}
+	joined, err := m.roomJoined(ctx, room, f.from, in.env.ID)
+	if err == nil && !m.begin(f, joined) { // before the first message that it speaks for
+		err = errMayNotJoin(room.ID)
+	}
+	if err != nil {
+		m.retract(f)
 		return err
 	}
 	if !changed {
@@ -80,6 +70,29 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 		Member: wire.Member{User: user.ID, Joined: true}, Position: pos, By: sender.view.ID,
 	})
 }
+
+// joinAs makes the sender a member, or finds that it is one, and the place from which it follows.
+func (m *Manager) joinAs(ctx context.Context, sender *Conn, a acquired, lent bool) (pos Position, cl claim, changed bool, err error) {
+	if !lent {
+		pos, changed, err = m.setMember(ctx, a.address, sender.view.User.ID, memberJoined, "")
+	}
+	if err != nil || !changed {
+		// Who may join only as a member has nothing to write, and no right to do so if the
+		// membership has ended meanwhile.
+		if err == nil {
+			pos, cl, err = m.placeIn(ctx, sender, a, lent)
+		}
+		if errors.Is(err, ErrForbidden) {
+			err = errMayNotJoin(a.address.ID)
+		}
+		return pos, cl, false, err
+	}
+	cl.past = m.mayPast(ctx, sender.identity, sender.allowed, a.address.ID)
+	cl.since = pos
+	return pos, cl, true, nil
+}
+
+func errMayNotJoin(room string) *Error { return roomError("room", room, "you may not join this room") }
 
 func leaveRoomVerb(ctx context.Context, in *inbound) error {
 	m := in.m
@@ -97,23 +110,32 @@ func leaveRoomVerb(ctx context.Context, in *inbound) error {
 	followed := m.hub.Unfollow(in.c, key)
 	if err := m.endMembership(ctx, room, sender.view.User.ID, reasonLeft); err != nil {
 		if followed {
-			m.followAgain(ctx, in.c, room, at)
+			m.followAgain(ctx, sender, room, at)
 		}
 		return err
 	}
-	m.sendRoomLeft(in.c, room.ID, reasonLeft, in.env.ID)
+	m.quit(in.c, sender.view.User, room, reasonLeft, in.env.ID, nil)
 	return nil
 }
 
-// followAgain takes back an unfollow. If that fails too the client is told that it has left.
-func (m *Manager) followAgain(ctx context.Context, c hub.Handle, room wire.Topic, at Position) {
-	a, err := m.acquire(ctx, room)
-	if err == nil {
-		_, err = m.follow(c, a, at, true)
+// followAgain takes back an unfollow. If that fails too, or the membership has ended though
+// that was not heard, the client is told that it has left.
+func (m *Manager) followAgain(ctx context.Context, sender *Conn, room wire.Topic, at Position) {
+	state, err := m.memberState(ctx, room, sender.view.User.ID)
+	if err == nil && state.kind != memberNone {
+		var a acquired
+		if a, err = m.acquire(ctx, room); err == nil {
+			cl := claim{
+				lent: state.kind == memberAdded, since: state.since,
+				past: m.mayPast(ctx, sender.identity, sender.allowed, room.ID),
+			}
+			var f followed
+			if f, err = m.followFor(ctx, sender, a, at, true, cl); err == nil && m.begin(f, nil) {
+				return
+			}
+		}
 	}
-	if err != nil {
-		m.sendRoomLeft(c, room.ID, reasonLeft, "")
-	}
+	m.quit(sender.handle, sender.view.User, room, reasonLeft, "", nil)
 }
 
 func roomMessageVerb(ctx context.Context, in *inbound) error {
@@ -183,74 +205,93 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 			return err
 		}
 		wanted = append(wanted, w)
-		told[topic.String()] = w.from
 	}
-	m.answer(in.c, wire.Subscribed, in.env.ID, wire.SubscribedPayload{Topics: told})
+	var begun []followed
+	defer func() {
+		for _, f := range begun { // those that were not told
+			if m.retract(f) {
+				m.quit(f.c, f.user, f.room.address, reasonRemoved, "", nil)
+			}
+		}
+	}()
 	for len(wanted) > 0 {
 		w := wanted[0]
 		wanted = wanted[1:]
-		if err := m.followAs(ctx, sender, w.acquired, w.from, w.move, w.lent); err != nil {
+		f, err := m.followFor(ctx, sender, w.acquired, w.from, w.move, w.claim)
+		if err != nil {
 			return err
 		}
+		begun = append(begun, f)
+		told[w.address.String()] = f.from
 	}
+	m.answer(in.c, wire.Subscribed, in.env.ID, wire.SubscribedPayload{Topics: told})
+	for _, f := range begun {
+		m.beginOrLeave(ctx, f)
+	}
+	begun = nil
 	return nil
 }
 
 // wantedRoom is a room and where to receive it from.
 type wantedRoom struct {
 	acquired
+	claim
 	from Position
 	move bool // also if it is followed already
-	lent bool // the right to follow it
 }
 
 // wantRoom makes a room live and finds the place from which sender receives it: from pos,
 // if that was asked for and the user may read what was before, else where the connection is
 // or now.
-func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, pos Position, asked, lent bool) (wantedRoom, error) {
-	a, err := m.acquire(ctx, topic)
-	if err != nil {
-		return wantedRoom{}, err
+func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, pos Position, asked, lent bool) (w wantedRoom, err error) {
+	if w.acquired, err = m.acquire(ctx, topic); err != nil {
+		return w, err
 	}
-	w := wantedRoom{acquired: a, lent: lent}
-	if w.from, err = m.placeIn(ctx, sender, a, lent); err != nil {
-		m.hub.Release(a.topic)
-		return wantedRoom{}, err
+	defer func() {
+		if err != nil {
+			m.hub.Release(w.topic)
+		}
+	}()
+	if asked {
+		switch err := m.authorize(ctx, sender.identity, sender.allowed, ActHistory, topic.ID); {
+		case err == nil:
+			r, err := m.reach(ctx, w.key, pos)
+			w.from, w.move, w.claim = r.from, true, claim{lent: lent, past: true}
+			return w, err
+		case !errors.Is(err, ErrForbidden):
+			return w, err
+		}
 	}
-	if !asked {
-		return w, nil
+	w.from, w.claim, err = m.placeIn(ctx, sender, w.acquired, lent)
+	if errors.Is(err, ErrForbidden) {
+		err = roomError("rooms", topic.ID, "you may not read this room")
 	}
-	switch err := m.authorize(ctx, sender.identity, sender.allowed, ActHistory, topic.ID); {
-	case errors.Is(err, ErrForbidden):
-		return w, nil
-	case err != nil:
-		m.hub.Release(a.topic)
-		return wantedRoom{}, err
-	}
-	r, err := m.reach(ctx, a.key, pos)
-	if err != nil {
-		m.hub.Release(a.topic)
-		return wantedRoom{}, err
-	}
-	w.from, w.move = r.from, true
-	return w, nil
+	return w, err
 }
 
-// placeIn is where a connection is in a room, or the place from which it begins: now. The right of
-// a member begins with the join, of which this node may not have heard yet.
-func (m *Manager) placeIn(ctx context.Context, sender *Conn, room acquired, lent bool) (Position, error) {
-	at, follows := m.hub.Cursor(sender.handle, room.key)
-	switch {
-	case follows:
-		return at, nil
-	case lent:
-		return m.clampToJoin(ctx, sender, room, room.head)
+// placeIn is where a connection is in a room, or the place from which it begins: now, which this
+// node may not have heard of yet. It is forbidden for who had only been lent the right.
+func (m *Manager) placeIn(ctx context.Context, sender *Conn, room acquired, lent bool) (Position, claim, error) {
+	cl := claim{lent: lent, past: m.mayPast(ctx, sender.identity, sender.allowed, room.address.ID)}
+	if lent {
+		now, _, err := m.placeOfMember(ctx, room.address, sender.view.User.ID, Position{})
+		if err == nil && now.kind != memberAdded {
+			err = ErrForbidden
+		}
+		if err != nil {
+			return Position{}, cl, err
+		}
+		cl.since = now.since
 	}
-	return room.head, nil
+	if at, follows := m.hub.Cursor(sender.handle, room.key); follows {
+		return at, cl, nil
+	}
+	head, err := m.headOf(ctx, room.address)
+	return head, cl, err
 }
 
 func unsubscribeVerb(_ context.Context, in *inbound) error {
-	_, req, topics, err := in.subscription()
+	sender, req, topics, err := in.subscription()
 	if err != nil {
 		return err
 	}
@@ -260,13 +301,21 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 		}
 	}
 	told := make(map[string]Position, len(topics))
+	// Held, the connection gets nothing of a room between the answer and what comes of it.
+	if in.m.hub.Hold(in.c) {
+		defer in.m.hub.Unhold(in.c)
+	}
 	for _, topic := range topics {
-		key := hubKey(topic)
-		if at, follows := in.m.hub.Cursor(in.c, key); follows && in.m.hub.Unfollow(in.c, key) {
+		if at, followed := in.m.hub.Quit(in.c, hubKey(topic)); followed {
 			told[topic.String()] = at
 		}
 	}
 	in.m.answer(in.c, wire.Unsubscribed, in.env.ID, wire.SubscribedPayload{Topics: told})
+	for _, topic := range topics {
+		if _, was := told[topic.String()]; was {
+			in.m.stayAway(in.c, sender.view.User, topic)
+		}
+	}
 	return nil
 }
 
@@ -289,6 +338,9 @@ func (in *inbound) subscription() (*Conn, wire.SubscribeRequest, []wire.Topic, e
 			return nil, req, nil, fieldError(wire.CodeInvalidMessage, list.field, "too many "+list.field)
 		}
 		for _, id := range list.ids {
+			if id == "" && list.field == "threads" {
+				continue // the default thread
+			}
 			if err := wire.CheckID(id); err != nil {
 				return nil, req, nil, fieldError(wire.CodeInvalidMessage, list.field, list.field+": an id "+err.Error())
 			}

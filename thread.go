@@ -164,9 +164,11 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 		m.hub.Release(a.topic)
 		return nil
 	}
-	if err := m.followAs(ctx, sender, a, at, false, lent); err != nil {
+	f, err := m.followFor(ctx, sender, a, at, false, claim{lent: lent, past: true})
+	if err != nil {
 		return err
 	}
+	m.beginOrLeave(ctx, f)
 	for _, run := range t.Runs {
 		for _, s := range run.Streams {
 			_, name, _ := strings.Cut(s.ID, "/")
@@ -347,23 +349,32 @@ func (in *inbound) runsToStop(ctx context.Context, sender *Conn, req wire.StopAg
 	return in.mayStop(ctx, sender, found)
 }
 
-// mayStop keeps those runs that the sender asked for, that are on the sender's own topic, or
-// that the sender may control as others' in a room.
+// mayStop keeps those runs that are on the sender's own topic, that the sender asked for and still
+// takes part in the room of, or that the sender may control as others' in a room.
 func (in *inbound) mayStop(ctx context.Context, sender *Conn, specs []runSpec) ([]runSpec, error) {
 	user := sender.view.User.ID
 	var failed error
 	specs = slices.DeleteFunc(specs, func(s runSpec) bool {
-		if s.User == user || s.Owner == user {
-			return false
-		}
 		if s.Room == "" {
-			return true
+			return s.User != user && s.Owner != user
 		}
 		err := in.m.authorize(ctx, sender.identity, sender.allowed, ActControl, s.Room)
+		if errors.Is(err, ErrForbidden) && s.User == user {
+			err = in.takesPart(ctx, sender, s.Room)
+		}
 		if err != nil && !errors.Is(err, ErrForbidden) {
 			failed = err
 		}
 		return err != nil
 	})
 	return specs, failed
+}
+
+// takesPart refuses who may neither follow a room nor speak in it.
+func (in *inbound) takesPart(ctx context.Context, sender *Conn, room string) error {
+	_, err := in.m.mayRead(ctx, sender.identity, sender.allowed, room)
+	if errors.Is(err, ErrForbidden) {
+		err = in.m.authorize(ctx, sender.identity, sender.allowed, ActPublish, room)
+	}
+	return err
 }

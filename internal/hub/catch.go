@@ -280,6 +280,7 @@ type caught struct {
 	epoch uint32
 	gap   []byte // frame to write first, nil: nothing is missing
 	after uint64 // offset of a cursor that was told the gap
+	fresh []byte // the same for those that go on at the head, made when needed
 	kept  []kept
 	texts []*readText // of streams, as far as connections needed it
 
@@ -306,6 +307,18 @@ func gapFrame(topic string, from wire.Position, b *Batch) (frame []byte, to uint
 		return nil, to
 	}
 	return frame, to
+}
+
+// freshGap is the gap for a cursor that skips all that a log had when it was found to have begun
+// anew, see [Terms].
+func (h *Hub) freshGap(list *caught) []byte {
+	if list.fresh == nil {
+		from, to := list.from.pos, list.batch.Head
+		list.fresh, _ = messageFrame(wire.GapType, wire.Gap{ // it fails for none
+			Topic: h.topicName(list.from.key), From: from, To: to, Reason: wire.ReasonEpochChanged, Epoch: from.Epoch, NewEpoch: to.Epoch,
+		})
+	}
+	return list.fresh
 }
 
 // hand writes what was read to one connection, if its cursor still stands where the reading
@@ -396,16 +409,22 @@ func (h *Hub) number(rec *conn, topicSlot uint32) int {
 // write moves a cursor through what was read, turn by turn, until the socket takes no more or
 // text is missing, which it returns. The caller holds rec.mu.
 func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, list *caught, gap []byte) (missing *need) {
-	todo, which := list.kept, h.number(rec, topicSlot)
+	todo, which, after := list.kept, h.number(rec, topicSlot), list.after
 	src := textSource{slot: topicSlot}
+	if at.epoch != list.epoch && at.flags&cursorFresh != 0 {
+		todo, after = nil, list.batch.Head.Offset
+		if gap != nil {
+			gap = h.freshGap(list)
+		}
+	}
 	for {
 		s.reset()
 		h.beginTexts(rec)
 		h.gatherExtra(s, rec)
 		if gap != nil {
-			s.add(gap, which, list.after)
+			s.add(gap, which, after)
 		} else if at.epoch != list.epoch {
-			at.epoch, at.offset = list.epoch, list.after
+			at.epoch, at.offset = list.epoch, after
 		}
 		for len(todo) > 0 && todo[0].offset <= at.offset && gap == nil {
 			todo = todo[1:]

@@ -57,8 +57,15 @@ type cursor struct {
 	flags  uint32
 }
 
-// cursorCatching: a reader of the log is on its way for this cursor.
-const cursorCatching = 1
+// Flags of a cursor.
+const (
+	cursorCatching = 1 << iota // a reader of the log is on its way for this cursor
+	cursorHeld                 // nothing is written of the room until Begin
+	cursorLent                 // see Terms
+	cursorFresh
+
+	cursorTerms = cursorHeld | cursorLent | cursorFresh
+)
 
 // follow is a cursor in a room's topic. tag is what the room's list of
 // followers holds too; an item of that list whose tag no connection has is dead.

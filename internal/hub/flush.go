@@ -243,7 +243,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 	t := h.topics.at(topicSlot)
 	current := at.epoch == t.epoch.Load() && at.offset >= t.head.Load()
 	read := h.boardRead(rec, topicSlot, t)
-	if current && t.streams.Load() == 0 && read || at.flags&cursorCatching != 0 {
+	if current && t.streams.Load() == 0 && read || at.flags&(cursorCatching|cursorHeld) != 0 {
 		return false
 	}
 	if s.full() {

@@ -7,45 +7,6 @@ const (
 	kindAll  = wire.KindAll
 )
 
-// Follow makes c receive a room: what comes after pos. It takes over the
-// caller's reference of t, also on error. For a room that c follows already it
-// moves the cursor.
-func (h *Hub) Follow(c Handle, t Topic, pos wire.Position) error {
-	rec := h.lock(c)
-	if rec == nil {
-		h.Release(t)
-		return ErrGone
-	}
-	at := h.cursorAt(pos)
-	if f := h.followed(rec, t.slot()); f != nil {
-		f.at = at
-		rec.wake.Store(1)
-		h.unlock(rec, c.slot())
-		h.Release(t)
-		return nil
-	}
-	if h.cfg.MaxRooms > 0 && h.rooms(rec) >= h.cfg.MaxRooms {
-		h.unlock(rec, c.slot())
-		h.Release(t)
-		return ErrRoomLimit
-	}
-	f := follow{topic: t.slot(), tag: h.nextTag(), at: at}
-	if rec.room.topic == 0 {
-		rec.room = f
-	} else {
-		if rec.more == 0 {
-			rec.more = h.more.get()
-		}
-		m := h.more.at(rec.more)
-		m.list = append(m.list, f)
-	}
-	h.addFollower(rec, c.slot(), f)
-	// What was appended between pos and now had no reason to wake c.
-	rec.wake.Store(1)
-	h.unlock(rec, c.slot())
-	return nil
-}
-
 // nextTag returns a tag that is not 0, which stands for no tag.
 func (h *Hub) nextTag() uint32 {
 	for {
@@ -124,39 +85,6 @@ func (h *Hub) unfollowed(slot, topicSlot uint32) {
 	h.releaseSlot(topicSlot)
 }
 
-// Unfollow ends it and reports whether c followed the room. When it returns
-// no further message of the room is begun on c.
-func (h *Hub) Unfollow(c Handle, key Key) bool {
-	rec := h.lock(c)
-	if rec == nil {
-		return false
-	}
-	topicSlot := h.index.find(key)
-	f := h.followed(rec, topicSlot)
-	if topicSlot == 0 || f == nil {
-		h.unlock(rec, c.slot())
-		return false
-	}
-	if f == &rec.room {
-		rec.room = follow{}
-	} else {
-		m := h.more.at(rec.more)
-		last := len(m.list) - 1
-		*f = m.list[last]
-		m.list = m.list[:last]
-		if last == 0 {
-			m.list = nil
-			h.more.put(rec.more)
-			rec.more = 0
-		}
-	}
-	h.leaveTexts(rec, topicSlot)
-	h.dropAck(rec, topicSlot)
-	h.unlock(rec, c.slot())
-	h.unfollowed(c.slot(), topicSlot)
-	return true
-}
-
 // Seek moves the cursor of a topic that c follows: its user's, all, or a room.
 func (h *Hub) Seek(c Handle, key Key, pos wire.Position) error {
 	rec := h.lock(c)
@@ -169,7 +97,9 @@ func (h *Hub) Seek(c Handle, key Key, pos wire.Position) error {
 	if slot == 0 || at == nil {
 		return ErrGone
 	}
+	terms := at.flags & cursorTerms
 	*at = h.cursorAt(pos) // a reading under way for the old place finds another cursor
+	at.flags |= terms
 	rec.wake.Store(1)
 	return nil
 }

@@ -1,0 +1,71 @@
+package hub
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/netra-systems/switchboard/wire"
+)
+
+func TestLeaveEndsWhatBeganBeforeItsPlaceOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a, b, held := r.open(user("a")), r.open(user("a")), r.open(user("a"))
+		key, topic := keyOf(room("r")), r.follow(room("r"))
+		a.join(room("r"))
+		for range 3 {
+			r.publish(room("r"))
+		}
+		synctest.Wait()
+		b.join(room("r")) // behind the third
+		tag, err := r.hub.FollowOn(held.h, topic, wire.Position{Epoch: "e1"}, Terms{Held: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := wire.Position{Epoch: "e1", Offset: 4}
+		synctest.Wait()
+		if !r.hub.Leave(a.h, key, end, nil) {
+			t.Error("who has all before the end goes on")
+		}
+		if r.hub.Leave(b.h, key, wire.Position{Epoch: "e1", Offset: 3}, nil) {
+			t.Error("who began behind the end has left")
+		}
+		if !r.hub.Leave(held.h, key, end, nil) || r.hub.Begin(held.h, key, tag, nil) {
+			t.Error("who was held goes on, or begins after the end")
+		}
+		r.publish(room("r"))
+		synctest.Wait()
+		wantFrames(t, a.of(room("r")), numbers("e1", 1, 3))
+		wantFrames(t, b.of(room("r")), numbers("e1", 4, 4))
+		wantFrames(t, held.of(room("r")), nil)
+		if got := r.hub.Stats().Gaps; got != 0 {
+			t.Errorf("got %d gaps, want none: nothing was missing", got)
+		}
+	})
+}
+
+func TestAHeldRoomIsWrittenOnceItBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		key := keyOf(room("r"))
+		tag, err := r.hub.FollowOn(a.h, r.follow(room("r")), wire.Position{Epoch: "e1"}, Terms{Held: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.publish(room("r"))
+		synctest.Wait()
+		wantFrames(t, a.of(room("r")), nil)
+		if r.hub.Begin(a.h, key, tag+1, nil) {
+			t.Error("another follow's tag begins this one")
+		}
+		if !r.hub.Begin(a.h, key, tag, nil) {
+			t.Error("Begin says that the room is not followed")
+		}
+		synctest.Wait()
+		wantFrames(t, a.of(room("r")), numbers("e1", 1, 1))
+		if r.hub.Oust(a.h, key) {
+			t.Error("who has begun is ousted")
+		}
+	})
+}

@@ -1,0 +1,5 @@
+//go:build !mutant_cut
+
+package hub
+
+const mutantCut = false

@@ -1,0 +1,5 @@
+//go:build !mutant_lent
+
+package switchboard
+
+const mutantLent = false
