@@ -134,6 +134,13 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 			return refuse(errUserFull())
 		}
 	}
+	tenantConns, err := m.tenants.connect(user.Tenant, time.Now())
+	if err != nil {
+		return refuse(err)
+	}
+	if tenantConns > 0 && m.tenantConns(user.Tenant) >= tenantConns {
+		return refuse(m.tenantFull(user.Tenant))
+	}
 	userTopic, err := m.acquire(ctx, user)
 	if err != nil {
 		return refuse(&refusal{cause: err, why: "broker"})
@@ -145,6 +152,7 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	}
 	return login, hub.Opening{
 		User: userTopic.topic, All: allTopic.topic, UserFrom: userTopic.head, AllFrom: allTopic.head, Session: login.session,
+		TenantConns: tenantConns,
 	}, nil
 }
 
@@ -181,7 +189,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 		if h.query.appPings {
 			m.count.appPings.Add(-1)
 		}
-		h.refuseOpen(o.Conn, err)
+		h.refuseOpen(o.Conn, login.identity.Tenant, err)
 		return
 	}
 	if h.stream != nil {
@@ -211,6 +219,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	}
 	m.welcome(conn, login, held)
 	m.count.accepted.Add(1)
+	m.tenants.account(login.identity.Tenant, time.Now()).accepted.Add(1)
 	m.log.LogAttrs(ctx, slog.LevelDebug, "connection opened",
 		slog.String("conn_id", conn.view.ID), slog.String("user", conn.view.User.ID), slog.String("tenant", conn.view.User.Tenant),
 		slog.String("session", conn.Session()), slog.String("address", s.address.String()), slog.Bool("resumed", login.resumed))
@@ -279,11 +288,13 @@ func (m *Manager) welcome(c *Conn, login login, held bool) {
 
 // refuseOpen says no on a connection that was upgraded and then not registered, because
 // others were faster or the manager is closing.
-func (h *handshake) refuseOpen(nc net.Conn, err error) {
+func (h *handshake) refuseOpen(nc net.Conn, tenant string, err error) {
 	var ref *refusal
 	switch {
 	case errors.Is(err, hub.ErrUserLimit):
 		ref = errUserFull()
+	case errors.Is(err, hub.ErrTenantLimit):
+		ref = h.m.tenantFull(tenant)
 	case errors.Is(err, hub.ErrLimit):
 		ref = errFull()
 	case errors.Is(err, hub.ErrClosed):

@@ -14,8 +14,8 @@ func TestWhatIsKeptOfEndedConnectionsIsBounded(t *testing.T) {
 	for range maxEnded + 10 {
 		e.add("", ConnEnd{Ended: time.Now()})
 	}
-	if len(e.list) != maxEnded {
-		t.Errorf("got %d, want %d", len(e.list), maxEnded)
+	if e.n != maxEnded {
+		t.Errorf("got %d, want %d", e.n, maxEnded)
 	}
 	long := make([]ConnTopic, 130)
 	for i := range long {
@@ -28,8 +28,8 @@ func TestWhatIsKeptOfEndedConnectionsIsBounded(t *testing.T) {
 		}
 	}
 	e.expire(time.Now().Add(endedKept))
-	if len(e.list) != 0 || e.bytes != 0 {
-		t.Errorf("got %d of %d bytes after their time, want none", len(e.list), e.bytes)
+	if e.n != 0 || e.bytes != 0 || len(e.of) != 0 {
+		t.Errorf("got %d of %d bytes after their time, want none", e.n, e.bytes)
 	}
 }
 
@@ -40,7 +40,7 @@ func TestReceiptsThatWaitAreBounded(t *testing.T) {
 			return receiptName{topic: hub.Key{byte(i), byte(i >> 8), byte(i >> 16)}}
 		}
 		for i := range maxReceipts {
-			if !r.note(name(i), mark{Epoch: "e", Delivered: 1}) {
+			if !r.note(name(i), mark{Epoch: "e", Delivered: 1, tenant: tenantOfHalf(i)}) {
 				t.Fatalf("no room for the receipt %d", i)
 			}
 		}

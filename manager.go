@@ -60,6 +60,7 @@ type Manager struct {
 	receipts    receipts
 	revocations revocations
 	ended       ended
+	tenants     tenants
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
@@ -90,6 +91,7 @@ func New(opts Options) (*Manager, error) {
 	m.admission.init(opts.Limits)
 	m.revocations.init()
 	m.deadlines.wake, m.hints.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	m.tenants.quota, m.tenants.conns, m.tenants.log = opts.Quota, m.tenantConns, opts.Log
 	m.receipts.wake = make(chan struct{}, 1)
 	m.hub = hub.New(hub.Config{
 		Engine: func(sink ws.Sink) ws.Engine {
@@ -133,5 +135,6 @@ func (m *Manager) forgetTopics(ctx context.Context) {
 		for m.forgetIdle(ctx) && ctx.Err() == nil {
 		}
 		m.ended.expire(time.Now())
+		m.tenants.forget(time.Now(), tenantKept)
 	}
 }

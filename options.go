@@ -51,6 +51,10 @@ type Options struct {
 	RequireTenant bool
 	Heartbeat     Heartbeat
 	Limits        Limits
+	// Quota says what a tenant may cost this node. It is asked when a tenant comes that did nothing
+	// for 10 minutes, concurrently, and must not block. A negative field is no bound. nil: no tenant
+	// has a bound of its own.
+	Quota func(tenant string) Quota
 	// Retention is how much of each topic is kept. Zero: 10,000 messages, 7 days; of a
 	// partly filled one a zero field is no bound.
 	Retention broker.Retention

@@ -69,7 +69,7 @@ const maxRecord = 1 << 20
 // Inside a handler a missing msg.ID derives from the message being handled and from how many
 // were published before, so that a retry publishes nothing twice. Events of runs are refused
 // with [ErrRunContract], more than 1 MiB with code TOO_LARGE, what does not go together with
-// INVALID_MESSAGE and the field. After [ErrUnavailable] nothing
+// INVALID_MESSAGE and the field, and what is beyond the tenant's [Quota] with RATE_LIMITED. After [ErrUnavailable] nothing
 // is known; publish again with the same ID.
 func (m *Manager) Publish(ctx context.Context, to Target, msg Message) (Delivery, error) {
 	tenant, err := m.tenantOf(ctx)
@@ -78,6 +78,9 @@ func (m *Manager) Publish(ctx context.Context, to Target, msg Message) (Delivery
 	}
 	env, err := m.envelope(ctx, msg)
 	if err != nil {
+		return Delivery{}, err
+	}
+	if err := m.tenants.publish(tenant, true, len(env.Payload), time.Now()); err != nil {
 		return Delivery{}, err
 	}
 	if to.connection() {
@@ -136,6 +139,11 @@ func (m *Manager) append(ctx context.Context, topic wire.Topic, publisher string
 	body, err := wire.Append(nil, env)
 	if err != nil {
 		return Delivery{}, &Error{Code: wire.CodeInvalidMessage, Message: err.Error()}
+	}
+	if publisher != "" {
+		if err := m.tenants.publish(topic.Tenant, false, len(env.Payload), time.Now()); err != nil {
+			return Delivery{}, err
+		}
 	}
 	published, err := m.publishRecord(ctx, wire.Record{
 		Kind: wire.RecordMessage, Topic: topic, Thread: env.ThreadID, Except: except, Body: body,

@@ -42,6 +42,8 @@ const (
 	// maxReceipts bounds those that wait to be written. What does not fit is not lost to the
 	// client's next acknowledgement, which has it all.
 	maxReceipts = 1 << 17
+	// maxTenantReceipts is the same of one tenant, so that one alone leaves room for others.
+	maxTenantReceipts = maxReceipts / 2
 	// receiptKept is how long a receipt is kept where history has no age.
 	receiptKept = 7 * 24 * time.Hour
 	// flushTime bounds the writing of what waits when the manager shuts down.
@@ -69,6 +71,7 @@ type mark struct {
 	Delivered uint64 `json:"delivered"`
 	Seen      uint64 `json:"seen,omitzero"`
 	At        int64  `json:"at"` // milliseconds
+	tenant    string // whose room it takes while it waits
 }
 
 // with is the mark that says what both say. Within an epoch it never goes back; of two epochs
@@ -102,10 +105,11 @@ type receipts struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting map[receiptName]waitingMark
-	order   []dueReceipt  // by due, which is equally far ahead for all; has each that waits
-	soon    []receiptName // to be written now
-	number  uint64        // of the latest that began to wait
-	away    bool          // the store could not be reached
+	tenants map[string]int // how many of them are a tenant's; none is 0
+	order   []dueReceipt   // by due, which is equally far ahead for all; has each that waits
+	soon    []receiptName  // to be written now
+	number  uint64         // of the latest that began to wait
+	away    bool           // the store could not be reached
 }
 
 type waitingMark struct {
@@ -129,12 +133,13 @@ func (r *receipts) note(name receiptName, k mark) bool {
 		r.waiting[name] = known
 		return true
 	}
-	if len(r.waiting) >= maxReceipts {
+	if len(r.waiting) >= maxReceipts || r.tenants[k.tenant] >= maxTenantReceipts {
 		return false
 	}
 	if r.waiting == nil {
-		r.waiting = make(map[receiptName]waitingMark)
+		r.waiting, r.tenants = make(map[receiptName]waitingMark), make(map[string]int)
 	}
+	r.tenants[k.tenant]++
 	r.number++
 	r.waiting[name] = waitingMark{mark: k, number: r.number}
 	r.order = append(r.order, dueReceipt{name, r.number, time.Now().Add(receiptDelay)})
@@ -176,7 +181,7 @@ func (r *receipts) take(now time.Time, limit int) (due map[receiptName]mark, wai
 		r.soon = r.soon[1:]
 		if k, ok := r.waiting[name]; ok {
 			due[name] = k.mark
-			delete(r.waiting, name)
+			r.drop(name, k)
 		}
 	}
 	for len(r.order) > 0 && len(due) < limit && !now.Before(r.order[0].due) {
@@ -184,14 +189,22 @@ func (r *receipts) take(now time.Time, limit int) (due map[receiptName]mark, wai
 		r.order = r.order[1:]
 		if k, ok := r.waiting[next.name]; ok && k.number == next.number {
 			due[next.name] = k.mark
-			delete(r.waiting, next.name)
+			r.drop(next.name, k)
 		}
 	}
 	if len(r.waiting) == 0 {
-		r.waiting, r.order, r.soon = nil, nil, nil // a map does not shrink
+		r.waiting, r.tenants, r.order, r.soon = nil, nil, nil, nil // a map does not shrink
 		return due, time.Hour
 	}
 	return due, max(0, r.order[0].due.Sub(now))
+}
+
+// drop ends the waiting of k. The caller holds mu.
+func (r *receipts) drop(name receiptName, k waitingMark) {
+	delete(r.waiting, name)
+	if r.tenants[k.tenant]--; r.tenants[k.tenant] == 0 {
+		delete(r.tenants, k.tenant)
+	}
 }
 
 // tried notes whether the store could be reached, and reports whether that is new.
@@ -447,6 +460,7 @@ func (in *inbound) acknowledge(topic wire.Topic, delivered, seen Position) error
 	k := mark{
 		User: got.User.ID, Session: got.Session.String(), Epoch: got.Delivered.Epoch,
 		Delivered: got.Delivered.Offset, Seen: got.Seen.Offset, At: time.Now().UnixMilli(),
+		tenant: topic.Tenant,
 	}
 	if !m.receipts.note(receiptName{hubKey(topic), got.Session}, k) {
 		m.count.receiptsDropped.Add(1)

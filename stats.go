@@ -105,8 +105,8 @@ func (t *tally[K]) all() map[K]uint64 {
 // Stats is a snapshot of this node that the caller may keep.
 //
 // The reasons of Refusals are origin, total_limit, subprotocol, query, last_event_id,
-// handshakes, credential, revoked, user_limit, broker, handshake, hijack, engine, on_connect, draining and
-// internal.
+// handshakes, credential, revoked, user_limit, tenant_rate, tenant_limit, broker, handshake, hijack,
+// engine, on_connect, draining and internal.
 func (m *Manager) Stats() Stats {
 	h := m.hub.Stats()
 	return Stats{

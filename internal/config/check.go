@@ -38,6 +38,7 @@ func (l *loader) check() {
 	l.checkLogin(c)
 	l.checkSessionKeys(c)
 	l.checkHeartbeat(c)
+	l.checkQuotas(c)
 	s := &l.loaded.server
 	s.Listen, s.Origins, s.Drain, s.ReadyFile = c.Listen, c.Origins, c.DrainTimeout, c.ReadyFile
 	s.Limits = switchboard.Limits{

@@ -59,6 +59,7 @@ type Bounds struct {
 	RoomsPerConn      int           `name:"max-rooms-per-connection" default:"128" min:"1" placeholder:"N" help:"Rooms that one connection follows."`
 	Handshakes        int           `name:"max-handshakes" default:"256" min:"1" placeholder:"N" help:"Clients that connect at the same time. The rest is asked to come back later."`
 	HandshakeRate     int           `name:"max-handshakes-per-second" default:"2000" min:"1" placeholder:"N" help:"Clients that begin to connect within a second. The rest is asked to come back later."`
+	TenantQuotas      []TenantQuota `name:"tenant-quota" sep:"none" placeholder:"Q" help:"What a tenant may cost this server, as 'acme connections=100 messages-per-minute=6000'; * stands for tenants that are not named."`
 	HistoryMessages   int           `name:"history-messages" default:"10000" min:"1" placeholder:"N" help:"Messages that are kept of each topic."`
 	HistoryAge        time.Duration `name:"history-age" default:"168h" min:"1s" placeholder:"D" help:"How long a message is kept."`
 }

@@ -130,6 +130,8 @@ func example(s setting) string {
 		return "33s"
 	case "heartbeat-interval", "drain-timeout":
 		return "7s"
+	case "tenant-quota":
+		return "acme connections=7"
 	case "max-message-bytes":
 		return "8192"
 	}

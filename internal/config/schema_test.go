@@ -70,7 +70,7 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[time.Duration]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`}
-	case reflect.TypeFor[Secret]():
+	case reflect.TypeFor[Secret](), reflect.TypeFor[TenantQuota]():
 		return &jsonschema.Schema{Type: "string"}
 	case reflect.TypeFor[server.Scope]():
 		return &jsonschema.Schema{Type: "string", Enum: enumOf(server.Scopes())}

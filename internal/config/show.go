@@ -47,6 +47,8 @@ func show(v reflect.Value) *yaml.Node {
 	switch v := v.Interface().(type) {
 	case time.Duration:
 		return text(short(v))
+	case TenantQuota:
+		return text(v.text)
 	case APIKey:
 		return v.show()
 	case Secret:

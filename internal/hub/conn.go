@@ -126,7 +126,7 @@ func (h *Hub) unlock(rec *conn, slot uint32) {
 
 // Open registers a connection. It is held: nothing is read from it and no
 // topic is delivered until [Hub.Start]; what is sent waits for it. After
-// ErrLimit, ErrUserLimit, ErrInfo and ErrClosed o.Conn is still the caller's.
+// ErrLimit, ErrUserLimit, ErrTenantLimit, ErrInfo and ErrClosed o.Conn is still the caller's.
 func (h *Hub) Open(o Opening) (Handle, error) {
 	var refused error
 	switch {
@@ -150,7 +150,7 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 	rec := h.conns.at(slot)
 	rec.mu.Lock()
 	h.fill(rec, &o)
-	err := h.join(slot, rec)
+	err := h.join(slot, rec, o.TenantConns)
 	if err == nil {
 		if rec.sock, err = h.engine.Attach(o.Conn, o.Buffered); err != nil {
 			h.part(slot, rec)
@@ -197,8 +197,8 @@ func (h *Hub) cursorAt(p wire.Position) cursor {
 }
 
 // join puts a connection among its user's, unless they are too many, and among
-// the followers of all. The caller holds rec.mu.
-func (h *Hub) join(slot uint32, rec *conn) error {
+// the followers of all, of whom there are at most tenantConns; 0: no bound. The caller holds rec.mu.
+func (h *Hub) join(slot uint32, rec *conn, tenantConns int) error {
 	user := h.topics.at(rec.user)
 	user.mu.Lock()
 	if h.cfg.MaxPerUser > 0 && int(user.count) >= h.cfg.MaxPerUser {
@@ -218,6 +218,11 @@ func (h *Hub) join(slot uint32, rec *conn) error {
 	user.mu.Unlock()
 	all := h.topics.at(rec.all)
 	all.mu.Lock()
+	if tenantConns > 0 && int(all.count) >= tenantConns {
+		all.mu.Unlock()
+		h.partUser(slot, rec)
+		return ErrTenantLimit
+	}
 	all.count++
 	h.fanOf(rec.all, all)
 	h.joinBoard(rec, rec.all, all)
@@ -227,6 +232,15 @@ func (h *Hub) join(slot uint32, rec *conn) error {
 
 // part undoes join.
 func (h *Hub) part(slot uint32, rec *conn) {
+	h.partUser(slot, rec)
+	all := h.topics.at(rec.all)
+	all.mu.Lock()
+	all.count--
+	all.mu.Unlock()
+}
+
+// partUser takes a connection from its user's. The caller holds rec.mu.
+func (h *Hub) partUser(slot uint32, rec *conn) {
 	user := h.topics.at(rec.user)
 	user.mu.Lock()
 	if rec.prev != 0 {
@@ -243,10 +257,6 @@ func (h *Hub) part(slot uint32, rec *conn) {
 		h.dropWindow(user)
 	}
 	user.mu.Unlock()
-	all := h.topics.at(rec.all)
-	all.mu.Lock()
-	all.count--
-	all.mu.Unlock()
 }
 
 // Start begins reading. Unless held, topics are delivered from the cursors on.

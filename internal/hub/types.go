@@ -15,13 +15,14 @@ import (
 
 // Errors that callers branch on.
 var (
-	ErrGone      = errors.New("connection is gone")
-	ErrFull      = errors.New("too many answers wait on the connection")
-	ErrUserLimit = errors.New("too many connections of this user")
-	ErrLimit     = errors.New("too many connections")
-	ErrRoomLimit = errors.New("too many rooms on the connection")
-	ErrClosed    = errors.New("hub is closed")
-	ErrInfo      = errors.New("the owner's blob is too long")
+	ErrGone        = errors.New("connection is gone")
+	ErrFull        = errors.New("too many answers wait on the connection")
+	ErrUserLimit   = errors.New("too many connections of this user")
+	ErrLimit       = errors.New("too many connections")
+	ErrTenantLimit = errors.New("too many connections of this tenant")
+	ErrRoomLimit   = errors.New("too many rooms on the connection")
+	ErrClosed      = errors.New("hub is closed")
+	ErrInfo        = errors.New("the owner's blob is too long")
 	// ErrThreadLimit: a connection watches few threads, or all.
 	ErrThreadLimit = errors.New("too many threads on the connection")
 )
@@ -133,6 +134,7 @@ type Opening struct {
 	User, All         Topic         // one reference each passes to the hub
 	UserFrom, AllFrom wire.Position // delivery begins with what comes after
 	Session           Session
+	TenantConns       int    // how many connections the tenant may have, this one included; 0: no bound
 	Info              []byte // opaque to the hub, copied; at most 8,190 bytes
 }
 

@@ -98,6 +98,8 @@ func (a *api) routes() {
 		"Move everybody away from a node"), a.drainNode)
 	register(a, operation("stats", http.MethodGet, "/api/v1/stats", ScopeMonitor,
 		"Read the counters of the answering node"), a.stats)
+	register(a, operation("tenant", http.MethodGet, "/api/v1/tenant", ScopeMonitor,
+		"Read the counters and the quota of a tenant on the answering node"), a.tenant)
 	a.runRoutes()
 }
 

@@ -43,7 +43,10 @@ type listNodesOutput struct {
 	}
 }
 
-func (a *api) listNodes(context.Context, *struct{}) (*listNodesOutput, error) {
+func (a *api) listNodes(ctx context.Context, _ *struct{}) (*listNodesOutput, error) {
+	if err := nodeIsEverybodys(ctx); err != nil {
+		return nil, err
+	}
 	r := a.m.DrainReport()
 	n := nodeAnswer{Node: r.Node, State: r.State, Connections: a.m.Stats().Connections}
 	if !r.Began.IsZero() {
@@ -72,8 +75,8 @@ type drainOutput struct {
 // drainNode begins a drain, which goes on after the answer: its goroutine waits for that as long
 // as the drain may take.
 func (a *api) drainNode(ctx context.Context, in *drainInput) (*drainOutput, error) {
-	if key := callerOf(ctx).key; key == nil || !key.speaksFor("") {
-		return nil, newProblem(http.StatusForbidden, wire.CodeForbidden, "a node is everybody's: the API key must not be limited to tenants with a name")
+	if err := nodeIsEverybodys(ctx); err != nil {
+		return nil, err
 	}
 	now := a.m.DrainReport()
 	if in.ID != now.Node {
@@ -89,4 +92,13 @@ func (a *api) drainNode(ctx context.Context, in *drainInput) (*drainOutput, erro
 	out := new(drainOutput)
 	out.Body.Node, out.Body.State = now.Node, switchboard.NodeDraining
 	return out, nil
+}
+
+// nodeIsEverybodys refuses a key that is limited to tenants with a name: what a node counts and does
+// concerns all tenants, and one must not learn of another how busy it is.
+func nodeIsEverybodys(ctx context.Context) error {
+	if key := callerOf(ctx).key; key == nil || !key.speaksFor("") {
+		return newProblem(http.StatusForbidden, wire.CodeForbidden, "a node is everybody's: the API key must not be limited to tenants with a name")
+	}
+	return nil
 }

@@ -64,9 +64,10 @@ type Config struct {
 	TLS *tls.Config
 	// Origins are those of pages that may connect, besides the server's own.
 	Origins []string
-	// SessionKeys, Limits and Retention are those of [switchboard.Options].
+	// SessionKeys, Limits, Quota and Retention are those of [switchboard.Options].
 	SessionKeys [][]byte
 	Limits      switchboard.Limits
+	Quota       func(tenant string) switchboard.Quota
 	Retention   broker.Retention
 	// Heartbeat is that of connections; zero: that of production.
 	Heartbeat switchboard.Heartbeat
@@ -184,7 +185,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	m, err := switchboard.New(switchboard.Options{
 		Auth: s.cfg.Auth, Broker: driver, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
-		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Retention: s.cfg.Retention, Log: s.log,
+		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Quota: s.cfg.Quota, Retention: s.cfg.Retention, Log: s.log,
 	})
 	if err != nil {
 		return errors.Join(err, lns.close())

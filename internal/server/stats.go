@@ -67,7 +67,10 @@ type statsHeartbeat struct {
 
 type statsOutput struct{ Body statsAnswer }
 
-func (a *api) stats(context.Context, *struct{}) (*statsOutput, error) {
+func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
+	if err := nodeIsEverybodys(ctx); err != nil {
+		return nil, err
+	}
 	s := a.m.Stats()
 	return &statsOutput{Body: statsAnswer{
 		ActiveConnections: s.Connections, ActiveUsers: s.Users, TotalConnections: s.Accepted, Refused: s.Refused, First: s.First,

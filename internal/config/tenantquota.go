@@ -1,0 +1,92 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// everyTenant is the name that stands for tenants without a quota of their own.
+const everyTenant = "*"
+
+// TenantQuota is what one tenant may cost, as "acme connections=100 messages-per-minute=6000".
+type TenantQuota struct {
+	Tenant string // "*": all that are not named
+	Quota  switchboard.Quota
+	text   string
+}
+
+// quotaField returns the field of q that a word names; nil: none.
+func quotaField(q *switchboard.Quota, word string) *int {
+	switch word {
+	case "connections":
+		return &q.Conns
+	case "connections-per-second":
+		return &q.ConnsPerSecond
+	case "messages-per-minute":
+		return &q.MessagesPerMinute
+	case "bytes-per-minute":
+		return &q.BytesPerMinute
+	case "backend-messages-per-minute":
+		return &q.BackendMessagesPerMinute
+	case "backend-bytes-per-minute":
+		return &q.BackendBytesPerMinute
+	}
+	return nil
+}
+
+// UnmarshalText reads a quota: the name of a tenant, then bounds. Without a name it is that of the
+// tenant without one.
+func (q *TenantQuota) UnmarshalText(text []byte) error {
+	words := strings.Fields(string(text))
+	got := TenantQuota{text: string(text)}
+	if len(words) > 0 && !strings.Contains(words[0], "=") {
+		got.Tenant, words = words[0], words[1:]
+		if err := wire.CheckID(got.Tenant); err != nil {
+			return fmt.Errorf("names a tenant that %w", err)
+		}
+	}
+	if len(words) == 0 {
+		return fmt.Errorf(`must be a tenant and its bounds, as "acme connections=100", not %q`, text)
+	}
+	for _, word := range words {
+		name, value, _ := strings.Cut(word, "=")
+		field := quotaField(&got.Quota, name)
+		if field == nil {
+			return fmt.Errorf("has no bound %q", name)
+		}
+		if *field != 0 {
+			return fmt.Errorf("has %s twice", name)
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return fmt.Errorf("must have a whole number above 0 for %s, not %q", name, value)
+		}
+		*field = n
+	}
+	*q = got
+	return nil
+}
+
+// checkQuotas makes of the list what the server asks for a tenant.
+func (l *loader) checkQuotas(c *Config) {
+	if len(c.TenantQuotas) == 0 {
+		return
+	}
+	of := make(map[string]switchboard.Quota, len(c.TenantQuotas))
+	for _, q := range c.TenantQuotas {
+		if _, twice := of[q.Tenant]; twice {
+			l.problem("tenant-quota", "is there twice for %q", q.Tenant)
+		}
+		of[q.Tenant] = q.Quota
+	}
+	l.loaded.server.Quota = func(tenant string) switchboard.Quota {
+		if q, ok := of[tenant]; ok && tenant != everyTenant {
+			return q
+		}
+		return of[everyTenant]
+	}
+}

@@ -1,0 +1,46 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/netra-systems/switchboard"
+)
+
+func TestATenantHasItsQuotaOrThatOfAllOthers(t *testing.T) {
+	l, err := Load(Sources{File: file(t, `
+jwt-secret: 0123456789abcdef0123456789abcdef
+environment: development
+tenant-quota:
+  - "* connections=10"
+  - acme connections=500 messages-per-minute=6000
+  - connections-per-second=3
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tenant, want := range map[string]switchboard.Quota{
+		"acme": {Conns: 500, MessagesPerMinute: 6000}, "": {ConnsPerSecond: 3}, "other": {Conns: 10}, "*": {Conns: 10},
+	} {
+		if got := l.server.Quota(tenant); got != want {
+			t.Errorf("%q: got %+v, want %+v", tenant, got, want)
+		}
+	}
+}
+
+func TestAQuotaThatCannotBeMeantIsAProblem(t *testing.T) {
+	for text, want := range map[string]string{
+		"acme":                                      "must be a tenant and its bounds",
+		"acme conections=1":                         "no bound",
+		"acme connections=0":                        "above 0",
+		"acme connections=-1":                       "above 0",
+		"acme connections=x":                        "above 0",
+		"acme connections=1 connections=2":          "twice",
+		strings.Repeat("x", 129) + " connections=1": "names a tenant",
+	} {
+		var q TenantQuota
+		if err := q.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want an error with %q", text, err, want)
+		}
+	}
+}

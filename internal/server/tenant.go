@@ -1,0 +1,43 @@
+package server
+
+import (
+	"context"
+)
+
+// tenantAnswer has the counters of one tenant on one node, and nothing of any other tenant.
+type tenantAnswer struct {
+	Connections      int         `json:"connections" doc:"Now"`
+	Accepted         uint64      `json:"total_connections" doc:"Accepted"`
+	Refused          uint64      `json:"refused_connections" doc:"Because of the quota"`
+	Published        uint64      `json:"messages_published" doc:"By users"`
+	Bytes            uint64      `json:"bytes_published" doc:"Payloads of these"`
+	Limited          uint64      `json:"messages_limited" doc:"Messages of users that the quota refused"`
+	BackendPublished uint64      `json:"backend_messages_published" doc:"By the application"`
+	BackendBytes     uint64      `json:"backend_bytes_published" doc:"Payloads of these"`
+	BackendLimited   uint64      `json:"backend_messages_limited" doc:"Messages of the application that the quota refused"`
+	Quota            tenantQuota `json:"quota" doc:"What is absent has no bound"`
+}
+
+type tenantQuota struct {
+	Conns                    int `json:"connections,omitzero"`
+	ConnsPerSecond           int `json:"connections_per_second,omitzero"`
+	MessagesPerMinute        int `json:"messages_per_minute,omitzero"`
+	BytesPerMinute           int `json:"bytes_per_minute,omitzero"`
+	BackendMessagesPerMinute int `json:"backend_messages_per_minute,omitzero"`
+	BackendBytesPerMinute    int `json:"backend_bytes_per_minute,omitzero"`
+}
+
+type tenantOutput struct{ Body tenantAnswer }
+
+func (a *api) tenant(ctx context.Context, _ *struct{}) (*tenantOutput, error) {
+	s, err := a.m.TenantStats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &tenantOutput{Body: tenantAnswer{
+		Connections: s.Connections, Accepted: s.Accepted, Refused: s.Refused,
+		Published: s.Published, Bytes: s.Bytes, Limited: s.Limited,
+		BackendPublished: s.BackendPublished, BackendBytes: s.BackendBytes, BackendLimited: s.BackendLimited,
+		Quota: tenantQuota(s.Quota),
+	}}, nil
+}

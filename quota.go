@@ -1,0 +1,302 @@
+package switchboard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bucket "golang.org/x/time/rate"
+
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// Quota bounds what one tenant may cost one node, so that it leaves room for others. A field
+// that is not above 0 is no bound. What is in excess is refused with RATE_LIMITED, and rates say after how long to try
+// again; a rate may be used up at once. What users publish and what back ends publish is counted
+// apart, so that neither leaves nothing to the other.
+type Quota struct {
+	Conns          int // open at the same time
+	ConnsPerSecond int // that begin
+
+	MessagesPerMinute int // that users publish
+	BytesPerMinute    int // of their payloads
+
+	BackendMessagesPerMinute int // published with [Manager.Publish] or the API
+	BackendBytesPerMinute    int // of their payloads
+}
+
+// TenantStats is what one node counts of one tenant. The counters begin anew when the tenant had no
+// connection and published nothing for 10 minutes.
+type TenantStats struct {
+	Quota       Quota
+	Connections int    // now
+	Accepted    uint64 // connections
+	Refused     uint64 // connections, because of the quota
+	// Messages and bytes of payloads that the quota let through, repetitions included, and messages
+	// that it refused.
+	Published, Bytes, Limited                      uint64 // by users
+	BackendPublished, BackendBytes, BackendLimited uint64 // by back ends
+}
+
+const (
+	// maxTenants bounds the tenants that are told apart; those beyond share a quota.
+	maxTenants = 1 << 16
+	// tenantKept is for how long a tenant is known that does nothing, longer than any of its rates
+	// needs to be full again.
+	tenantKept = 10 * time.Minute
+	// tenantShort is the same when there is no room: then all its rates are full.
+	tenantShort = time.Minute
+)
+
+// tenants are those that did something on this node lately.
+type tenants struct {
+	quota func(string) Quota      // nil: no bounds
+	conns func(tenant string) int // how many it has now
+
+	log *slog.Logger // nil: nobody is told
+
+	mu    sync.Mutex          // guards the fields below
+	of    map[string]*account // by tenant
+	rest  *account            // of those for which there is no room; nil: there were none
+	swept time.Time           // when it was last looked for idle ones for want of room
+}
+
+// account is what a tenant has used. The rates guard themselves.
+type account struct {
+	shared bool         // by tenants for which there is no room: none may see what it counts
+	told   atomic.Int64 // when a refusal was logged last, in nanoseconds since 1970
+	quota  Quota
+	used   time.Time // last; guarded by tenants.mu
+
+	begin             *bucket.Limiter // nil: no bound
+	users, backends   allowances
+	accepted, refused atomic.Uint64
+}
+
+// allowances are for one of those who publish in the name of a tenant.
+type allowances struct {
+	mu                       sync.Mutex      // makes one of both; guards nothing else
+	messages, bytes          *bucket.Limiter // nil: no bound
+	published, sent, limited atomic.Uint64
+}
+
+func newAccount(q Quota) *account {
+	a := &account{quota: q}
+	if q.ConnsPerSecond > 0 {
+		a.begin = bucket.NewLimiter(bucket.Limit(q.ConnsPerSecond), q.ConnsPerSecond)
+	}
+	a.users.messages, a.users.bytes = perMinute(q.MessagesPerMinute), perMinute(q.BytesPerMinute)
+	a.backends.messages, a.backends.bytes = perMinute(q.BackendMessagesPerMinute), perMinute(q.BackendBytesPerMinute)
+	return a
+}
+
+func perMinute(n int) *bucket.Limiter {
+	if n <= 0 {
+		return nil
+	}
+	return bucket.NewLimiter(bucket.Limit(float64(n)/60), n)
+}
+
+// account finds or makes that of a tenant. The application is asked for its quota outside the lock.
+func (t *tenants) account(tenant string, now time.Time) *account {
+	if a := t.known(tenant, now); a != nil {
+		return a
+	}
+	var q Quota
+	if t.quota != nil {
+		q = t.quota(tenant)
+	}
+	if t.full(now) {
+		t.forget(now, tenantShort)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a := t.of[tenant]; a != nil {
+		a.used = now
+		return a
+	}
+	if len(t.of) >= maxTenants {
+		if t.rest == nil {
+			t.rest = newAccount(q)
+			t.rest.shared = true
+		}
+		return t.rest
+	}
+	if t.of == nil {
+		t.of = make(map[string]*account)
+	}
+	a := newAccount(q)
+	a.used = now
+	t.of[tenant] = a
+	return a
+}
+
+func (t *tenants) known(tenant string, now time.Time) *account {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.of[tenant]
+	if a != nil {
+		a.used = now
+	}
+	return a
+}
+
+// full reports whether there is no room and it is time to make some.
+func (t *tenants) full(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.of) < maxTenants || now.Sub(t.swept) < time.Second {
+		return false
+	}
+	t.swept = now
+	return true
+}
+
+// forget forgets tenants without connections that did nothing for so long.
+func (t *tenants) forget(now time.Time, idle time.Duration) {
+	for _, tenant := range t.idle(now, idle) {
+		if t.conns(tenant) > 0 {
+			continue
+		}
+		t.mu.Lock()
+		if a := t.of[tenant]; a != nil && now.Sub(a.used) >= idle {
+			delete(t.of, tenant)
+		}
+		t.mu.Unlock()
+	}
+}
+
+func (t *tenants) idle(now time.Time, idle time.Duration) (names []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for tenant, a := range t.of {
+		if now.Sub(a.used) >= idle {
+			names = append(names, tenant)
+		}
+	}
+	return names
+}
+
+// connect lets a connection of a tenant begin. most is how many it may have, for who makes it.
+func (t *tenants) connect(tenant string, now time.Time) (most int, err error) {
+	a := t.account(tenant, now)
+	if a.begin != nil && !a.begin.AllowN(now, 1) {
+		a.refused.Add(1)
+		t.tell(a, tenant, "connections per second", now)
+		return 0, errTenantRate(a.quota.ConnsPerSecond, wait(a.begin, 1, now))
+	}
+	return a.quota.Conns, nil
+}
+
+// publish takes a message out of what users may publish, or back ends.
+func (t *tenants) publish(tenant string, backend bool, bytes int, now time.Time) error {
+	a := t.account(tenant, now)
+	of := &a.users
+	if backend {
+		of = &a.backends
+	}
+	err := of.take(bytes, now)
+	if err != nil {
+		of.limited.Add(1)
+		t.tell(a, tenant, "messages or bytes per minute", now)
+		return err
+	}
+	of.published.Add(1)
+	of.sent.Add(uint64(bytes))
+	return nil
+}
+
+// tell logs that a tenant is at its quota, every logAdmission at most.
+func (t *tenants) tell(a *account, tenant, bound string, now time.Time) {
+	last := a.told.Load()
+	if t.log == nil || now.UnixNano()-last < int64(logAdmission) || !a.told.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	t.log.LogAttrs(context.Background(), slog.LevelWarn, "a tenant is at its quota: what is beyond it is refused",
+		slog.String("tenant", tenant), slog.String("bound", bound))
+}
+
+// take takes a message and its bytes, or nothing.
+func (a *allowances) take(bytes int, now time.Time) error {
+	if a.messages == nil && a.bytes == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.bytes != nil && bytes > a.bytes.Burst() {
+		return errTooLarge(a.bytes.Burst())
+	}
+	for _, b := range []struct {
+		of  *bucket.Limiter
+		n   int
+		say string
+	}{{a.messages, 1, "messages"}, {a.bytes, bytes, "bytes"}} {
+		if b.of != nil && b.of.TokensAt(now) < float64(b.n) {
+			return &Error{
+				Code: wire.CodeRateLimited, Message: "too many " + b.say + " of this tenant",
+				Details: map[string]any{"limit": b.of.Burst(), "scope": "tenant", "retry_after_ms": wait(b.of, b.n, now).Milliseconds()},
+			}
+		}
+	}
+	if a.messages != nil {
+		a.messages.AllowN(now, 1)
+	}
+	if a.bytes != nil {
+		a.bytes.AllowN(now, bytes)
+	}
+	return nil
+}
+
+// wait is how long until n are there, rounded up to a millisecond.
+func wait(l *bucket.Limiter, n int, now time.Time) time.Duration {
+	missing := float64(n) - l.TokensAt(now)
+	return time.Duration(math.Ceil(1000*missing/float64(l.Limit()))) * time.Millisecond
+}
+
+func errTenantRate(limit int, after time.Duration) *refusal {
+	return &refusal{why: "tenant_rate", cause: &Error{
+		Code: wire.CodeRateLimited, Message: "too many connections of this tenant begin",
+		Details: map[string]any{"limit": limit, "scope": "tenant", "retry_after_ms": max(1, after.Milliseconds())},
+	}}
+}
+
+func errTenantFull() *refusal {
+	return &refusal{cause: retryLater(wire.CodeRateLimited, "too many connections of this tenant"), why: "tenant_limit"}
+}
+
+// tenantFull counts a connection for which the tenant has no place.
+func (m *Manager) tenantFull(tenant string) *refusal {
+	now := time.Now()
+	a := m.tenants.account(tenant, now)
+	a.refused.Add(1)
+	m.tenants.tell(a, tenant, "connections", now)
+	return errTenantFull()
+}
+
+// tenantConns is how many connections a tenant has on this node: all of them follow what is for
+// everybody.
+func (m *Manager) tenantConns(tenant string) int {
+	_, n, _ := m.hub.Lookup(hubKey(wire.Topic{Tenant: tenant, Kind: wire.KindAll}))
+	return n
+}
+
+// TenantStats is what this node counts of the tenant of ctx, and of no other.
+func (m *Manager) TenantStats(ctx context.Context) (TenantStats, error) {
+	tenant, err := m.tenantOf(ctx)
+	if err != nil {
+		return TenantStats{}, fmt.Errorf("tenant stats: %w", err)
+	}
+	a := m.tenants.account(tenant, time.Now())
+	if a.shared {
+		return TenantStats{Quota: a.quota, Connections: m.tenantConns(tenant)}, nil
+	}
+	return TenantStats{
+		Quota: a.quota, Connections: m.tenantConns(tenant), Accepted: a.accepted.Load(), Refused: a.refused.Load(),
+		Published: a.users.published.Load(), Bytes: a.users.sent.Load(), Limited: a.users.limited.Load(),
+		BackendPublished: a.backends.published.Load(), BackendBytes: a.backends.sent.Load(), BackendLimited: a.backends.limited.Load(),
+	}, nil
+}
