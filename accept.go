@@ -171,7 +171,7 @@ func (h *handshake) notUpgraded(err error) error {
 func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	m := h.m
 	s := state{
-		expires: login.identity.Expires, issued: login.identity.Issued, began: sessionBegan(login.identity, login.began), tokenID: login.identity.TokenID, sid: login.identity.SID,
+		expires: login.identity.Expires, tokenID: login.identity.TokenID, sid: login.identity.SID,
 		claims: login.identity.Claims, address: h.m.addressOf(h.r), device: h.query.device,
 		permissions: m.permissions.put(login.identity.Permissions),
 	}
@@ -199,7 +199,8 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	if !ok {
 		return // it has ended at once; Closed has been told
 	}
-	if ref := h.lastWord(ctx, conn, login); ref != nil {
+	if err := m.connected(ctx, conn); err != nil {
+		ref := &refusal{cause: err, why: "on_connect"}
 		m.refused(h.r, ref)
 		if h.stream != nil {
 			h.stream.refuse(ref)
@@ -236,19 +237,6 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	}
 }
 
-// lastWord is why a connection that is in the hub must not stay; nil: it may.
-func (h *handshake) lastWord(ctx context.Context, c *Conn, l login) *refusal {
-	if !mutantRevoked {
-		if err := h.m.checkRevoked(ctx, l); err != nil {
-			return &refusal{cause: err, why: "revoked"}
-		}
-	}
-	if err := h.m.connected(ctx, c); err != nil {
-		return &refusal{cause: err, why: "on_connect"}
-	}
-	return nil
-}
-
 // connected asks the application.
 func (m *Manager) connected(ctx context.Context, c *Conn) (err error) {
 	if m.opts.OnConnect == nil {
@@ -271,7 +259,7 @@ func (m *Manager) welcome(c *Conn, login login, held bool) {
 		Config: wire.Config{
 			HeartbeatInterval: m.opts.Heartbeat.Interval.Seconds(), MaxMessageSize: m.opts.Limits.MessageBytes,
 		},
-		Session: m.sessionInfo(c.view.Session, login.identity, login.began, now),
+		Session: m.sessionInfo(c.view.Session, login.identity, now),
 		Held:    held,
 		Topics:  make(map[string]Position),
 	}

@@ -64,12 +64,9 @@ func (m *Manager) ticket(ctx context.Context, id Identity, ttl time.Duration) (t
 	if !id.Expires.IsZero() && id.Expires.Before(expires) {
 		expires = id.Expires
 	}
-	if id.Issued.IsZero() { // who asks for it vouches for the user now
-		id.Issued = now
-	}
 	text, err = session.IssueTicket(ctx, m.driver, session.Token{
 		Tenant: id.Tenant, User: id.User, Permissions: id.Permissions, TokenID: id.TokenID, SID: id.SID,
-		Claims: id.Claims, Issued: id.Issued, Credential: id.Expires, Expires: expires,
+		Claims: id.Claims, Credential: id.Expires, Expires: expires,
 	}, now)
 	if errors.Is(err, session.ErrTicketBig) {
 		err = fieldError(wire.CodeInvalidMessage, "permissions", "the permissions are too long for a ticket")

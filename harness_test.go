@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,8 +29,7 @@ import (
 const patience = 5 * time.Second
 
 // login is the authenticator of tests. A token is words: the user, or tenant/user, then
-// permissions, exp=<duration> for a credential that expires, iat=<milliseconds> for when it was
-// issued, jti=<id> and sid=<id>.
+// permissions, and exp=<duration> for a credential that expires.
 func login(_ context.Context, cred switchboard.Credential) (switchboard.Identity, error) {
 	words := strings.Fields(cred.Token)
 	if len(words) == 0 || words[0] == "bad" {
@@ -50,22 +48,6 @@ func login(_ context.Context, cred switchboard.Credential) (switchboard.Identity
 				return switchboard.Identity{}, err
 			}
 			id.Expires = time.Now().Add(d)
-			continue
-		}
-		if at, ok := strings.CutPrefix(word, "iat="); ok {
-			ms, err := strconv.ParseInt(at, 10, 64)
-			if err != nil {
-				return switchboard.Identity{}, err
-			}
-			id.Issued = time.UnixMilli(ms)
-			continue
-		}
-		if jti, ok := strings.CutPrefix(word, "jti="); ok {
-			id.TokenID = jti
-			continue
-		}
-		if sid, ok := strings.CutPrefix(word, "sid="); ok {
-			id.SID = sid
 			continue
 		}
 		id.Permissions = append(id.Permissions, word)

@@ -22,8 +22,7 @@ const maxCredential = 8 << 10
 type login struct {
 	identity Identity
 	session  hub.Session
-	began    time.Time // the session
-	resumed  bool      // by a session token
+	resumed  bool // by a session token
 }
 
 // credentialKind is where a credential came from.
@@ -80,7 +79,7 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 	refuse := func(err error) (login, error) {
 		return login{}, &refusal{cause: credentialError(err, token), why: "credential"}
 	}
-	l := login{session: hub.NewSession(), began: time.Now()}
+	l := login{session: hub.NewSession()}
 	var err error
 	switch kind {
 	case badCredential:
@@ -91,12 +90,6 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 		l.identity, err = m.redeem(ctx, token)
 	default:
 		l.identity, err = m.identify(ctx, Credential{Token: token, Request: r})
-	}
-	if err == nil {
-		err = m.checkRevoked(ctx, l)
-	}
-	if errors.Is(err, errRevoked) {
-		return login{}, &refusal{cause: err, why: "revoked"}
 	}
 	if err != nil {
 		return refuse(err)
@@ -110,14 +103,14 @@ func (m *Manager) resume(token string) (login, error) {
 	if err != nil {
 		return login{}, &Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"}
 	}
-	l := login{identity: identityOf(t), session: t.Session, began: t.Began, resumed: true}
+	l := login{identity: identityOf(t), session: t.Session, resumed: true}
 	return l, m.checkIdentity(l.identity, time.Now())
 }
 
 // identityOf is who a session token or a ticket was made for.
 func identityOf(t session.Token) Identity {
 	return Identity{
-		Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential, Issued: t.Issued,
+		Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
 		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims,
 	}
 }
@@ -155,14 +148,11 @@ func credentialError(err error, token string) error {
 // sessionInfo is what a client is told of its session, with a new token. There is no token
 // if it would be too long to come back as a subprotocol, because of the permissions in it:
 // such a client comes back with its credential.
-func (m *Manager) sessionInfo(id hub.Session, who Identity, began, now time.Time) wire.SessionInfo {
+func (m *Manager) sessionInfo(id hub.Session, who Identity, now time.Time) wire.SessionInfo {
 	t := session.Token{
 		Session: id, Tenant: who.Tenant, User: who.User, Permissions: who.Permissions,
 		TokenID: who.TokenID, SID: who.SID, Claims: who.Claims,
-		Issued: who.Issued, Credential: who.Expires, Expires: session.Expiry(who.Expires, began, now),
-	}
-	if who.Expires.IsZero() {
-		t.Began = began
+		Credential: who.Expires, Expires: session.Expiry(who.Expires, now),
 	}
 	text, err := m.sealer.Seal(t)
 	if err != nil { // claims that are no JSON
@@ -209,35 +199,25 @@ func authVerb(ctx context.Context, in *inbound) error {
 	if id.Tenant != sender.view.User.Tenant || id.User != sender.view.User.ID {
 		return fieldError(wire.CodeAuthError, field, "the "+field+" is another user's")
 	}
-	// Once before anything is changed, and once behind it: see [Manager.checkRevoked].
-	now := login{identity: id, session: sender.view.Session, began: time.Now()}
-	if err := m.checkRevoked(ctx, now); err != nil {
-		return err
-	}
-	if !m.refresh(sender, id, now.began) {
+	if !m.refresh(sender, id) {
 		return hubError(hub.ErrGone)
-	}
-	if err := m.checkRevoked(ctx, now); err != nil {
-		m.closeRevoked(in.c)
-		return err
 	}
 	m.answer(in.c, wire.AuthOK, in.env.ID, wire.AuthOKPayload{
 		ExpiresAt: secondsOrZero(id.Expires), Permissions: id.Permissions,
-		Session: m.sessionInfo(sender.view.Session, id, now.began, now.began),
+		Session: m.sessionInfo(sender.view.Session, id, time.Now()),
 	})
 	return m.leaveForbidden(ctx, sender, id)
 }
 
 // refresh gives a connection the identity of its new credential.
-func (m *Manager) refresh(c *Conn, id Identity, began time.Time) bool {
+func (m *Manager) refresh(c *Conn, id Identity) bool {
 	number := m.permissions.put(id.Permissions)
 	unused := number
 	var former time.Time
 	there := m.changeState(c.handle, func(s *state) {
 		former = s.expires
 		unused, s.permissions = s.permissions, number
-		s.expires, s.issued, s.tokenID, s.sid, s.claims = id.Expires, id.Issued, id.TokenID, id.SID, id.Claims
-		s.began = sessionBegan(id, began)
+		s.expires, s.tokenID, s.sid, s.claims = id.Expires, id.TokenID, id.SID, id.Claims
 		s.flags &^= flagWarned
 	})
 	m.permissions.drop(unused)
@@ -271,14 +251,6 @@ func (m *Manager) leaveForbidden(ctx context.Context, former *Conn, id Identity)
 		failed = cmp.Or(failed, frameErr)
 	}
 	return failed
-}
-
-// sessionBegan is what is kept of the beginning of a session: nothing, if its credential ends it.
-func sessionBegan(id Identity, began time.Time) time.Time {
-	if !id.Expires.IsZero() {
-		return time.Time{}
-	}
-	return began
 }
 
 func secondsOrZero(t time.Time) float64 {

@@ -58,7 +58,6 @@ type Manager struct {
 	keeper      keeper
 	strays      strays
 	receipts    receipts
-	revocations revocations
 	ended       ended
 	tenants     tenants
 
@@ -89,7 +88,6 @@ func New(opts Options) (*Manager, error) {
 	m.deadlines.start = m.started
 	m.drain.init()
 	m.admission.init(opts.Limits)
-	m.revocations.init()
 	m.deadlines.wake, m.hints.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.tenants.quota, m.tenants.conns, m.tenants.log = opts.Quota, m.tenantConns, opts.Log
 	m.receipts.wake = make(chan struct{}, 1)
@@ -101,7 +99,7 @@ func New(opts Options) (*Manager, error) {
 		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,
 		MemoryBytes: opts.Limits.MemoryBytes, TenantBytes: opts.Limits.TenantMemoryBytes,
 	})
-	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.watchRevocations, m.sweepRevoked} {
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil

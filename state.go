@@ -15,8 +15,6 @@ import (
 type state struct {
 	flags        stateFlags
 	expires      time.Time // of the credential; zero: never
-	issued       time.Time // the credential; zero: not known
-	began        time.Time // the session, if the credential never expires; zero otherwise
 	permissions  uint64    // number in the permission table
 	address      netip.Addr
 	device       string
@@ -35,8 +33,6 @@ const (
 	flagWarned
 	// flagEvents: the client reads server-sent events.
 	flagEvents
-	// flagLeaving: its client is logging out.
-	flagLeaving
 )
 
 // Bounds of the texts in a state.
@@ -50,13 +46,11 @@ var errState = errors.New("not the state of a connection")
 // append encodes s behind dst.
 func (s *state) append(dst []byte) []byte {
 	dst = append(dst, byte(s.flags))
-	for _, at := range []time.Time{s.expires, s.issued, s.began} {
-		var ms uint64
-		if !at.IsZero() {
-			ms = uint64(at.UnixMilli())
-		}
-		dst = binary.AppendUvarint(dst, ms)
+	var expires uint64
+	if !s.expires.IsZero() {
+		expires = uint64(s.expires.UnixMilli())
 	}
+	dst = binary.AppendUvarint(dst, expires)
 	dst = binary.AppendUvarint(dst, s.permissions)
 	for _, text := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid} {
 		dst = binary.AppendUvarint(dst, uint64(len(text)))
@@ -91,10 +85,8 @@ func decodeState(b []byte) (state, error) {
 		rest = rest[n:]
 		return s
 	}
-	for _, at := range []*time.Time{&s.expires, &s.issued, &s.began} {
-		if ms := number(); ms != 0 {
-			*at = time.UnixMilli(int64(ms))
-		}
+	if ms := number(); ms != 0 {
+		s.expires = time.UnixMilli(int64(ms))
 	}
 	s.permissions = number()
 	address := text()
@@ -148,6 +140,6 @@ func (m *Manager) changeState(c hub.Handle, change func(*state)) bool {
 func (s *state) identity(view hub.View, set *permissions) Identity {
 	return Identity{
 		Tenant: view.User.Tenant, User: view.User.ID, Permissions: set.list,
-		Expires: s.expires, Issued: s.issued, TokenID: s.tokenID, SID: s.sid, Claims: s.claims,
+		Expires: s.expires, TokenID: s.tokenID, SID: s.sid, Claims: s.claims,
 	}
 }

@@ -24,12 +24,6 @@ func TestAStateIsReadAsItWasWritten(t *testing.T) {
 		if rapid.Bool().Draw(t, "expires") {
 			want.expires = time.UnixMilli(rapid.Int64Range(1, 1<<42).Draw(t, "at"))
 		}
-		if rapid.Bool().Draw(t, "issued") {
-			want.issued = time.UnixMilli(rapid.Int64Range(1, 1<<42).Draw(t, "when"))
-		}
-		if rapid.Bool().Draw(t, "never expires") {
-			want.expires, want.began = time.Time{}, time.UnixMilli(rapid.Int64Range(1, 1<<42).Draw(t, "begin"))
-		}
 		if rapid.Bool().Draw(t, "claims") {
 			want.claims = json.RawMessage(`{"a":1}`)
 		}
@@ -45,7 +39,7 @@ func TestAStateIsReadAsItWasWritten(t *testing.T) {
 
 func TestTheStateOfAnOrdinaryConnectionIsSmall(t *testing.T) {
 	s := state{
-		expires: time.Now(), issued: time.Now(), permissions: 1<<32 | 7, address: netip.MustParseAddr("192.0.2.1"), device: "laptop",
+		expires: time.Now(), permissions: 1<<32 | 7, address: netip.MustParseAddr("192.0.2.1"), device: "laptop",
 		tokenID: "8d1e0f3a-7c56-4bfb-9b0e-0d2b6a3c0f11",
 	}
 	if got := len(s.append(nil)); got > 80 {

@@ -37,8 +37,6 @@ type Stats struct {
 	ReceiptErrors              uint64            // times one could not be written, and was tried again
 	ReceiptsDropped            uint64            // that found no room to wait
 	Acks                       uint64            // acknowledgements from clients, which are among Received
-	Revocations                int               // that hold, of all tenants, now
-	Revoked                    uint64            // connections closed because of them
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
 	WindowBytes                int64             // recent messages and texts in memory, now
 	Evicted                    uint64            // messages and texts that left memory early because of Limits.MemoryBytes or TenantMemoryBytes
@@ -63,7 +61,6 @@ type counters struct {
 	receiptErrors                atomic.Uint64
 	receiptsDropped              atomic.Uint64
 	acks, acksDoubted            atomic.Uint64
-	revoked                      atomic.Uint64
 	runsEnded                    tally[wire.RunState]
 	appPings                     atomic.Int64 // connections that asked for ping messages
 	errors                       tally[Code]
@@ -105,7 +102,7 @@ func (t *tally[K]) all() map[K]uint64 {
 // Stats is a snapshot of this node that the caller may keep.
 //
 // The reasons of Refusals are origin, total_limit, subprotocol, query, last_event_id,
-// handshakes, credential, revoked, user_limit, tenant_rate, tenant_limit, broker, handshake, hijack,
+// handshakes, credential, user_limit, tenant_rate, tenant_limit, broker, handshake, hijack,
 // engine, on_connect, draining and internal.
 func (m *Manager) Stats() Stats {
 	h := m.hub.Stats()
@@ -124,7 +121,6 @@ func (m *Manager) Stats() Stats {
 		},
 		ReceiptsWaiting: m.receipts.count(), ReceiptErrors: m.count.receiptErrors.Load(),
 		ReceiptsDropped: m.count.receiptsDropped.Load(), Acks: m.count.acks.Load(), AcksDoubted: m.count.acksDoubted.Load(),
-		Revocations: m.revocations.size(), Revoked: m.count.revoked.Load(),
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 	}

@@ -28,7 +28,6 @@ func verbTable() map[wire.MessageType]verb {
 		wire.AckType:        {do: ackVerb, free: true},
 		wire.Auth:           {do: authVerb},
 		wire.SessionRestore: {do: restoreVerb},
-		wire.Logout:         {do: logoutVerb},
 		wire.Subscribe:      {do: subscribeVerb},
 		wire.Unsubscribe:    {do: unsubscribeVerb},
 		wire.JoinRoom:       {do: joinRoomVerb},

@@ -24,12 +24,8 @@ import (
 // a log where it does not belong.
 const Prefix = "swt_"
 
-// Life is how long a token can be used at most: each connection gets a new one. Longest is how
-// long a session of a credential that never expires can be kept alive by coming back.
-const (
-	Life    = 24 * time.Hour
-	Longest = 30 * 24 * time.Hour
-)
+// Life is how long a token of a credential without expiry can be used.
+const Life = 24 * time.Hour
 
 // KeyBytes is the size of a sealing key.
 const KeyBytes = 32
@@ -47,23 +43,17 @@ type Token struct {
 	Permissions  []string
 	TokenID, SID string          // of the credential that began the session, for revocation
 	Claims       json.RawMessage // of that credential, nil: none
-	Issued       time.Time       // when that credential was; zero: not known
 	Credential   time.Time       // when that credential expires; zero: never
-	Began        time.Time       // when the session did, with a credential that never expires; zero otherwise
 	Expires      time.Time       // when the token does; see [Expiry]
 }
 
-// Expiry is when a token ends that is sealed now: after [Life], but not later than its credential,
-// which expires at credential, or if that never does (zero), than [Longest] after the session began.
-func Expiry(credential, began, now time.Time) time.Time {
-	last := credential
-	if last.IsZero() {
-		last = began.Add(Longest)
+// Expiry is when a token of a credential ends that expires at credential (zero: never),
+// if it is sealed now: with the credential, or after [Life].
+func Expiry(credential, now time.Time) time.Time {
+	if !credential.IsZero() {
+		return credential
 	}
-	if end := now.Add(Life); end.Before(last) {
-		return end
-	}
-	return last
+	return now.Add(Life)
 }
 
 // body is the encoding of a Token. Times are in milliseconds since 1970.
@@ -75,9 +65,7 @@ type body struct {
 	TokenID     string          `json:"j,omitempty"`
 	SID         string          `json:"i,omitempty"`
 	Claims      json.RawMessage `json:"c,omitempty"`
-	Issued      int64           `json:"n,omitempty"`
 	Credential  int64           `json:"x,omitempty"`
-	Began       int64           `json:"b,omitempty"`
 	Expires     int64           `json:"e"`
 }
 
@@ -182,7 +170,9 @@ func encode(t Token) ([]byte, error) {
 		Session: t.Session[:], Tenant: t.Tenant, User: t.User, Permissions: t.Permissions,
 		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims, Expires: t.Expires.UnixMilli(),
 	}
-	b.Issued, b.Credential, b.Began = milliseconds(t.Issued), milliseconds(t.Credential), milliseconds(t.Began)
+	if !t.Credential.IsZero() {
+		b.Credential = t.Credential.UnixMilli()
+	}
 	return json.Marshal(b)
 }
 
@@ -196,24 +186,11 @@ func decode(plain []byte, now time.Time) (Token, error) {
 		Session: [12]byte(b.Session), Tenant: b.Tenant, User: b.User, Permissions: b.Permissions,
 		TokenID: b.TokenID, SID: b.SID, Claims: b.Claims, Expires: time.UnixMilli(b.Expires),
 	}
-	t.Issued, t.Credential, t.Began = timeOf(b.Issued), timeOf(b.Credential), timeOf(b.Began)
+	if b.Credential != 0 {
+		t.Credential = time.UnixMilli(b.Credential)
+	}
 	if !now.Before(t.Expires) {
 		return Token{}, ErrExpired
 	}
 	return t, nil
-}
-
-// milliseconds is a time since 1970; 0: none.
-func milliseconds(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func timeOf(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms)
 }

@@ -1,5 +1,0 @@
-//go:build !mutant_revoked
-
-package switchboard
-
-const mutantRevoked = false
