@@ -44,7 +44,6 @@ func TestATicketConnectsOnceAsWhomItNames(t *testing.T) {
 			TokenID: "jti", SID: "sid", Claims: []byte(`{"plan":"gold"}`),
 		}
 		ticket := s.ticket(t, id)
-		id.Issued = time.Now() // by who made the ticket
 		s.connect(t, request{path: "/ws?ticket=" + url.QueryEscape(ticket), subprotocols: "switchboard.v1"})
 		wantEqual(t, "identity", seen, []switchboard.Identity{id})
 		if _, resp := s.handshake(t, request{path: "/ws?ticket=" + ticket}); resp.StatusCode != 401 {
