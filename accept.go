@@ -239,7 +239,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 
 // connected asks the application.
 func (m *Manager) connected(ctx context.Context, c *Conn) (err error) {
-	if m.opts.OnConnect == nil {
+	if m.opts.OnConnect == nil || isCanary(ctx) {
 		return nil
 	}
 	defer func() {

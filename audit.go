@@ -32,6 +32,7 @@ const (
 	AuditRevoke  AuditAction = "revoke"  // a revocation was made
 	AuditRestore AuditAction = "restore" // a revocation was taken back
 	AuditLogout  AuditAction = "logout"  // a session was ended by its client
+	AuditLeak    AuditAction = "leak"    // a canary got what is another's, by the way that is the object
 	AuditAPI     AuditAction = "api"     // a call of a back end, refused
 )
 

@@ -20,9 +20,25 @@ import (
 // /ws/health, /ws/beacon, /healthz and /readyz. Mount it at "/", or behind http.StripPrefix.
 func (m *Manager) ClientAPI() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/ws", m)
-	mux.Handle("/websocket", m)
-	for path, methods := range map[string]calls{
+	for path, methods := range m.clientRoutes() {
+		if methods == nil {
+			mux.Handle(path, m)
+			continue
+		}
+		mux.Handle(path, m.route(methods))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeProblem(w, http.StatusNotFound, &Error{Code: wire.CodeNotFound, Message: "there is nothing at this path"})
+	})
+	return mux
+}
+
+// clientRoutes is what there is, by path; nil is a WebSocket. It is the only list, so that a test
+// can try each of them without a credential.
+func (m *Manager) clientRoutes() map[string]calls {
+	return map[string]calls{
+		"/ws":               nil,
+		"/websocket":        nil,
 		"/events":           {http.MethodGet: m.serveEvents},
 		"/messages":         {http.MethodPost: m.postMessage},
 		"/threads/{id}":     {http.MethodGet: m.getThread},
@@ -32,13 +48,7 @@ func (m *Manager) ClientAPI() http.Handler {
 		"/healthz":          {http.MethodGet: m.getAlive, http.MethodHead: m.getAlive},
 		"/readyz":           {http.MethodGet: m.getReady, http.MethodHead: m.getReady},
 		"/ws/beacon":        {http.MethodGet: m.getBeacon, http.MethodHead: m.getBeacon},
-	} {
-		mux.Handle(path, m.route(methods))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeProblem(w, http.StatusNotFound, &Error{Code: wire.CodeNotFound, Message: "there is nothing at this path"})
-	})
-	return mux
 }
 
 // calls are what can be called at one path, by method.

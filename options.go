@@ -58,6 +58,10 @@ type Options struct {
 	// Retention is how much of each topic is kept. Zero: 10,000 messages, 7 days; of a
 	// partly filled one a zero field is no bound.
 	Retention broker.Retention
+	// Canaries is how often two users that the manager makes up in each tenant with connections
+	// here, eight tenants at a time, try to read each other by all that a client can do: an alarm
+	// for faults that tests did not find. See CanaryStats. Zero: never; at least 1 s.
+	Canaries time.Duration
 	// Audit is told of refusals, joins, kicks, tickets and revocations. It must not block. nil:
 	// nobody is told.
 	Audit func(AuditEvent)
@@ -144,6 +148,9 @@ func (o Options) checked() (Options, error) {
 	}
 	if o.Retention.Messages < 0 || o.Retention.Age < 0 {
 		return o, errors.New("Options.Retention must not be negative")
+	}
+	if o.Canaries != 0 && o.Canaries < time.Second {
+		return o, errors.New("Options.Canaries must be at least 1s, or 0")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

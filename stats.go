@@ -40,7 +40,8 @@ type Stats struct {
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
 	WindowBytes                int64             // recent messages and texts in memory, now
 	Evicted                    uint64            // messages and texts that left memory early because of Limits.MemoryBytes or TenantMemoryBytes
-	CatchUps, Syncs, Unwritten uint64            // readings of logs for slow clients, and for missed records; writes that sockets took only in part
+	Canaries                   CanaryStats
+	CatchUps, Syncs, Unwritten uint64 // readings of logs for slow clients, and for missed records; writes that sockets took only in part
 }
 
 // HeartbeatStats counts pings since the start.
@@ -61,6 +62,8 @@ type counters struct {
 	receiptErrors                atomic.Uint64
 	receiptsDropped              atomic.Uint64
 	acks, acksDoubted            atomic.Uint64
+	canaryRounds, canaryTries    atomic.Uint64
+	canaryLeaks, canaryMissed    atomic.Uint64
 	runsEnded                    tally[wire.RunState]
 	appPings                     atomic.Int64 // connections that asked for ping messages
 	errors                       tally[Code]
@@ -121,6 +124,10 @@ func (m *Manager) Stats() Stats {
 		},
 		ReceiptsWaiting: m.receipts.count(), ReceiptErrors: m.count.receiptErrors.Load(),
 		ReceiptsDropped: m.count.receiptsDropped.Load(), Acks: m.count.acks.Load(), AcksDoubted: m.count.acksDoubted.Load(),
+		Canaries: CanaryStats{
+			Rounds: m.count.canaryRounds.Load(), Tries: m.count.canaryTries.Load(),
+			Leaks: m.count.canaryLeaks.Load(), Missed: m.count.canaryMissed.Load(),
+		},
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 	}

@@ -37,6 +37,7 @@ func arrows() []arrow {
 		{from: "internal/runs", imports: []string{"wire"}},
 		{from: "internal/sim", tests: []string{bare, "broker", "broker/membroker", "internal/ws", "wire"}},
 		{from: "internal/scenarios", tests: []string{bare, "broker", "client", "internal/server", "internal/ws", "wire"}},
+		{from: "internal/isolation", tests: []string{bare, "broker", "broker/membroker", "internal/server", "internal/ws", "wire"}},
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws"},
 		{from: "internal/server", imports: []string{"agent/openai", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},

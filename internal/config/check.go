@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/auth"
@@ -41,6 +42,10 @@ func (l *loader) check() {
 	l.checkQuotas(c)
 	s := &l.loaded.server
 	s.Listen, s.Origins, s.Drain, s.ReadyFile = c.Listen, c.Origins, c.DrainTimeout, c.ReadyFile
+	s.Canaries = c.Canaries
+	if c.Canaries != 0 && c.Canaries < time.Second && !l.bad["canaries"] {
+		l.problem("canaries", "must be at least 1s, or 0s for never")
+	}
 	s.Limits = switchboard.Limits{
 		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute,
 		Conns: c.Conns, ConnsPerUser: c.ConnsPerUser, RoomsPerConn: c.RoomsPerConn,

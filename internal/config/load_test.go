@@ -128,7 +128,7 @@ func example(s setting) string {
 		return "https://login.test/keys"
 	case "heartbeat-timeout", "history-age":
 		return "33s"
-	case "heartbeat-interval", "drain-timeout":
+	case "heartbeat-interval", "drain-timeout", "canaries":
 		return "7s"
 	case "tenant-quota":
 		return "acme connections=7"

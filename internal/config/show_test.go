@@ -29,6 +29,7 @@ session-key:
   - …
 heartbeat-interval: 25s # production
 heartbeat-timeout: 1m15s # production
+canaries: 0s # default
 drain-timeout: 10s # default
 max-message-bytes: 65536 # default
 max-messages-per-minute: 120 # default

@@ -51,6 +51,11 @@ func Check(root fs.FS) (problems []string, err error) {
 		for _, f := range p.Fences {
 			c.fence(p, f)
 		}
+		if p.File == Security {
+			for _, line := range p.Unproved {
+				c.say(p.at(line), "the row names no test")
+			}
+		}
 		for _, proof := range p.Proofs {
 			if !c.proofs[proof.Target] {
 				c.say(p.at(proof.Line), "there is no %s", proof.Target)

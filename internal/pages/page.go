@@ -1,4 +1,4 @@
-// Package pages reads the project's documents, README.md and docs/*.md, for the tests that hold
+// Package pages reads the project's documents, README.md, SECURITY.md and docs/*.md, for the tests that hold
 // them to the code: every block of a document is compiled, run, parsed, or on a list.
 package pages
 
@@ -17,15 +17,23 @@ import (
 // Readme is the file from which every document must be linked.
 const Readme = "README.md"
 
+// Security is the document in whose tables of threats each row names a test.
+const Security = "SECURITY.md"
+
 // A Page is one document. It is immutable.
 type Page struct {
 	File     string // slash-separated, below the module's root
 	Headings []string
 	Links    []Link
 	Proofs   []Link // tests, benchmarks and mutants that stand in the text
+	Unproved []int  // lines that are rows of a table whose last column is heldBy, without a proof
 	Fences   []Fence
 	lines    int
+	held     bool // the table that is being read is such a one
 }
+
+// heldBy is the head of a column whose cells name tests.
+const heldBy = "held by"
 
 // A Link is a link to somewhere, which may be in the same page.
 type Link struct {
@@ -97,6 +105,14 @@ func (p *Page) prose(n int, line string) {
 	if m := heading.FindStringSubmatch(line); m != nil {
 		p.Headings = append(p.Headings, m[1])
 	}
+	switch cells := strings.Split(line, "|"); {
+	case !strings.HasPrefix(line, "|"):
+		p.held = false
+	case strings.TrimSpace(cells[max(0, len(cells)-2)]) == heldBy:
+		p.held = true
+	case p.held && !strings.HasPrefix(line, "|---") && !proof.MatchString(line):
+		p.Unproved = append(p.Unproved, n)
+	}
 	for _, m := range proof.FindAllStringSubmatch(line, -1) {
 		p.Proofs = append(p.Proofs, Link{Line: n, Target: m[1]})
 	}
@@ -134,11 +150,14 @@ func anchor(heading string) string {
 	}, heading)
 }
 
-// Load reads README.md and the documents in docs, in the order of their names.
+// Load reads README.md, SECURITY.md if there is one, and the documents in docs, in the order of their names.
 func Load(root fs.FS) ([]Page, error) {
 	files, err := fs.Glob(root, "docs/*.md")
 	if err != nil {
 		return nil, err
+	}
+	if _, err := fs.Stat(root, Security); err == nil {
+		files = append([]string{Security}, files...)
 	}
 	var all []Page
 	for _, file := range append([]string{Readme}, files...) {

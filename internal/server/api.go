@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -21,6 +22,21 @@ const (
 	maxBodyBytes = 1 << 20          // of a request; larger is 413
 	callTimeout  = 30 * time.Second // of one call of the API, its body included
 )
+
+// Handler returns what a [Server] with cfg serves, outside of development, for a manager that the
+// caller owns: for programs that have a listener of their own.
+func Handler(m *switchboard.Manager, cfg Config) (http.Handler, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, switchboard.HeartbeatFor("production"))
+	cfg.Drain = cmp.Or(cfg.Drain, 10*time.Second)
+	return newHandler(m, cfg, nil, log)
+}
 
 // newHandler returns everything that the server serves. Without dev it is not in development.
 func newHandler(m *switchboard.Manager, cfg Config, dev *development, log *slog.Logger) (http.Handler, error) {

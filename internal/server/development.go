@@ -45,17 +45,28 @@ func newDevelopment(cfg Config, docs *documents, log *slog.Logger) (*development
 // handler adds to what all servers serve.
 func (d *development) handler(all http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", all)
-	mux.Handle("/ws", d.overLink(all))
-	mux.Handle("/websocket", d.overLink(all))
-	mux.HandleFunc("GET /dev/config", plainHost(d.getConfig))
-	mux.Handle("POST /dev/link", http.NewCrossOriginProtection().Handler(plainHost(d.postLink)))
-	mux.HandleFunc("POST "+reportPath, plainHost(d.postReport))
-	if d.page != nil {
-		mux.HandleFunc("GET /{$}", plainHost(d.page.serveIndex))
-		mux.HandleFunc("GET /"+assetFolder, plainHost(d.page.serveAsset(all)))
+	for pattern, h := range d.routes(all) {
+		mux.Handle(pattern, h)
 	}
 	return mux
+}
+
+// routes are those that only a server in development has, or has in another way, by pattern. It is
+// the only list, so that a test can try each of them.
+func (d *development) routes(all http.Handler) map[string]http.Handler {
+	routes := map[string]http.Handler{
+		"/":                  all,
+		"/ws":                d.overLink(all),
+		"/websocket":         d.overLink(all),
+		"GET /dev/config":    plainHost(d.getConfig),
+		"POST /dev/link":     http.NewCrossOriginProtection().Handler(plainHost(d.postLink)),
+		"POST " + reportPath: plainHost(d.postReport),
+	}
+	if d.page != nil {
+		routes["GET /{$}"] = plainHost(d.page.serveIndex)
+		routes["GET /"+assetFolder] = plainHost(d.page.serveAsset(all))
+	}
+	return routes
 }
 
 // plainHost refuses requests to a host that needs a name server: a name of the internet can

@@ -71,6 +71,8 @@ type Config struct {
 	Retention   broker.Retention
 	// Heartbeat is that of connections; zero: that of production.
 	Heartbeat switchboard.Heartbeat
+	// Canaries is that of [switchboard.Options].
+	Canaries time.Duration
 	// Documents is an agent that answers what users ask; nil: nobody does.
 	Documents *Documents
 	// Drain is how long clients are given to leave when the server stops (10 s).
@@ -185,7 +187,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	m, err := switchboard.New(switchboard.Options{
 		Auth: s.cfg.Auth, Broker: driver, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
-		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Quota: s.cfg.Quota, Retention: s.cfg.Retention, Log: s.log,
+		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Quota: s.cfg.Quota, Retention: s.cfg.Retention,
+		Canaries: s.cfg.Canaries, Log: s.log,
 	})
 	if err != nil {
 		return errors.Join(err, lns.close())

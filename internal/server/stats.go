@@ -41,11 +41,19 @@ type statsAnswer struct {
 	Evicted           uint64               `json:"messages_evicted" doc:"Recent messages and texts that left memory early for want of it"`
 	ErrorsByCode      map[wire.Code]uint64 `json:"errors_by_code" doc:"Error messages sent to clients"`
 	RefusalsByReason  map[string]uint64    `json:"refusals_by_reason" doc:"Connections refused"`
+	Canaries          statsCanaries        `json:"canaries"`
 	Rooms             int                  `json:"rooms_active"`
 	Topics            int                  `json:"topics_active"`
 	UptimeSeconds     float64              `json:"uptime_seconds"`
 	Health            statsHealth          `json:"health_monitoring"`
 	Heartbeat         statsHeartbeat       `json:"heartbeat_config"`
+}
+
+type statsCanaries struct {
+	Rounds uint64 `json:"rounds" doc:"Of one tenant"`
+	Tries  uint64 `json:"tries" doc:"To read what is another's, that were answered"`
+	Leaks  uint64 `json:"leaks" doc:"Must be 0"`
+	Missed uint64 `json:"missed" doc:"Rounds that did not end, or in which a canary did not get what is its own"`
 }
 
 type statsHealth struct {
@@ -80,7 +88,8 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
 		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, Acks: s.Acks, AcksDoubted: s.AcksDoubted,
 		WindowBytes: s.WindowBytes, Evicted: s.Evicted, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
-		Rooms: s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
+		Canaries: statsCanaries(s.Canaries),
+		Rooms:    s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
 		Heartbeat: statsHeartbeat{
 			Interval: a.heartbeat.Interval.Seconds(), Timeout: a.heartbeat.Timeout.Seconds(), MaxMissed: a.heartbeat.MaxMissed,

@@ -1,0 +1,5 @@
+//go:build !mutant_replace
+
+package switchboard
+
+const mutantReplace = false

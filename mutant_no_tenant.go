@@ -1,0 +1,5 @@
+//go:build !mutant_tenant
+
+package switchboard
+
+const mutantTenant = false
