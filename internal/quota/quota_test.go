@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-var start = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant
+var start = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestEachKeyHasItsOwnBucket(t *testing.T) {
 	table := New[string](60, 3, 10)
