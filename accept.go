@@ -171,7 +171,7 @@ func (h *handshake) notUpgraded(err error) error {
 func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	m := h.m
 	s := state{
-		expires: login.identity.Expires, tokenID: login.identity.TokenID, sid: login.identity.SID,
+		expires: login.identity.Expires, issued: login.identity.Issued, shown: login.shown, tokenID: login.identity.TokenID, sid: login.identity.SID,
 		claims: login.identity.Claims, address: h.m.addressOf(h.r), device: h.query.device,
 		permissions: m.permissions.put(login.identity.Permissions),
 	}
@@ -195,20 +195,18 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	if h.stream != nil {
 		m.mail.add(m, c, h.stream.mail)
 	}
+	if !mutantRevoked && m.enforce(c) != nil { // revoked since the login
+		m.revocations.refused.Add(1)
+		h.expel(c, errRevoked())
+		return
+	}
 	conn, ok := m.conn(c)
 	if !ok {
-		return // it has ended at once; Closed has been told
+		_ = m.hub.Start(c, true) // revoked this moment; or it has ended, and Closed has been told
+		return
 	}
 	if err := m.connected(ctx, conn); err != nil {
-		ref := &refusal{cause: err, why: "on_connect"}
-		m.refused(h.r, ref)
-		if h.stream != nil {
-			h.stream.refuse(ref)
-		} else if frame, err := errorFrame(errorMessage(ref.told(), "")); err == nil {
-			_ = m.hub.Send(c, frame, false)
-		}
-		_ = m.hub.Close(c, ref.closeCode(), ref.told().Message, true)
-		_ = m.hub.Start(c, true) // or nothing would be written
+		h.expel(c, &refusal{cause: err, why: "on_connect"})
 		return
 	}
 	if len(h.query.threads) > 0 {
@@ -237,6 +235,19 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	}
 }
 
+// expel ends a connection that is registered and has not begun.
+func (h *handshake) expel(c hub.Handle, ref *refusal) {
+	m := h.m
+	m.refused(h.r, ref)
+	if h.stream != nil {
+		h.stream.refuse(ref)
+	} else if frame, err := errorFrame(errorMessage(ref.told(), "")); err == nil {
+		_ = m.hub.Send(c, frame, false)
+	}
+	_ = m.hub.Close(c, ref.closeCode(), ref.told().Message, true)
+	_ = m.hub.Start(c, true) // or nothing would be written
+}
+
 // connected asks the application.
 func (m *Manager) connected(ctx context.Context, c *Conn) (err error) {
 	if m.opts.OnConnect == nil || isCanary(ctx) {
@@ -259,7 +270,7 @@ func (m *Manager) welcome(c *Conn, login login, held bool) {
 		Config: wire.Config{
 			HeartbeatInterval: m.opts.Heartbeat.Interval.Seconds(), MaxMessageSize: m.opts.Limits.MessageBytes,
 		},
-		Session: m.sessionInfo(c.view.Session, login.identity, now),
+		Session: m.sessionInfo(c.view.Session, login.identity, login.shown, now),
 		Held:    held,
 		Topics:  make(map[string]Position),
 	}

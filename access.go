@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/netra-systems/switchboard/internal/hub"
 	"github.com/netra-systems/switchboard/internal/session"
 	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
@@ -34,7 +35,7 @@ func (m *Manager) Access() Access { return Access{m} }
 
 // Ticket makes a credential for one connection as id, good for ttl (30 s to 1 h) and not
 // longer than id itself. Whoever presents it first, to any node, is connected, for as long as
-// id says. The tenant of id must be that of ctx. The error is [ErrInvalid], and names the
+// id says. If id does not say when it was issued, that is now. The tenant of id must be that of ctx. The error is [ErrInvalid], and names the
 // argument, or the broker's.
 func (a Access) Ticket(ctx context.Context, id Identity, ttl time.Duration) (string, error) {
 	tenant, err := a.m.tenantOf(ctx)
@@ -47,7 +48,11 @@ func (a Access) Ticket(ctx context.Context, id Identity, ttl time.Duration) (str
 	if err != nil {
 		return "", fmt.Errorf("ticket: %w", err)
 	}
-	ticket, _, err := a.m.ticket(ctx, id, ttl)
+	l := login{identity: id, shown: time.Now()}
+	if id.Issued.IsZero() || id.Issued.After(l.shown) {
+		l.identity.Issued = l.shown
+	}
+	ticket, _, err := a.m.ticket(ctx, l, ttl)
 	if err != nil {
 		return "", fmt.Errorf("ticket: %w", err)
 	}
@@ -55,8 +60,8 @@ func (a Access) Ticket(ctx context.Context, id Identity, ttl time.Duration) (str
 }
 
 // ticket makes a ticket and tells until when it can be used.
-func (m *Manager) ticket(ctx context.Context, id Identity, ttl time.Duration) (text string, expires time.Time, err error) {
-	now := time.Now()
+func (m *Manager) ticket(ctx context.Context, l login, ttl time.Duration) (text string, expires time.Time, err error) {
+	id, now := l.identity, time.Now()
 	if err := checkTicket(id, now); err != nil {
 		return "", expires, err
 	}
@@ -66,7 +71,7 @@ func (m *Manager) ticket(ctx context.Context, id Identity, ttl time.Duration) (t
 	}
 	text, err = session.IssueTicket(ctx, m.driver, session.Token{
 		Tenant: id.Tenant, User: id.User, Permissions: id.Permissions, TokenID: id.TokenID, SID: id.SID,
-		Claims: id.Claims, Credential: id.Expires, Expires: expires,
+		Claims: id.Claims, Issued: id.Issued, Shown: l.shown, Session: l.from, Credential: id.Expires, Expires: expires,
 	}, now)
 	if errors.Is(err, session.ErrTicketBig) {
 		err = fieldError(wire.CodeInvalidMessage, "permissions", "the permissions are too long for a ticket")
@@ -96,18 +101,21 @@ func checkTicket(id Identity, now time.Time) error {
 	return nil
 }
 
-// redeem returns who a ticket is for. Afterwards nobody can use it any more.
-func (m *Manager) redeem(ctx context.Context, ticket string) (Identity, error) {
+// redeem returns who a ticket is for, in a new session. Afterwards nobody can use it any more.
+func (m *Manager) redeem(ctx context.Context, ticket string) (login, error) {
 	now := time.Now()
 	t, err := session.RedeemTicket(ctx, m.driver, ticket, now)
 	if errors.Is(err, session.ErrTicket) {
-		return Identity{}, &Error{Code: wire.CodeAuthError, Message: "the ticket is not valid"}
+		return login{}, &Error{Code: wire.CodeAuthError, Message: "the ticket is not valid"}
 	}
 	if err != nil {
-		return Identity{}, err
+		return login{}, err
 	}
-	id := identityOf(t)
-	return id, m.checkIdentity(id, now)
+	l := login{identity: identityOf(t), session: hub.NewSession(), from: t.Session, shown: t.Shown}
+	if l.shown.IsZero() { // issued by a version that did not say so
+		l.shown = now
+	}
+	return l, m.checkIdentity(l.identity, now)
 }
 
 // ticketRequest is the body of POST /websocket/ticket.
@@ -151,10 +159,14 @@ func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (ticketAnswe
 	defer m.gate.leave()
 	ctx, cancel := m.callContext(r)
 	defer cancel()
-	id, err := m.caller(ctx, r)
+	l, err := m.callerLogin(ctx, r)
 	if err != nil {
 		return ticketAnswer{}, err
 	}
+	if l.resumed {
+		l.from = l.session // when that is revoked, so is the ticket
+	}
+	id := &l.identity
 	body, err := m.readBody(w, r)
 	if err != nil {
 		return ticketAnswer{}, err
@@ -182,7 +194,7 @@ func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (ticketAnswe
 			Details: map[string]any{"limit": ticketsPerMinute, "retry_after_ms": max(1, wait.Milliseconds())},
 		}
 	}
-	ticket, expires, err := m.ticket(ctx, id, ttl)
+	ticket, expires, err := m.ticket(ctx, l, ttl)
 	if err != nil {
 		return ticketAnswer{}, err
 	}

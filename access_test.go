@@ -45,6 +45,7 @@ func TestATicketConnectsOnceAsWhomItNames(t *testing.T) {
 		}
 		ticket := s.ticket(t, id)
 		s.connect(t, request{path: "/ws?ticket=" + url.QueryEscape(ticket), subprotocols: "switchboard.v1"})
+		id.Issued = time.Now() // with the ticket
 		wantEqual(t, "identity", seen, []switchboard.Identity{id})
 		if _, resp := s.handshake(t, request{path: "/ws?ticket=" + ticket}); resp.StatusCode != 401 {
 			t.Errorf("again: got %d, want 401", resp.StatusCode)

@@ -87,9 +87,10 @@ func (f *flock) add(ctx context.Context, home wire.Topic) error {
 
 // ticket is one for the user of home, who may do everything in one room.
 func (f *flock) ticket(ctx context.Context, home wire.Topic) (string, error) {
-	text, _, err := f.m.ticket(ctx, Identity{
-		Tenant: home.Tenant, User: home.ID, Permissions: []string{"room:" + home.ID + ":*"}, Expires: time.Now().Add(time.Minute),
-	}, ticketShortest)
+	now := time.Now()
+	text, _, err := f.m.ticket(ctx, login{shown: now, identity: Identity{
+		Tenant: home.Tenant, User: home.ID, Permissions: []string{"room:" + home.ID + ":*"}, Issued: now, Expires: now.Add(time.Minute),
+	}}, ticketShortest)
 	return text, err
 }
 

@@ -22,14 +22,15 @@ type Conn struct {
 	allowed  *permissions // those of identity
 }
 
-// conn makes the Conn of a handle, and reports whether the connection is still there.
+// conn makes the Conn of a handle, and reports whether the connection is still there. One that
+// is closed because it is revoked is not: what waits of it is not carried out any more.
 func (m *Manager) conn(c hub.Handle) (*Conn, bool) {
 	view, ok := m.hub.View(c)
 	if !ok {
 		return nil, false
 	}
 	s, set, ok := m.stateOf(c)
-	if !ok {
+	if !ok || s.flags&flagRevoked != 0 {
 		return nil, false
 	}
 	return &Conn{m: m, handle: c, view: view, identity: s.identity(view, set), allowed: set}, true

@@ -125,8 +125,8 @@ func (s *shop) logOut(r *http.Request, m *switchboard.Manager) error {
 		if !ok {
 			continue
 		}
-		why := switchboard.CloseError{Code: wire.ClosePolicy, Reason: "logged out"}
-		if _, err := m.Connections().Close(r.Context(), switchboard.User(login.user), why); err != nil {
+		ended := switchboard.Revocation{SID: cookie.Value, Until: login.ends}
+		if _, err := m.Access().Revoke(r.Context(), ended); err != nil {
 			return err
 		}
 	}
@@ -207,16 +207,14 @@ func Example_embedding() {
 		closed <- err
 	}()
 	fmt.Println(post("/logout"), websocket.CloseStatus(<-closed))
-	again, _ := dial("Authorization", "Bearer "+welcome.Session.Token)
-	_, _, err = again.Read(ctx) // why
-	_, _, err = again.Read(ctx)
-	fmt.Println(websocket.CloseStatus(err))
+	_, status = dial("Authorization", "Bearer "+welcome.Session.Token)
+	fmt.Println(status)
 	// Output:
 	// 401
 	// 101
 	// 201 order_placed
-	// 200 StatusPolicyViolation
-	// StatusPolicyViolation
+	// 200 StatusCode(4002)
+	// 401
 }
 
 func Example_either() {

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ import (
 const patience = 5 * time.Second
 
 // login is the authenticator of tests. A token is words: the user, or tenant/user, then
-// permissions, and exp=<duration> for a credential that expires.
+// permissions, and exp=<duration> for a credential that expires, iat=<milliseconds since 1970>
+// for when it was issued, jti= and sid=.
 func login(_ context.Context, cred switchboard.Credential) (switchboard.Identity, error) {
 	words := strings.Fields(cred.Token)
 	if len(words) == 0 || words[0] == "bad" {
@@ -50,7 +52,21 @@ func login(_ context.Context, cred switchboard.Credential) (switchboard.Identity
 			id.Expires = time.Now().Add(d)
 			continue
 		}
-		id.Permissions = append(id.Permissions, word)
+		name, value, _ := strings.Cut(word, "=")
+		switch name {
+		case "iat":
+			ms, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				return switchboard.Identity{}, err
+			}
+			id.Issued = time.UnixMilli(ms)
+		case "jti":
+			id.TokenID = value
+		case "sid":
+			id.SID = value
+		default:
+			id.Permissions = append(id.Permissions, word)
+		}
 	}
 	return id, nil
 }

@@ -105,14 +105,19 @@ func (m *Manager) callContext(r *http.Request) (context.Context, context.CancelF
 
 // caller finds out who calls. A ticket is for connections.
 func (m *Manager) caller(ctx context.Context, r *http.Request) (Identity, error) {
+	l, err := m.callerLogin(ctx, r)
+	return l.identity, err
+}
+
+// callerLogin finds out also what the caller shows.
+func (m *Manager) callerLogin(ctx context.Context, r *http.Request) (login, error) {
 	if !m.originAllowed(r) {
-		return Identity{}, errOrigin()
+		return login{}, errOrigin()
 	}
 	if kind, _ := credentialOf(r, nil); kind == ticketCredential {
-		return Identity{}, &Error{Code: wire.CodeAuthError, Message: "a ticket opens a connection and is good for nothing else"}
+		return login{}, &Error{Code: wire.CodeAuthError, Message: "a ticket opens a connection and is good for nothing else"}
 	}
-	l, err := m.authenticate(ctx, r, nil)
-	return l.identity, err
+	return m.authenticate(ctx, r, nil)
 }
 
 // httpError is a refusal whose status is not that of its code.

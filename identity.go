@@ -19,10 +19,12 @@ type Identity struct {
 	// Options.Authorize; others are the application's own. The action is that of an
 	// [Action] or "*". In a glob * stands for any characters and ? for one; it is matched
 	// against one room id.
-	Permissions  []string
-	Expires      time.Time // of the credential, at which the connection is closed; zero: never
-	Issued       time.Time // when the credential was; zero: not known, and taken for now at connect
-	TokenID, SID string    // the credential's jti and sid
+	Permissions []string
+	Expires     time.Time // of the credential, at which the connection is closed; zero: never
+	// Issued is when the credential was: now, if the request itself is the proof, such as that of
+	// a login that is looked up each time. Zero: not known, and then before every [Revocation].
+	Issued       time.Time
+	TokenID, SID string // the credential's jti and sid
 	// Claims is the credential's content, if the Authenticator keeps it: JSON of at most
 	// 4 KiB, more is refused.
 	Claims json.RawMessage

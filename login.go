@@ -22,7 +22,9 @@ const maxCredential = 8 << 10
 type login struct {
 	identity Identity
 	session  hub.Session
-	resumed  bool // by a session token
+	from     hub.Session // with whose token the ticket was made; zero: none
+	shown    time.Time   // when the credential was, of which session tokens and tickets came
+	resumed  bool        // by a session token
 }
 
 // credentialKind is where a credential came from.
@@ -79,7 +81,7 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 	refuse := func(err error) (login, error) {
 		return login{}, &refusal{cause: credentialError(err, token), why: "credential"}
 	}
-	l := login{session: hub.NewSession()}
+	l := login{session: hub.NewSession(), shown: time.Now()}
 	var err error
 	switch kind {
 	case badCredential:
@@ -87,12 +89,18 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 	case sessionCredential:
 		l, err = m.resume(token)
 	case ticketCredential:
-		l.identity, err = m.redeem(ctx, token)
+		l, err = m.redeem(ctx, token)
 	default:
 		l.identity, err = m.identify(ctx, Credential{Token: token, Request: r})
 	}
 	if err != nil {
 		return refuse(err)
+	}
+	if err := m.checkRevoked(ctx, l); err != nil {
+		m.audit(AuditEvent{
+			Tenant: l.identity.Tenant, User: l.identity.User, Address: m.addressOf(r), Action: AuditConnect, Reason: err.why, Code: CodeOf(err),
+		})
+		return login{}, err
 	}
 	return l, nil
 }
@@ -103,14 +111,17 @@ func (m *Manager) resume(token string) (login, error) {
 	if err != nil {
 		return login{}, &Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"}
 	}
-	l := login{identity: identityOf(t), session: t.Session, resumed: true}
+	l := login{identity: identityOf(t), session: t.Session, shown: t.Shown, resumed: true}
+	if l.shown.IsZero() { // sealed by a version that did not say so
+		l.shown = time.Now()
+	}
 	return l, m.checkIdentity(l.identity, time.Now())
 }
 
 // identityOf is who a session token or a ticket was made for.
 func identityOf(t session.Token) Identity {
 	return Identity{
-		Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential,
+		Tenant: t.Tenant, User: t.User, Permissions: t.Permissions, Expires: t.Credential, Issued: t.Issued,
 		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims,
 	}
 }
@@ -126,7 +137,11 @@ func (m *Manager) identify(ctx context.Context, cred Credential) (id Identity, e
 	if err != nil {
 		return Identity{}, err
 	}
-	return id, m.checkIdentity(id, time.Now())
+	now := time.Now()
+	if id.Issued.After(now) { // by a clock that is ahead, and yet before what is revoked from now on
+		id.Issued = now
+	}
+	return id, m.checkIdentity(id, now)
 }
 
 // credentialError puts into words what an authenticator says without.
@@ -148,11 +163,11 @@ func credentialError(err error, token string) error {
 // sessionInfo is what a client is told of its session, with a new token. There is no token
 // if it would be too long to come back as a subprotocol, because of the permissions in it:
 // such a client comes back with its credential.
-func (m *Manager) sessionInfo(id hub.Session, who Identity, now time.Time) wire.SessionInfo {
+func (m *Manager) sessionInfo(id hub.Session, who Identity, shown, now time.Time) wire.SessionInfo {
 	t := session.Token{
 		Session: id, Tenant: who.Tenant, User: who.User, Permissions: who.Permissions,
 		TokenID: who.TokenID, SID: who.SID, Claims: who.Claims,
-		Credential: who.Expires, Expires: session.Expiry(who.Expires, now),
+		Issued: who.Issued, Shown: shown, Credential: who.Expires, Expires: session.Expiry(who.Expires, shown, now),
 	}
 	text, err := m.sealer.Seal(t)
 	if err != nil { // claims that are no JSON
@@ -176,18 +191,18 @@ func authVerb(ctx context.Context, in *inbound) error {
 	if err := in.env.Decode(&req); err != nil {
 		return err
 	}
-	var id Identity
+	l := login{shown: time.Now()}
 	field := "token"
 	switch {
 	case req.Ticket != "" && req.Token != "":
 		return fieldError(wire.CodeInvalidMessage, "ticket", "ticket and token exclude each other")
 	case req.Ticket != "":
 		field = "ticket"
-		if id, err = m.redeem(ctx, req.Ticket); errors.Is(err, ErrUnauthenticated) {
+		if l, err = m.redeem(ctx, req.Ticket); errors.Is(err, ErrUnauthenticated) {
 			err = fieldError(wire.CodeAuthError, field, visible(err).Message)
 		}
 	case req.Token != "":
-		if id, err = m.identify(ctx, Credential{Token: req.Token}); err != nil {
+		if l.identity, err = m.identify(ctx, Credential{Token: req.Token}); err != nil {
 			err = credentialError(err, req.Token)
 		}
 	default:
@@ -196,28 +211,38 @@ func authVerb(ctx context.Context, in *inbound) error {
 	if err != nil {
 		return err
 	}
+	id := l.identity
+	if err := m.checkRevoked(ctx, l); err != nil {
+		m.audit(AuditEvent{
+			Tenant: sender.view.User.Tenant, User: sender.view.User.ID, Connection: sender.view.ID,
+			Action: AuditAuth, Reason: whyRevoked, Code: CodeOf(err),
+		})
+		return err
+	}
 	if id.Tenant != sender.view.User.Tenant || id.User != sender.view.User.ID {
 		return fieldError(wire.CodeAuthError, field, "the "+field+" is another user's")
 	}
-	if !m.refresh(sender, id) {
+	if !m.refresh(sender, l) || m.enforce(in.c) != nil {
 		return hubError(hub.ErrGone)
 	}
 	m.answer(in.c, wire.AuthOK, in.env.ID, wire.AuthOKPayload{
 		ExpiresAt: secondsOrZero(id.Expires), Permissions: id.Permissions,
-		Session: m.sessionInfo(sender.view.Session, id, time.Now()),
+		Session: m.sessionInfo(sender.view.Session, id, l.shown, time.Now()),
 	})
 	return m.leaveForbidden(ctx, sender, id)
 }
 
 // refresh gives a connection the identity of its new credential.
-func (m *Manager) refresh(c *Conn, id Identity) bool {
+func (m *Manager) refresh(c *Conn, l login) bool {
+	id := l.identity
 	number := m.permissions.put(id.Permissions)
 	unused := number
 	var former time.Time
 	there := m.changeState(c.handle, func(s *state) {
 		former = s.expires
 		unused, s.permissions = s.permissions, number
-		s.expires, s.tokenID, s.sid, s.claims = id.Expires, id.TokenID, id.SID, id.Claims
+		s.expires, s.issued, s.shown = id.Expires, id.Issued, l.shown
+		s.tokenID, s.sid, s.claims = id.TokenID, id.SID, id.Claims
 		s.flags &^= flagWarned
 	})
 	m.permissions.drop(unused)

@@ -60,6 +60,7 @@ type Manager struct {
 	receipts    receipts
 	ended       ended
 	tenants     tenants
+	revocations revocations
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
@@ -87,6 +88,7 @@ func New(opts Options) (*Manager, error) {
 	m.lives.base = m.life
 	m.deadlines.start = m.started
 	m.drain.init()
+	m.revocations.init(m.started)
 	m.admission.init(opts.Limits)
 	m.deadlines.wake, m.hints.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.tenants.quota, m.tenants.conns, m.tenants.log = opts.Quota, m.tenantConns, opts.Log
@@ -99,7 +101,8 @@ func New(opts Options) (*Manager, error) {
 		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,
 		MemoryBytes: opts.Limits.MemoryBytes, TenantBytes: opts.Limits.TenantMemoryBytes,
 	})
-	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.runCanaries} {
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.runCanaries,
+		m.watchRevocations, m.reachStore, m.enforceRevocations} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil

@@ -295,18 +295,22 @@ func (m *Manager) endOf(ctx context.Context, spec *runSpec, record *runRecord) (
 	return f.latest, nil
 }
 
-// endSome ends what is due: leases that are over, runs that nobody watches or that take too
-// long.
+// endSome ends what is due: runs of users who were revoked, leases that are over, runs that
+// nobody watches or that take too long.
 func (m *Manager) endSome(now time.Time) {
 	for _, r := range m.runs.all() {
-		if e, due := r.due(now); due {
+		revoked := m.revocations.index.Cancels(r.spec.Tenant, r.spec.User, time.UnixMilli(r.spec.Created), now)
+		if e, due := r.due(now, revoked); due {
+			if revoked {
+				r.announce(e)
+			}
 			r.insistAs(e)
 		}
 	}
 }
 
 // due says whether the run has to end now, and makes the caller the one who sees to that.
-func (r *ownedRun) due(now time.Time) (e ending, due bool) {
+func (r *ownedRun) due(now time.Time, revoked bool) (e ending, due bool) {
 	followers := 1
 	if r.spec.Unwatched > 0 && !r.m.gate.shut() { // who was moved away watches elsewhere
 		_, followers, _ = r.m.hub.Lookup(hubKey(r.spec.topic()))
@@ -327,6 +331,9 @@ func (r *ownedRun) due(now time.Time) (e ending, due bool) {
 		return ending{typ: wire.AgentDeath, payload: runs.Death(r.spec.Agent, cause)}, true
 	}
 	switch {
+	case revoked:
+		r.ending = true
+		return ending{typ: wire.AgentCancelled, payload: runs.Cancelled(cancelledBy, "")}, true
 	case r.spec.Lease > 0 && r.busy == 0 && now.After(r.leased):
 		return death(wire.DeathNoHeartbeat)
 	case r.spec.Max > 0 && now.Sub(r.began) > r.spec.Max:

@@ -15,6 +15,8 @@ import (
 type state struct {
 	flags        stateFlags
 	expires      time.Time // of the credential; zero: never
+	issued       time.Time // when the credential was; zero: not known
+	shown        time.Time // when the client showed a credential, not a session token
 	permissions  uint64    // number in the permission table
 	address      netip.Addr
 	device       string
@@ -33,6 +35,8 @@ const (
 	flagWarned
 	// flagEvents: the client reads server-sent events.
 	flagEvents
+	// flagRevoked: it is being closed because of a revocation.
+	flagRevoked
 )
 
 // Bounds of the texts in a state.
@@ -46,11 +50,13 @@ var errState = errors.New("not the state of a connection")
 // append encodes s behind dst.
 func (s *state) append(dst []byte) []byte {
 	dst = append(dst, byte(s.flags))
-	var expires uint64
-	if !s.expires.IsZero() {
-		expires = uint64(s.expires.UnixMilli())
+	for _, at := range []time.Time{s.expires, s.issued, s.shown} {
+		var ms uint64
+		if !at.IsZero() {
+			ms = uint64(at.UnixMilli())
+		}
+		dst = binary.AppendUvarint(dst, ms)
 	}
-	dst = binary.AppendUvarint(dst, expires)
 	dst = binary.AppendUvarint(dst, s.permissions)
 	for _, text := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid} {
 		dst = binary.AppendUvarint(dst, uint64(len(text)))
@@ -85,8 +91,10 @@ func decodeState(b []byte) (state, error) {
 		rest = rest[n:]
 		return s
 	}
-	if ms := number(); ms != 0 {
-		s.expires = time.UnixMilli(int64(ms))
+	for _, at := range []*time.Time{&s.expires, &s.issued, &s.shown} {
+		if ms := number(); ms != 0 {
+			*at = time.UnixMilli(int64(ms))
+		}
 	}
 	s.permissions = number()
 	address := text()
@@ -140,6 +148,6 @@ func (m *Manager) changeState(c hub.Handle, change func(*state)) bool {
 func (s *state) identity(view hub.View, set *permissions) Identity {
 	return Identity{
 		Tenant: view.User.Tenant, User: view.User.ID, Permissions: set.list,
-		Expires: s.expires, TokenID: s.tokenID, SID: s.sid, Claims: s.claims,
+		Expires: s.expires, Issued: s.issued, TokenID: s.tokenID, SID: s.sid, Claims: s.claims,
 	}
 }

@@ -41,6 +41,9 @@ type Stats struct {
 	WindowBytes                int64             // recent messages and texts in memory, now
 	Evicted                    uint64            // messages and texts that left memory early because of Limits.MemoryBytes or TenantMemoryBytes
 	Canaries                   CanaryStats
+	Revocations                int    // in force, known here, now
+	RevokedClosed              uint64 // connections closed because of them
+	RevokedRefused             uint64 // credentials refused because of them: to connect, to call, to refresh
 	CatchUps, Syncs, Unwritten uint64 // readings of logs for slow clients, and for missed records; writes that sockets took only in part
 }
 
@@ -105,7 +108,7 @@ func (t *tally[K]) all() map[K]uint64 {
 // Stats is a snapshot of this node that the caller may keep.
 //
 // The reasons of Refusals are origin, total_limit, subprotocol, query, last_event_id,
-// handshakes, credential, user_limit, tenant_rate, tenant_limit, broker, handshake, hijack,
+// handshakes, credential, revoked, user_limit, tenant_rate, tenant_limit, broker, handshake, hijack,
 // engine, on_connect, draining and internal.
 func (m *Manager) Stats() Stats {
 	h := m.hub.Stats()
@@ -129,6 +132,7 @@ func (m *Manager) Stats() Stats {
 			Leaks: m.count.canaryLeaks.Load(), Missed: m.count.canaryMissed.Load(),
 		},
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
+		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 	}
 }

@@ -27,6 +27,7 @@ func verbTable() map[wire.MessageType]verb {
 		wire.HeartbeatAck:   {quick: ignore, free: true},
 		wire.AckType:        {do: ackVerb, free: true},
 		wire.Auth:           {do: authVerb},
+		wire.Logout:         {do: logoutVerb},
 		wire.SessionRestore: {do: restoreVerb},
 		wire.Subscribe:      {do: subscribeVerb},
 		wire.Unsubscribe:    {do: unsubscribeVerb},

@@ -108,6 +108,12 @@ func (a *api) routes() {
 		"Close one connection"), a.closeConnection)
 	register(a, operation("close-user-connections", http.MethodDelete, "/api/v1/users/{user}/connections", ScopeManage,
 		"Close all connections of a user"), a.closeUser)
+	withBody(a, operation("revoke", http.MethodPost, "/api/v1/revocations", ScopeManage,
+		"Close the connections of a user, a session or a token, and refuse its credentials"), a.revoke)
+	register(a, operation("list-revocations", http.MethodGet, "/api/v1/revocations", ScopeManage,
+		"List what is revoked"), a.listRevocations)
+	register(a, operation("restore", http.MethodDelete, "/api/v1/revocations/{id}", ScopeManage,
+		"Take a revocation back"), a.restore)
 	register(a, operation("list-nodes", http.MethodGet, "/api/v1/nodes", ScopeMonitor,
 		"List the nodes, and how far they are drained"), a.listNodes)
 	register(a, operation("drain-node", http.MethodPost, "/api/v1/nodes/{id}/drain", ScopeManage,

@@ -22,7 +22,7 @@ type Scope string
 const (
 	ScopePublish Scope = "publish" // publish messages, produce and stop runs
 	ScopeRead    Scope = "read"    // read messages and runs
-	ScopeManage  Scope = "manage"  // close connections
+	ScopeManage  Scope = "manage"  // close connections, revoke credentials
 	ScopeTickets Scope = "tickets" // make tickets, and so connect as any user
 	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
 )

@@ -39,6 +39,9 @@ type statsAnswer struct {
 	AcksDoubted       uint64               `json:"acks_doubted" doc:"Positions in acknowledgements that could not be true"`
 	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages and texts in memory"`
 	Evicted           uint64               `json:"messages_evicted" doc:"Recent messages and texts that left memory early for want of it"`
+	Revocations       int                  `json:"revocations" doc:"In force, as this node knows, in all tenants"`
+	RevokedClosed     uint64               `json:"revoked_closed" doc:"Connections closed because of a revocation"`
+	RevokedRefused    uint64               `json:"revoked_refused" doc:"Credentials refused because of a revocation"`
 	ErrorsByCode      map[wire.Code]uint64 `json:"errors_by_code" doc:"Error messages sent to clients"`
 	RefusalsByReason  map[string]uint64    `json:"refusals_by_reason" doc:"Connections refused"`
 	Canaries          statsCanaries        `json:"canaries"`
@@ -87,7 +90,8 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
 		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
 		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, Acks: s.Acks, AcksDoubted: s.AcksDoubted,
-		WindowBytes: s.WindowBytes, Evicted: s.Evicted, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
+		WindowBytes: s.WindowBytes, Evicted: s.Evicted,
+		Revocations: s.Revocations, RevokedClosed: s.RevokedClosed, RevokedRefused: s.RevokedRefused, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		Canaries: statsCanaries(s.Canaries),
 		Rooms:    s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),

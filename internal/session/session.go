@@ -24,8 +24,13 @@ import (
 // a log where it does not belong.
 const Prefix = "swt_"
 
-// Life is how long a token of a credential without expiry can be used.
-const Life = 24 * time.Hour
+// Life is how long a token of a credential without expiry can be used, and Longest how long a
+// session can be resumed with tokens only, whatever its credential says: then the client has to
+// show a credential again. So a session that was revoked that long ago can be forgotten.
+const (
+	Life    = 24 * time.Hour
+	Longest = 30 * 24 * time.Hour
+)
 
 // KeyBytes is the size of a sealing key.
 const KeyBytes = 32
@@ -43,17 +48,24 @@ type Token struct {
 	Permissions  []string
 	TokenID, SID string          // of the credential that began the session, for revocation
 	Claims       json.RawMessage // of that credential, nil: none
+	Issued       time.Time       // when that credential was; zero: not known
+	Shown        time.Time       // when that credential was shown to begin or renew the session
 	Credential   time.Time       // when that credential expires; zero: never
 	Expires      time.Time       // when the token does; see [Expiry]
 }
 
-// Expiry is when a token of a credential ends that expires at credential (zero: never),
-// if it is sealed now: with the credential, or after [Life].
-func Expiry(credential, now time.Time) time.Time {
-	if !credential.IsZero() {
-		return credential
+// Expiry is when a token of a credential ends that expires at credential (zero: never) and was
+// shown at shown, if it is sealed now: with the credential or else after [Life], and [Longest]
+// after shown.
+func Expiry(credential, shown, now time.Time) time.Time {
+	ends, last := credential, shown.Add(Longest)
+	if ends.IsZero() {
+		ends = now.Add(Life)
 	}
-	return now.Add(Life)
+	if ends.After(last) {
+		return last
+	}
+	return ends
 }
 
 // body is the encoding of a Token. Times are in milliseconds since 1970.
@@ -65,6 +77,8 @@ type body struct {
 	TokenID     string          `json:"j,omitempty"`
 	SID         string          `json:"i,omitempty"`
 	Claims      json.RawMessage `json:"c,omitempty"`
+	Issued      int64           `json:"a,omitempty"`
+	Shown       int64           `json:"b,omitempty"`
 	Credential  int64           `json:"x,omitempty"`
 	Expires     int64           `json:"e"`
 }
@@ -169,9 +183,7 @@ func encode(t Token) ([]byte, error) {
 	b := body{
 		Session: t.Session[:], Tenant: t.Tenant, User: t.User, Permissions: t.Permissions,
 		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims, Expires: t.Expires.UnixMilli(),
-	}
-	if !t.Credential.IsZero() {
-		b.Credential = t.Credential.UnixMilli()
+		Issued: millis(t.Issued), Shown: millis(t.Shown), Credential: millis(t.Credential),
 	}
 	return json.Marshal(b)
 }
@@ -185,9 +197,7 @@ func decode(plain []byte, now time.Time) (Token, error) {
 	t := Token{
 		Session: [12]byte(b.Session), Tenant: b.Tenant, User: b.User, Permissions: b.Permissions,
 		TokenID: b.TokenID, SID: b.SID, Claims: b.Claims, Expires: time.UnixMilli(b.Expires),
-	}
-	if b.Credential != 0 {
-		t.Credential = time.UnixMilli(b.Credential)
+		Issued: fromMillis(b.Issued), Shown: fromMillis(b.Shown), Credential: fromMillis(b.Credential),
 	}
 	if !now.Before(t.Expires) {
 		return Token{}, ErrExpired

@@ -52,6 +52,10 @@ func TestWhatIsSealedIsOpened(t *testing.T) {
 			SID:         rapid.String().Draw(t, "sid"),
 			Claims:      json.RawMessage(`{"a":1}`),
 			Expires:     now.Add(time.Hour).Truncate(time.Millisecond),
+			Shown:       now.Truncate(time.Millisecond),
+		}
+		if rapid.Bool().Draw(t, "issue time known") {
+			want.Issued = now.Add(-time.Hour).Truncate(time.Millisecond)
 		}
 		if rapid.Bool().Draw(t, "credential ends") {
 			want.Credential = want.Expires
@@ -121,11 +125,19 @@ func TestTokensOfTheSameContentDiffer(t *testing.T) {
 
 func TestATokenEndsWithItsCredentialOrAfterADay(t *testing.T) {
 	now := time.Now()
-	if got, want := session.Expiry(time.Time{}, now), now.Add(24*time.Hour); !got.Equal(want) {
-		t.Errorf("credential without expiry: got %v, want %v", got, want)
-	}
-	if got, want := session.Expiry(now.Add(time.Minute), now), now.Add(time.Minute); !got.Equal(want) {
-		t.Errorf("credential with expiry: got %v, want %v", got, want)
+	for _, tt := range []struct {
+		name                    string
+		credential, shown, want time.Time
+	}{
+		{"credential without expiry", time.Time{}, now, now.Add(24 * time.Hour)},
+		{"credential with expiry", now.Add(time.Minute), now, now.Add(time.Minute)},
+		{"credential of a year", now.Add(365 * 24 * time.Hour), now, now.Add(30 * 24 * time.Hour)},
+		{"session of 29 days and a half", time.Time{}, now.Add(-59 * 12 * time.Hour), now.Add(12 * time.Hour)},
+		{"session of a month", time.Time{}, now.Add(-30 * 24 * time.Hour), now},
+	} {
+		if got := session.Expiry(tt.credential, tt.shown, now); !got.Equal(tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -33,8 +33,8 @@ var (
 	ErrTicketBig = errors.New("the identity is too large for a ticket")
 )
 
-// IssueTicket stores what t says until t.Expires, and returns the ticket for it. The session
-// of t does not count: a ticket begins a new one. Besides the store's errors there is
+// IssueTicket stores what t says until t.Expires, and returns the ticket for it. A ticket begins
+// a new session; that of t is the one it was asked for from, or zero. Besides the store's errors there is
 // [ErrTicketBig].
 func IssueTicket(ctx context.Context, store broker.Store, t Token, now time.Time) (string, error) {
 	if !now.Before(t.Expires) { // a store would keep it for good

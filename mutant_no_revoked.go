@@ -1,0 +1,5 @@
+//go:build !mutant_revoked
+
+package switchboard
+
+const mutantRevoked = false

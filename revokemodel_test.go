@@ -1,0 +1,206 @@
+package switchboard_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/broker/membroker"
+	"github.com/netra-systems/switchboard/wire"
+	"pgregory.net/rapid"
+)
+
+// shown is a credential as the model knows it.
+type shown struct {
+	user, jti, sid string
+	issued         time.Time // zero: it does not say
+}
+
+func (c shown) token() string {
+	text := fmt.Sprintf("%s jti=%s sid=%s", c.user, c.jti, c.sid)
+	if !c.issued.IsZero() {
+		text += fmt.Sprintf(" iat=%d", c.issued.UnixMilli())
+	}
+	return text
+}
+
+// seat is a connection, or what is left of one: its session token.
+type seat struct {
+	*device
+	cred    shown
+	session string
+	open    bool
+}
+
+// revokedBy is the rule, in the words of the documentation.
+func revokedBy(r switchboard.Revocation, c shown, session string, now time.Time) bool {
+	named := r.User != "" && r.User == c.user || r.TokenID != "" && r.TokenID == c.jti || r.SID != "" && r.SID == c.sid ||
+		r.Session != "" && r.Session == session
+	over := !r.Until.IsZero() && !now.Before(r.Until)
+	after := !r.NotBefore.IsZero() && !c.issued.IsZero() && !c.issued.Before(r.NotBefore)
+	return named && !over && !after
+}
+
+// world is two nodes, whoever is connected to them, and what is revoked.
+type world struct {
+	rt      *rapid.T
+	t       *testing.T
+	nodes   []*server
+	creds   []shown
+	seats   []*seat
+	revoked map[string]switchboard.Revocation
+}
+
+func (w *world) refused(c shown, session string) bool {
+	for _, r := range w.revoked {
+		if revokedBy(r, c, session, time.Now()) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *world) node() *server { return rapid.SampledFrom(w.nodes).Draw(w.rt, "node") }
+
+// connect tries, and compares with what the model says.
+func (w *world) connect(token string, c shown, session string) {
+	d, resp := w.node().handshake(w.t, request{token: token})
+	if in := resp.StatusCode == 101; in == w.refused(c, session) {
+		w.rt.Fatalf("%+v of session %q: got %d, revoked are %+v", c, session, resp.StatusCode, w.revoked)
+	} else if !in {
+		return
+	}
+	d.welcomed(resp)
+	w.seats = append(w.seats, &seat{device: d, cred: c, session: d.welcome.Session.ID, open: true})
+}
+
+func (w *world) revoke() {
+	var r switchboard.Revocation
+	c := rapid.SampledFrom(w.creds).Draw(w.rt, "whose")
+	switch rapid.IntRange(0, 3).Draw(w.rt, "by") {
+	case 0:
+		r.User = c.user
+	case 1:
+		r.TokenID = c.jti
+	case 2:
+		r.SID = c.sid
+	default:
+		if len(w.seats) == 0 {
+			return
+		}
+		r.Session = rapid.SampledFrom(w.seats).Draw(w.rt, "session").session
+	}
+	if ahead := rapid.IntRange(-20, 20).Draw(w.rt, "not before"); ahead != 0 {
+		r.NotBefore = time.Now().Add(time.Duration(ahead) * time.Second)
+	}
+	if life := rapid.IntRange(0, 30).Draw(w.rt, "until"); life > 0 {
+		r.Until = time.Now().Add(time.Duration(life) * time.Second)
+	}
+	id := w.node().revoke(w.t, r)
+	if r.User != "" && r.NotBefore.IsZero() {
+		r.NotBefore = time.Now().Add(time.Millisecond)
+	}
+	w.revoked[id] = r
+}
+
+func (w *world) restore() {
+	ids := make([]string, 0, len(w.revoked))
+	for id, r := range w.revoked {
+		if r.Until.IsZero() || time.Now().Before(r.Until) {
+			ids = append(ids, id)
+		}
+	}
+	if slices.Sort(ids); len(ids) == 0 {
+		return
+	}
+	id := rapid.SampledFrom(ids).Draw(w.rt, "restored")
+	if err := w.node().Access().Restore(w.t.Context(), id); err != nil {
+		w.rt.Fatal(err)
+	}
+	delete(w.revoked, id)
+}
+
+func (w *world) refresh() {
+	s := rapid.SampledFrom(w.seats).Draw(w.rt, "seat")
+	if !s.open {
+		return
+	}
+	c := rapid.SampledFrom(w.creds).Draw(w.rt, "new credential")
+	s.send(`{"type":"auth","message_id":"a","payload":{"token":%q}}`, c.token())
+	if c.user != s.cred.user || w.refused(c, "") {
+		s.refused(wire.CodeAuthError, "a")
+		return
+	}
+	s.welcome.Session = payload[wire.AuthOKPayload](w.t, s.expect(wire.AuthOK)).Session
+	s.cred = c
+}
+
+// settle lets a second pass: then who is revoked is out, and everybody else is in.
+func (w *world) settle() {
+	for _, s := range w.seats {
+		s.open = s.open && !w.refused(s.cred, s.session)
+	}
+	time.Sleep(time.Second)
+	var want []string
+	for _, s := range w.seats {
+		if s.open {
+			want = append(want, s.welcome.ConnectionID)
+			continue
+		}
+		if s.conn != nil {
+			s.ends(wire.CloseRevoked)
+			_ = s.conn.Close()
+			s.conn = nil
+		}
+	}
+	synctest.Wait()
+	slices.Sort(want)
+	if got := live(w.t, w.nodes...); !slices.Equal(got, want) {
+		w.rt.Fatalf("connected are %v, want %v; revoked are %+v", got, want, w.revoked)
+	}
+}
+
+// TestWhoIsRevokedIsOutASecondLaterAndNobodyElseIs compares two nodes with a model of a few
+// lines, over whatever users, back ends and clocks do.
+func TestWhoIsRevokedIsOutASecondLaterAndNobodyElseIs(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, one, two := twoNodes(t, membroker.Options{})
+			w := &world{rt: rt, t: t, nodes: []*server{one, two}, revoked: map[string]switchboard.Revocation{}}
+			for step := range rapid.IntRange(10, 40).Draw(rt, "steps") {
+				what := rapid.IntRange(0, 6).Draw(rt, "what")
+				if len(w.seats) == 0 {
+					what = 0
+				}
+				switch what {
+				case 0:
+					c := shown{
+						user: rapid.SampledFrom([]string{"alice", "bob"}).Draw(rt, "user"), jti: fmt.Sprint("j", step),
+						sid: rapid.SampledFrom([]string{"s1", "s2", "s3"}).Draw(rt, "sid"),
+					}
+					if rapid.IntRange(0, 4).Draw(rt, "says when") > 0 {
+						c.issued = time.Now()
+					}
+					w.creds = append(w.creds, c)
+					w.connect(c.token(), c, "")
+				case 1:
+					c := rapid.SampledFrom(w.creds).Draw(rt, "again")
+					w.connect(c.token(), c, "")
+				case 2:
+					s := rapid.SampledFrom(w.seats).Draw(rt, "resumed")
+					w.connect(s.welcome.Session.Token, s.cred, s.session)
+				case 3:
+					w.refresh()
+				case 4, 5:
+					w.revoke()
+				case 6:
+					w.restore()
+				}
+				w.settle()
+			}
+		})
+	})
+}
