@@ -36,6 +36,7 @@ type handshake struct {
 	events  bool          // it will have one
 	had     *wire.Restore // by Last-Event-ID; nil: none
 	left    func()        // gives back its place; nil: it has none
+	user    wire.Topic    // zero: nobody has been proved to be there yet
 }
 
 // connectQuery is what a client says about its connection in the URL.
@@ -125,10 +126,11 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	if err != nil {
 		return refuse(err)
 	}
+	user := wire.Topic{Tenant: login.identity.Tenant, Kind: wire.KindUser, ID: login.identity.User}
+	h.user = user
 	if m.gate.shut() { // the login took so long
 		return refuse(errDraining())
 	}
-	user := wire.Topic{Tenant: login.identity.Tenant, Kind: wire.KindUser, ID: login.identity.User}
 	if limit := m.opts.Limits.ConnsPerUser; limit > 0 {
 		if _, n, _ := m.hub.Lookup(hubKey(user)); n >= limit {
 			return refuse(errUserFull())
@@ -162,7 +164,7 @@ func (h *handshake) notUpgraded(err error) error {
 	if errors.Is(err, http.ErrNotSupported) {
 		return &refusal{cause: fmt.Errorf("take over the connection: %w", err), why: "hijack"}
 	}
-	h.m.refused(h.r, &refusal{cause: err, why: "hijack"})
+	h.m.refused(h.r, &refusal{cause: err, why: "hijack", user: h.user})
 	return nil
 }
 
@@ -197,7 +199,9 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	}
 	if !mutantRevoked && m.enforce(c) != nil { // revoked since the login
 		m.revocations.refused.Add(1)
-		h.expel(c, errRevoked())
+		ref := errRevoked()
+		ref.user = h.user
+		h.expel(c, ref)
 		return
 	}
 	conn, ok := m.conn(c)
@@ -206,7 +210,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 		return
 	}
 	if err := m.connected(ctx, conn); err != nil {
-		h.expel(c, &refusal{cause: err, why: "on_connect"})
+		h.expel(c, &refusal{cause: err, why: "on_connect", user: h.user})
 		return
 	}
 	if len(h.query.threads) > 0 {
@@ -301,6 +305,7 @@ func (h *handshake) refuseOpen(nc net.Conn, tenant string, err error) {
 	default:
 		ref = &refusal{cause: err, why: "engine"}
 	}
+	ref.user = h.user
 	h.m.refused(h.r, ref)
 	h.leave() // a client that does not read the answer is nobody else's concern
 	switch {

@@ -56,6 +56,7 @@ func (a Access) Ticket(ctx context.Context, id Identity, ttl time.Duration) (str
 	if err != nil {
 		return "", fmt.Errorf("ticket: %w", err)
 	}
+	a.m.audit(AuditEvent{Action: AuditTicket, Tenant: id.Tenant, User: id.User, Actor: actorOf(ctx)})
 	return ticket, nil
 }
 
@@ -152,7 +153,7 @@ func (m *Manager) postTicket(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (ticketAnswer, error) {
+func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (answer ticketAnswer, err error) {
 	if !m.gate.enter() {
 		return ticketAnswer{}, errDraining()
 	}
@@ -167,6 +168,7 @@ func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (ticketAnswe
 		l.from = l.session // when that is revoked, so is the ticket
 	}
 	id := &l.identity
+	defer func() { err = calledBy(*id, err) }()
 	body, err := m.readBody(w, r)
 	if err != nil {
 		return ticketAnswer{}, err
@@ -198,6 +200,7 @@ func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (ticketAnswe
 	if err != nil {
 		return ticketAnswer{}, err
 	}
+	m.audit(AuditEvent{Action: AuditTicket, Tenant: id.Tenant, User: id.User, Address: m.addressOf(r)})
 	return ticketAnswer{Ticket: ticket, ExpiresAt: wire.Seconds(expires), WebSocketURL: ws.URL(r, "/ws", url.Values{"ticket": {ticket}})}, nil
 }
 

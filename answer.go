@@ -73,7 +73,7 @@ func (m *Manager) told(c hub.Handle, id string, err error) wire.ErrorMessage {
 	if m.log.Enabled(m.life, level) {
 		attrs := []slog.Attr{
 			slog.String("conn_id", m.hub.ID(c)), slog.String("message_id", id),
-			slog.String("code", string(told.Code)), slog.Any("err", err),
+			slog.String("code", string(told.Code)), slog.Any("err", loggable(err)),
 		}
 		if p, ok := errors.AsType[*panicError](err); ok {
 			attrs = append(attrs, slog.String("stack", string(p.stack)))

@@ -125,7 +125,13 @@ func (c *Conn) Unfollow(_ context.Context, rooms ...string) error {
 // Close writes what is pending, for at most 5 s, then sends why. It returns at once. The
 // error is [ErrNotFound] if the connection has ended and [ErrInvalid] for a code that must
 // not be sent.
-func (c *Conn) Close(why CloseError) error { return c.m.closeConn(c.handle, why) }
+func (c *Conn) Close(why CloseError) error {
+	err := c.m.closeConn(c.handle, why)
+	if err == nil {
+		c.audit(AuditEvent{Action: AuditClose, Actor: actorOf(context.Background())})
+	}
+	return err
+}
 
 func (m *Manager) closeConn(c hub.Handle, why CloseError) error {
 	if why.Code == 0 {

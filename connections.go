@@ -84,6 +84,10 @@ func (l Connections) Close(ctx context.Context, to Target, why CloseError) (int,
 			n++
 		}
 	}
+	if n > 0 {
+		tenant, _ := l.m.tenantOf(ctx) // find has asked
+		l.m.auditClose(ctx, tenant, to)
+	}
 	return n, nil
 }
 

@@ -147,6 +147,15 @@ func visible(err error) *Error {
 	return e
 }
 
+// loggable is what a log is told of err. An error about the form of what a client sent may quote
+// that, and a client that is wrong may send anything anywhere.
+func loggable(err error) error {
+	if parse, ok := errors.AsType[*wire.ParseError](err); ok {
+		return errors.New(sentence(parse.Code))
+	}
+	return err
+}
+
 // sentence is what people are told of a code that comes without words.
 func sentence(code Code) string {
 	switch code {
@@ -154,8 +163,10 @@ func sentence(code Code) string {
 		return "the credential is not valid"
 	case wire.CodeForbidden:
 		return "you may not do this"
-	case wire.CodeInvalidMessage:
+	case wire.CodeInvalidMessage, wire.CodeInvalidJSON:
 		return "the message is not valid"
+	case wire.CodeTooLarge:
+		return "the message is too large"
 	case wire.CodeNotFound:
 		return "there is no such thing"
 	case wire.CodeConflict:

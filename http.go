@@ -172,12 +172,20 @@ func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) 
 	if other, ok := errors.AsType[*httpError](err); ok {
 		status = other.status
 	}
+	e := AuditEvent{Action: AuditCall, Address: m.addressOf(r), Object: r.Pattern, Code: told.Code}
+	if by, ok := errors.AsType[*callError](err); ok {
+		e.Tenant, e.User = by.user.Tenant, by.user.ID
+	}
+	if ref, ok := errors.AsType[*refusal](err); ok {
+		e.Reason = ref.why
+	}
+	m.audit(e)
 	level := slog.LevelDebug
 	if told.Code == wire.CodeInternal {
 		level = slog.LevelError
 	}
 	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "call refused", slog.String("path", r.URL.Path),
-		slog.String("code", string(told.Code)), slog.String("address", m.addressOf(r).String()), slog.Any("err", err))
+		slog.String("code", string(told.Code)), slog.String("address", e.Address.String()), slog.Any("err", loggable(err)))
 	writeRefusal(w, status, told)
 }
 

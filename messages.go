@@ -271,7 +271,8 @@ func (m *Manager) streamOf(r *http.Request) (hub.Handle, *mailbox, error) {
 			return c, box, nil
 		}
 	}
-	return 0, nil, &Error{Code: wire.CodeNotFound, Message: "there is no such event stream", Details: map[string]any{"field": connectionHeader}}
+	err = &Error{Code: wire.CodeNotFound, Message: "there is no such event stream", Details: map[string]any{"field": connectionHeader}}
+	return 0, nil, calledBy(id, err)
 }
 
 // posted reads a message, and gives it an id if it has none: its answer is found by it.

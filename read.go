@@ -81,6 +81,11 @@ func (m *Manager) read(c hub.Handle, payload []byte) {
 		err = in.hand()
 	}
 	if err != nil {
+		kind := "message"
+		if isVerb {
+			kind = string(env.Type)
+		}
+		in.auditRefusal(kind, err)
 		m.refuse(c, env.ID, err)
 	}
 }

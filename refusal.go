@@ -22,6 +22,7 @@ const retryAfter = 2
 type refusal struct {
 	cause error
 	why   string
+	user  wire.Topic // who is refused; zero: nobody has been proved to be there
 }
 
 func (r *refusal) Error() string { return r.why + ": " + r.cause.Error() }
@@ -85,12 +86,17 @@ func errUserFull() *refusal {
 func (m *Manager) refused(r *http.Request, ref *refusal) {
 	m.count.refused.Add(1)
 	m.count.refusals.add(ref.why)
+	code, address := CodeOf(ref.cause), m.addressOf(r)
+	m.audit(AuditEvent{Action: AuditConnect, Tenant: ref.user.Tenant, User: ref.user.ID, Address: address, Reason: ref.why, Code: code})
 	level := slog.LevelDebug
-	if CodeOf(ref.cause) == wire.CodeInternal {
+	if code == wire.CodeInternal {
 		level = slog.LevelError
 	}
+	if !m.log.Enabled(m.life, level) {
+		return
+	}
 	m.log.LogAttrs(context.WithoutCancel(r.Context()), level, "connection refused", slog.String("why", ref.why),
-		slog.String("code", string(CodeOf(ref.cause))), slog.String("address", m.addressOf(r).String()), slog.Any("err", ref.cause))
+		slog.String("code", string(code)), slog.String("address", address.String()), slog.Any("err", loggable(ref.cause)))
 }
 
 // refuse answers a request that becomes no connection.
@@ -109,6 +115,7 @@ func (h *handshake) refuse(err error) {
 	if !ok {
 		ref = &refusal{cause: err, why: "internal"}
 	}
+	ref.user = h.user
 	h.m.refused(h.r, ref)
 	if h.chosen != "" {
 		if nc, _, err := ws.Upgrade(h.w, h.r, h.chosen); err == nil {

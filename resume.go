@@ -274,13 +274,17 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 		p.from, p.told = r.from, r.told()
 		return p, err
 	}
+	denied := AuditEvent{Action: AuditRoom, Reason: string(wire.SessionRestore), Code: wire.CodeForbidden}
 	if topic.Kind != wire.KindRoom {
+		sender.audit(denied)
 		return forbidden, nil
 	}
+	denied.Object = topic.ID
 	forbidden.left = hubKey(topic)
 	lent, err := m.mayRead(ctx, sender.identity, sender.allowed, topic.ID)
 	if err != nil {
 		if errors.Is(err, ErrForbidden) {
+			sender.audit(denied)
 			return forbidden, nil
 		}
 		return restored{}, err

@@ -62,7 +62,7 @@ func (a Access) Revoke(ctx context.Context, r Revocation) (id string, err error)
 	if err != nil {
 		return "", fmt.Errorf("revoke: %w", err)
 	}
-	a.m.audit(AuditEvent{Tenant: tenant, User: r.User, Action: AuditRevoke, Object: stored.ID, Reason: r.Reason})
+	a.m.audit(AuditEvent{Tenant: tenant, User: r.User, Action: AuditRevoke, Actor: actorOf(ctx), Object: stored.ID, Reason: r.Reason})
 	if r.CancelRuns {
 		a.m.cancelStrays(ctx, stored)
 	}
@@ -79,7 +79,7 @@ func (a Access) Restore(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	a.m.audit(AuditEvent{Tenant: tenant, Action: AuditRestore, Object: id})
+	a.m.audit(AuditEvent{Tenant: tenant, Action: AuditRestore, Actor: actorOf(ctx), Object: id})
 	return nil
 }
 

@@ -172,11 +172,17 @@ func (m *Manager) setMember(ctx context.Context, room wire.Topic, user string, k
 			if errors.Is(err, broker.ErrConflict) {
 				continue
 			}
+			if err == nil {
+				m.auditMember(ctx, room, user, kind, reason)
+			}
 			return Position{}, false, err
 		}
 		pos, err = m.publishMember(ctx, room, user, kind, reason, state.revision)
 		if errors.Is(err, broker.ErrFenced) {
 			continue
+		}
+		if err == nil {
+			m.auditMember(ctx, room, user, kind, reason)
 		}
 		return pos, err == nil, err
 	}

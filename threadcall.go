@@ -22,11 +22,12 @@ func (m *Manager) getThread(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, t)
 }
 
-func (m *Manager) askedThread(ctx context.Context, r *http.Request) (Thread, error) {
+func (m *Manager) askedThread(ctx context.Context, r *http.Request) (t Thread, err error) {
 	id, err := m.caller(ctx, r)
 	if err != nil {
 		return Thread{}, err
 	}
+	defer func() { err = calledBy(id, err) }()
 	q, err := threadQuery(r)
 	if err != nil {
 		return Thread{}, err

@@ -33,6 +33,7 @@ type commands struct {
 	Dev     devCmd     `cmd:"" help:"Run a server on this machine, in memory, that lets everybody here in."`
 	Serve   serveCmd   `cmd:"" help:"Run a server."`
 	Check   checkCmd   `cmd:"" help:"Check the configuration of a server and print it."`
+	Audit   auditCmd   `cmd:"" help:"Check an audit log."`
 	Token   tokenCmd   `cmd:"" help:"Print a token with which a user can connect."`
 	Send    sendCmd    `cmd:"" help:"Send one message, as the application or as a user."`
 	Tail    tailCmd    `cmd:"" help:"Connect as a user and print each message as a line of JSON."`

@@ -27,6 +27,7 @@ func arrows() []arrow {
 		{from: "client", imports: []string{"wire"}, tests: []string{bare, "broker", "broker/membroker"}},
 		{from: "docs"},
 		{from: "internal/arch"},
+		{from: "internal/audit", imports: []string{"internal/quota"}},
 		{from: "internal/bench", imports: []string{bare, "wire", "broker", "broker/membroker", "client", "internal/brokerlink", "internal/server"}},
 		{from: "internal/brokerlink", imports: []string{"wire", "broker"}, tests: []string{"broker/brokertest", "broker/membroker"}},
 		{from: "internal/devlink"},
@@ -40,10 +41,10 @@ func arrows() []arrow {
 		{from: "internal/isolation", tests: []string{bare, "broker", "broker/membroker", "internal/server", "internal/ws", "wire"}},
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws"},
-		{from: "internal/server", imports: []string{"agent/openai", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
+		{from: "internal/server", imports: []string{"agent/openai", "internal/audit", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
 		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
 		{from: "web"},
-		{from: "cmd/switchboard", imports: []string{"internal/bench", "internal/config", "internal/server", "client", "web"}, tests: []string{bare, "internal/pages", "wire"}},
+		{from: "cmd/switchboard", imports: []string{"internal/audit", "internal/bench", "internal/config", "internal/server", "client", "web"}, tests: []string{bare, "internal/pages", "wire"}},
 		{from: "examples/agent", imports: []string{bare, "auth"}},
 	}
 }

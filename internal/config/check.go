@@ -41,7 +41,7 @@ func (l *loader) check() {
 	l.checkHeartbeat(c)
 	l.checkQuotas(c)
 	s := &l.loaded.server
-	s.Listen, s.Origins, s.Drain, s.ReadyFile = c.Listen, c.Origins, c.DrainTimeout, c.ReadyFile
+	s.Listen, s.Origins, s.Drain, s.ReadyFile, s.Data = c.Listen, c.Origins, c.DrainTimeout, c.ReadyFile, c.Data
 	s.Canaries = c.Canaries
 	if c.Canaries != 0 && c.Canaries < time.Second && !l.bad["canaries"] {
 		l.problem("canaries", "must be at least 1s, or 0s for never")

@@ -29,6 +29,7 @@ type Network struct {
 	TLSKey      string   `name:"tls-key" placeholder:"FILE" help:"The key of the certificate, in PEM."`
 	Environment string   `name:"environment" default:"production" enum:"production,staging,development" placeholder:"E" help:"What the server is for: production, staging or development. It sets the heartbeat; production needs allowed-origin."`
 	Origins     []string `name:"allowed-origin" sep:"none" placeholder:"ORIGIN" help:"Web pages that may connect, such as https://app.example.com or https://*.example.com; * is all. The server's own always may."`
+	Data        string   `name:"data" placeholder:"DIR" help:"A directory for the audit log, in audit below it, which is made if there is none. Without it that log is in memory and ends with the process."`
 	ReadyFile   string   `name:"ready-file" placeholder:"FILE" help:"A file that has URL, process id and the first API key that is not hashed, while the server accepts connections. Only its owner can read it."`
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/internal/audit"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -64,13 +65,17 @@ type api struct {
 	heartbeat switchboard.Heartbeat
 	drain     time.Duration
 	log       *slog.Logger
+	audit     *audit.Log     // nil: nothing is recorded
 	mux       *http.ServeMux // behind the key
 	huma      huma.API
 	lasting   map[string]bool // calls by pattern that may take longer than callTimeout; they bound their parts
 }
 
 func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) {
-	a := &api{m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, drain: cfg.Drain, log: log, mux: http.NewServeMux(), lasting: make(map[string]bool)}
+	a := &api{
+		m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, drain: cfg.Drain, log: log, audit: cfg.Audit,
+		mux: http.NewServeMux(), lasting: make(map[string]bool),
+	}
 	a.huma = humago.New(a.mux, description(cfg.Version))
 	a.huma.OpenAPI().Components.Schemas.RegisterTypeAlias(reflect.TypeFor[wire.Envelope](), reflect.TypeFor[message]())
 	a.routes()
@@ -122,6 +127,8 @@ func (a *api) routes() {
 		"Read the counters of the answering node"), a.stats)
 	register(a, operation("tenant", http.MethodGet, "/api/v1/tenant", ScopeMonitor,
 		"Read the counters and the quota of a tenant on the answering node"), a.tenant)
+	register(a, operation("audit", http.MethodGet, "/api/v1/audit", ScopeAudit,
+		"Read the audit log of the answering node"), a.listAudit)
 	a.runRoutes()
 }
 
@@ -182,8 +189,11 @@ func operation(id, method, path string, scope Scope, summary string) huma.Operat
 // requireScope lets only those through whose key has the scope.
 func requireScope(scope Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if key := callerOf(ctx.Context()).key; key == nil || !key.may(scope) {
-			_, w := humago.Unwrap(ctx)
+		if call := callerOf(ctx.Context()); call.key == nil || !call.key.may(scope) {
+			r, w := humago.Unwrap(ctx)
+			if call.api != nil {
+				call.api.refused(r, call.key, ctx.Operation().OperationID, "scope", wire.CodeForbidden)
+			}
 			newProblem(http.StatusForbidden, wire.CodeForbidden, "the API key has no scope "+string(scope)).write(w)
 			return
 		}
@@ -277,6 +287,7 @@ type caller struct {
 	key     *APIKey
 	tenant  string
 	request *http.Request // as it came, before its body was read
+	api     *api
 }
 
 // callerKey is the key of the context's value.
@@ -294,17 +305,20 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer body.leave(w, r.ContentLength)
 	key, err := a.keys.of(r)
 	if err != nil {
+		a.refused(r, nil, "", "key", wire.CodeAuthError)
 		newProblem(http.StatusUnauthorized, wire.CodeAuthError, err.Error()).write(w)
 		return
 	}
 	tenant, ok := key.tenant(r)
 	if !ok {
+		a.refused(r, key, "", "tenant", wire.CodeForbidden)
 		newProblem(http.StatusForbidden, wire.CodeForbidden, "the API key may not speak for this tenant").
 			with("field", tenantHeader).write(w)
 		return
 	}
 	_, pattern := a.mux.Handler(r)
-	ctx := switchboard.WithTenant(context.WithValue(r.Context(), callerKey{}, caller{key, tenant, r}), tenant)
+	ctx := context.WithValue(r.Context(), callerKey{}, caller{key: key, tenant: tenant, request: r, api: a})
+	ctx = switchboard.WithActor(switchboard.WithTenant(ctx, tenant), key.Name)
 	if !a.lasting[pattern] {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)

@@ -25,17 +25,18 @@ const (
 	ScopeManage  Scope = "manage"  // close connections, revoke credentials
 	ScopeTickets Scope = "tickets" // make tickets, and so connect as any user
 	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
+	ScopeAudit   Scope = "audit"   // read the audit log
 )
 
 // Scopes returns all of them.
 func Scopes() []Scope {
-	return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeTickets, ScopeMonitor}
+	return []Scope{ScopePublish, ScopeRead, ScopeManage, ScopeTickets, ScopeMonitor, ScopeAudit}
 }
 
 // APIKey lets a back end call the API. It holds no secret: the key itself is known to
 // its user only.
 type APIKey struct {
-	// Name is what the log calls the key; required, unique.
+	// Name is what the log and the audit log call the key; required, unique.
 	Name string
 	// Hash is that of the key, made by [HashKey].
 	Hash [sha256.Size]byte

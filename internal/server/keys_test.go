@@ -111,6 +111,7 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		"POST /api/v1/nodes/conn_1/drain":        {ScopeManage},
 		"GET /api/v1/stats":                      {ScopeMonitor},
 		"GET /api/v1/tenant":                     {ScopeMonitor},
+		"GET /api/v1/audit":                      {ScopeAudit},
 		"DELETE /api/v1/connections/conn_1":      {ScopeManage},
 		"DELETE /api/v1/users/alice/connections": {ScopeManage},
 		"POST /api/v1/runs":                      {ScopePublish},

@@ -83,6 +83,10 @@ func (a *api) drainNode(ctx context.Context, in *drainInput) (*drainOutput, erro
 		return nil, switchboard.ErrNotFound
 	}
 	if now.State == switchboard.NodeReady {
+		call := callerOf(ctx)
+		recordIn(a.audit)(switchboard.AuditEvent{
+			Action: switchboard.AuditDrain, Tenant: call.tenant, Actor: call.key.Name, Address: peer(call.request), Object: now.Node,
+		})
 		go func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.drain)
 			defer cancel()

@@ -23,6 +23,7 @@ import (
 	"github.com/netra-systems/switchboard/auth"
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/broker/membroker"
+	"github.com/netra-systems/switchboard/internal/audit"
 	"github.com/netra-systems/switchboard/internal/ws"
 )
 
@@ -77,6 +78,11 @@ type Config struct {
 	Documents *Documents
 	// Drain is how long clients are given to leave when the server stops (10 s).
 	Drain time.Duration
+	// Data is a directory for what outlasts the process, which is the audit log, in audit below it;
+	// "": that is in memory.
+	Data string
+	// Audit is the audit log; nil: Run opens one in Data, and closes it.
+	Audit *audit.Log
 	// Report gets, when the server stops, some lines on how the drain went; nil: nobody does.
 	Report io.Writer
 	// ReadyFile is a path at which the server tells, while it accepts connections, its
@@ -179,7 +185,19 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	driver := s.cfg.Broker
+	cfg := s.cfg
+	if cfg.Audit != nil {
+		return s.run(ctx, cfg, lns)
+	}
+	if cfg.Audit, err = openAudit(cfg.Data, s.log); err != nil {
+		return errors.Join(err, lns.close())
+	}
+	return errors.Join(s.run(ctx, cfg, lns), cfg.Audit.Close())
+}
+
+// run serves with what Run has opened. It closes lns.
+func (s *Server) run(ctx context.Context, cfg Config, lns listeners) error {
+	driver := cfg.Broker
 	if driver == nil {
 		own := membroker.New(membroker.Options{})
 		defer own.Close()
@@ -188,13 +206,13 @@ func (s *Server) Run(ctx context.Context) error {
 	m, err := switchboard.New(switchboard.Options{
 		Auth: s.cfg.Auth, Broker: driver, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
 		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Quota: s.cfg.Quota, Retention: s.cfg.Retention,
-		Canaries: s.cfg.Canaries, Log: s.log,
+		Canaries: s.cfg.Canaries, Audit: recordIn(cfg.Audit), Log: s.log,
 	})
 	if err != nil {
 		return errors.Join(err, lns.close())
 	}
 	s.documents.register(m)
-	handler, err := newHandler(m, s.cfg, s.dev, s.log)
+	handler, err := newHandler(m, cfg, s.dev, s.log)
 	if err != nil {
 		return errors.Join(err, lns.close(), m.Shutdown(ctx))
 	}
