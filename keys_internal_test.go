@@ -12,6 +12,7 @@ import (
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/session"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -22,6 +23,9 @@ func keyMakers() map[string]func(tenant, id string) string {
 	user := func(tenant, id string) wire.Topic { return wire.Topic{Tenant: tenant, Kind: wire.KindUser, ID: id} }
 	spec := func(tenant, id string) *runSpec { return &runSpec{Tenant: tenant, ID: id, Room: "r"} }
 	return map[string]func(tenant, id string) string{
+		"key of a revocation": func(tenant, id string) string {
+			return (&session.Revocation{Tenant: tenant, ID: id}).Key()
+		},
 		"hubKey": func(tenant, id string) string {
 			key := hubKey(room(tenant, id))
 			return string(key[:])
@@ -93,7 +97,7 @@ func TestNoTwoKindsShareAKey(t *testing.T) {
 	makers := keyMakers()
 	for _, together := range [][]string{
 		{"hubKey", "hubKey of a user"},
-		{"memberKey of a room", "key", "specKey", "recordKey", "liveKey"},
+		{"memberKey of a room", "key", "specKey", "recordKey", "liveKey", "key of a revocation"},
 	} {
 		owner := make(map[string]string)
 		for _, name := range together {

@@ -15,7 +15,7 @@ func ExampleAccess_Revoke() {
 		return
 	}
 	ctx := context.Background()
-	defer m.Shutdown(ctx)
+	defer func() { _ = m.Shutdown(ctx) }()
 
 	id, err := m.Access().Revoke(ctx, switchboard.Revocation{
 		User: "mallory", NotBefore: time.Now().Add(24 * time.Hour), CancelRuns: true, Reason: "spam",
