@@ -82,6 +82,9 @@ func (in *inbound) auditRefusal(kind string, err error) {
 	case e.Code != wire.CodeForbidden:
 		return
 	}
+	if ref, ok := errors.AsType[*refusal](err); ok {
+		e.Reason = ref.why
+	}
 	if known, ok := errors.AsType[*Error](err); ok {
 		if room, ok := known.Details["room"].(string); ok && wire.CheckID(room) == nil {
 			e.Object = room

@@ -178,6 +178,9 @@ func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	if ref, ok := errors.AsType[*refusal](err); ok {
 		e.Reason = ref.why
+		if e.User == "" {
+			e.Tenant, e.User = ref.user.Tenant, ref.user.ID
+		}
 	}
 	m.audit(e)
 	level := slog.LevelDebug

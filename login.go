@@ -97,9 +97,7 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 		return refuse(err)
 	}
 	if err := m.checkRevoked(ctx, l); err != nil {
-		m.audit(AuditEvent{
-			Tenant: l.identity.Tenant, User: l.identity.User, Address: m.addressOf(r), Action: AuditConnect, Reason: err.why, Code: CodeOf(err),
-		})
+		err.user = wire.Topic{Tenant: l.identity.Tenant, Kind: wire.KindUser, ID: l.identity.User}
 		return login{}, err
 	}
 	return l, nil
@@ -213,10 +211,6 @@ func authVerb(ctx context.Context, in *inbound) error {
 	}
 	id := l.identity
 	if err := m.checkRevoked(ctx, l); err != nil {
-		m.audit(AuditEvent{
-			Tenant: sender.view.User.Tenant, User: sender.view.User.ID, Connection: sender.view.ID,
-			Action: AuditAuth, Reason: whyRevoked, Code: CodeOf(err),
-		})
 		return err
 	}
 	if id.Tenant != sender.view.User.Tenant || id.User != sender.view.User.ID {

@@ -115,7 +115,9 @@ func (h *handshake) refuse(err error) {
 	if !ok {
 		ref = &refusal{cause: err, why: "internal"}
 	}
-	ref.user = h.user
+	if ref.user == (wire.Topic{}) {
+		ref.user = h.user
+	}
 	h.m.refused(h.r, ref)
 	if h.chosen != "" {
 		if nc, _, err := ws.Upgrade(h.w, h.r, h.chosen); err == nil {

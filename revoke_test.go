@@ -153,7 +153,8 @@ func TestARevokedCredentialIsRefusedAtEveryDoor(t *testing.T) {
 			}
 		}
 		wantEqual(t, "events", count, map[switchboard.AuditAction]int{
-			switchboard.AuditRevoke: 1, switchboard.AuditClose: 1, switchboard.AuditConnect: 12, switchboard.AuditAuth: 2,
+			switchboard.AuditRevoke: 1, switchboard.AuditClose: 1, switchboard.AuditConnect: 6, switchboard.AuditCall: 6,
+			switchboard.AuditAuth: 2, switchboard.AuditTicket: 2,
 		})
 		if err := s.Access().Restore(t.Context(), id); err != nil {
 			t.Fatal(err)

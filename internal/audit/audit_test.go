@@ -347,7 +347,7 @@ func TestTheCheckOfTheDocumentationAgrees(t *testing.T) {
 	dir := t.TempDir()
 	written(t, dir)
 	check := func() (string, error) {
-		out, err := exec.CommandContext(t.Context(), python, "-c", script, dir).CombinedOutput() //nolint:gosec // of our own documents
+		out, err := exec.CommandContext(t.Context(), python, "-c", script, dir).CombinedOutput()
 		return string(out), err
 	}
 	reports := must(Verify(dir))

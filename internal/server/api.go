@@ -192,7 +192,7 @@ func requireScope(scope Scope) func(huma.Context, func(huma.Context)) {
 		if call := callerOf(ctx.Context()); call.key == nil || !call.key.may(scope) {
 			r, w := humago.Unwrap(ctx)
 			if call.api != nil {
-				call.api.refused(r, call.key, ctx.Operation().OperationID, "scope", wire.CodeForbidden)
+				call.api.refused(r, call, ctx.Operation().OperationID, "scope", wire.CodeForbidden)
 			}
 			newProblem(http.StatusForbidden, wire.CodeForbidden, "the API key has no scope "+string(scope)).write(w)
 			return
@@ -305,13 +305,13 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer body.leave(w, r.ContentLength)
 	key, err := a.keys.of(r)
 	if err != nil {
-		a.refused(r, nil, "", "key", wire.CodeAuthError)
+		a.refused(r, caller{}, "", "key", wire.CodeAuthError)
 		newProblem(http.StatusUnauthorized, wire.CodeAuthError, err.Error()).write(w)
 		return
 	}
 	tenant, ok := key.tenant(r)
 	if !ok {
-		a.refused(r, key, "", "tenant", wire.CodeForbidden)
+		a.refused(r, caller{key: key, tenant: key.home()}, "", "tenant", wire.CodeForbidden)
 		newProblem(http.StatusForbidden, wire.CodeForbidden, "the API key may not speak for this tenant").
 			with("field", tenantHeader).write(w)
 		return

@@ -49,13 +49,10 @@ func recordIn(l *audit.Log) func(switchboard.AuditEvent) {
 
 // refused records that a call was refused for what its key is. A call without a key that is known
 // is a stranger's.
-func (a *api) refused(r *http.Request, key *APIKey, object, why string, code wire.Code) {
+func (a *api) refused(r *http.Request, by caller, object, why string, code wire.Code) {
 	e := switchboard.AuditEvent{Action: switchboard.AuditAPI, Address: peer(r), Object: object, Reason: why, Code: code}
-	if key != nil {
-		e.Actor = key.Name
-		if e.Tenant = callerOf(r.Context()).tenant; e.Tenant == "" && len(key.Tenants) > 0 {
-			e.Tenant = key.Tenants[0]
-		}
+	if by.key != nil {
+		e.Actor, e.Tenant = by.key.Name, by.tenant
 	}
 	recordIn(a.audit)(e)
 }

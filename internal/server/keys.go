@@ -66,6 +66,14 @@ func (k *APIKey) tenant(r *http.Request) (string, bool) {
 	return "", k.speaksFor("")
 }
 
+// home is a tenant that k speaks for.
+func (k *APIKey) home() string {
+	if len(k.Tenants) > 0 {
+		return k.Tenants[0]
+	}
+	return ""
+}
+
 func (k *APIKey) speaksFor(tenant string) bool {
 	if len(k.Tenants) == 0 {
 		return tenant == ""

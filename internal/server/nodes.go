@@ -101,7 +101,11 @@ func (a *api) drainNode(ctx context.Context, in *drainInput) (*drainOutput, erro
 // nodeIsEverybodys refuses a key that is limited to tenants with a name: what a node counts and does
 // concerns all tenants, and one must not learn of another how busy it is.
 func nodeIsEverybodys(ctx context.Context) error {
-	if key := callerOf(ctx).key; key == nil || !key.speaksFor("") {
+	call := callerOf(ctx)
+	if call.key == nil || !call.key.speaksFor("") {
+		if call.api != nil {
+			call.api.refused(call.request, call, "", "node", wire.CodeForbidden)
+		}
 		return newProblem(http.StatusForbidden, wire.CodeForbidden, "a node is everybody's: the API key must not be limited to tenants with a name")
 	}
 	return nil
