@@ -226,7 +226,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	m.log.LogAttrs(ctx, slog.LevelDebug, "connection opened",
 		slog.String("conn_id", conn.view.ID), slog.String("user", conn.view.User.ID), slog.String("tenant", conn.view.User.Tenant),
 		slog.String("session", conn.Session()), slog.String("address", s.address.String()), slog.Bool("resumed", login.resumed))
-	m.watchCredential(c, s.expires)
+	m.watchCredential(c)
 	if held {
 		m.hold(c)
 	}

@@ -39,3 +39,12 @@ func FuzzHandshake(f *testing.F) {
 		}
 	})
 }
+
+func TestTwoAuthorizationHeadersAreNoCredential(t *testing.T) {
+	for _, values := range [][]string{{"Bearer a", "Bearer b"}, {"", "Bearer b"}, {"Bearer a", ""}, {""}} {
+		r := &http.Request{Header: http.Header{"Authorization": values}, URL: &url.URL{RawQuery: "ticket=x"}}
+		if kind, token := credentialOf(r, []string{"token.YWJj"}); kind != badCredential || token != "" {
+			t.Errorf("%q: got kind %d and %q, want that it is refused and nothing else is looked at", values, kind, token)
+		}
+	}
+}

@@ -57,9 +57,11 @@ func (h *deadlineHeap) Pop() any {
 	return last
 }
 
-// add makes kind happen to c after a time.
-func (d *deadlines) add(after time.Duration, c hub.Handle, kind deadlineKind) {
-	at := time.Since(d.start) + after
+// in is when a time will have passed.
+func (d *deadlines) in(after time.Duration) time.Duration { return max(1, time.Since(d.start)+after) }
+
+// add makes kind happen to c at a time.
+func (d *deadlines) add(at time.Duration, c hub.Handle, kind deadlineKind) {
 	d.mu.Lock()
 	heap.Push(&d.heap, deadline{at: at, conn: c, kind: kind})
 	first := d.heap[0].conn == c && d.heap[0].kind == kind
@@ -86,9 +88,9 @@ func (d *deadlines) due() (next deadline, wait time.Duration, ok bool) {
 	return heap.Pop(&d.heap).(deadline), 0, true
 }
 
-// compact drops deadlines of connections that have ended if those of live ones are a
-// minority: with short connections and long credentials they would pile up.
-func (d *deadlines) compact(live int, ended func(hub.Handle) bool) {
+// compact drops deadlines that are spent if the others are a minority: with short connections
+// and long credentials, or with many credentials on one, they would pile up.
+func (d *deadlines) compact(live int, spent func(deadline) bool) {
 	d.mu.Lock()
 	items := d.heap
 	if len(items) < 2*live+1024 {
@@ -99,7 +101,7 @@ func (d *deadlines) compact(live int, ended func(hub.Handle) bool) {
 	d.mu.Unlock()
 	kept := items[:0]
 	for _, item := range items {
-		if !ended(item.conn) {
+		if !spent(item) {
 			kept = append(kept, item)
 		}
 	}
@@ -128,9 +130,15 @@ func (m *Manager) keepDeadlines(ctx context.Context) {
 		case <-timer.C:
 		case <-m.deadlines.wake:
 		case <-tidy.C:
-			m.deadlines.compact(m.hub.Stats().Connections, func(c hub.Handle) bool { return m.hub.ID(c) == "" })
+			m.deadlines.compact(m.hub.Stats().Connections, m.spent)
 		}
 	}
+}
+
+// spent reports whether nothing would happen at a deadline.
+func (m *Manager) spent(d deadline) bool {
+	s, _, ok := m.stateOf(d.conn)
+	return !ok || d.kind == credential && s.look != d.at
 }
 
 func (m *Manager) meet(d deadline) {
@@ -140,38 +148,64 @@ func (m *Manager) meet(d deadline) {
 			m.hub.Unhold(d.conn)
 		}
 	case credential:
-		m.checkCredential(d.conn)
+		m.checkCredential(d)
 	}
 }
 
 // checkCredential warns the client whose credential is about to expire and closes the one
 // whose has. A refresh meanwhile has put it off.
-func (m *Manager) checkCredential(c hub.Handle) {
-	s, _, ok := m.stateOf(c)
-	if !ok || s.expires.IsZero() {
-		return
-	}
-	left := time.Until(s.expires)
+func (m *Manager) checkCredential(d deadline) {
+	c, now := d.conn, time.Now()
+	var next, left time.Duration
+	var warn, mine bool
+	var expires time.Time
+	there := m.changeState(c, func(s *state) {
+		if s.look != d.at {
+			return // another deadline sees to it
+		}
+		mine, s.look, expires = true, 0, s.expires
+		left = expires.Sub(now)
+		switch {
+		case expires.IsZero() || left <= 0:
+			return
+		case left > warnBefore:
+			next = m.deadlines.in(min(left-warnBefore, lookAgain))
+		default:
+			warn = s.flags&flagWarned == 0
+			s.flags |= flagWarned
+			next = m.deadlines.in(left)
+		}
+		s.look = next
+	})
 	switch {
+	case !there || !mine || expires.IsZero():
+		return
 	case left <= 0:
 		m.log.LogAttrs(m.life, slog.LevelDebug, "credential expired", slog.String("conn_id", m.hub.ID(c)))
 		_ = m.hub.Close(c, wire.CloseExpired, "token expired: connect with a new token", true)
-	case left > warnBefore:
-		m.deadlines.add(min(left-warnBefore, lookAgain), c, credential)
-	default:
-		if s.flags&flagWarned == 0 {
-			m.changeState(c, func(s *state) { s.flags |= flagWarned })
-			m.answer(c, wire.AuthExpiring, "", wire.AuthExpiringPayload{
-				ExpiresAt: wire.Seconds(s.expires), InSeconds: float64((left + time.Second/2) / time.Second),
-			})
-		}
-		m.deadlines.add(left, c, credential)
+		return
+	case warn:
+		m.answer(c, wire.AuthExpiring, "", wire.AuthExpiringPayload{
+			ExpiresAt: wire.Seconds(expires), InSeconds: float64((left + time.Second/2) / time.Second),
+		})
 	}
+	m.deadlines.add(next, c, credential)
 }
 
-// watchCredential makes checkCredential look at c in time.
-func (m *Manager) watchCredential(c hub.Handle, expires time.Time) {
-	if !expires.IsZero() {
-		m.deadlines.add(min(time.Until(expires)-warnBefore, lookAgain), c, credential)
+// watchCredential makes checkCredential look at c in time. Of a connection one deadline counts,
+// the earliest: a client that goes back and forth between credentials does not collect them.
+func (m *Manager) watchCredential(c hub.Handle) {
+	var next time.Duration
+	m.changeState(c, func(s *state) {
+		if s.expires.IsZero() {
+			return
+		}
+		at := m.deadlines.in(min(time.Until(s.expires)-warnBefore, lookAgain))
+		if s.look == 0 || at < s.look {
+			s.look, next = at, at
+		}
+	})
+	if next != 0 {
+		m.deadlines.add(next, c, credential)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/netra-systems/switchboard/internal/hub"
 	"github.com/netra-systems/switchboard/internal/session"
+	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -41,10 +42,9 @@ const (
 // credentialOf finds what the client offers: the first that is present counts, so that one
 // that is there and bad is refused and not looked past.
 func credentialOf(r *http.Request, offered []string) (kind credentialKind, token string) {
-	if header := r.Header.Get("Authorization"); header != "" {
-		scheme, token, _ := strings.Cut(header, " ")
-		switch token = strings.TrimSpace(token); {
-		case !strings.EqualFold(scheme, "Bearer") || token == "":
+	if token, there := ws.Bearer(r); there {
+		switch {
+		case token == "":
 			return badCredential, ""
 		case strings.HasPrefix(token, session.Prefix):
 			return sessionCredential, token
@@ -231,17 +231,15 @@ func (m *Manager) refresh(c *Conn, l login) bool {
 	id := l.identity
 	number := m.permissions.put(id.Permissions)
 	unused := number
-	var former time.Time
 	there := m.changeState(c.handle, func(s *state) {
-		former = s.expires
 		unused, s.permissions = s.permissions, number
 		s.expires, s.issued, s.shown = id.Expires, id.Issued, l.shown
 		s.tokenID, s.sid, s.claims = id.TokenID, id.SID, id.Claims
 		s.flags &^= flagWarned
 	})
 	m.permissions.drop(unused)
-	if there && (former.IsZero() || id.Expires.Before(former)) {
-		m.watchCredential(c.handle, id.Expires) // else the deadline of the former one sees to it
+	if there {
+		m.watchCredential(c.handle)
 	}
 	return there
 }

@@ -59,6 +59,55 @@ func TestATokenRunsOut(t *testing.T) {
 	})
 }
 
+func TestARefreshMayEndSoonerOrNever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{Heartbeat: patientBeat})
+		auth := func(d *device, token string) {
+			d.send(`{"type":"auth","message_id":"r","payload":{"token":%q}}`, token)
+			d.expect(wire.AuthOK)
+		}
+		sooner, soon, never := s.as(t, "alice exp=2h"), s.as(t, "alice exp=2h"), s.as(t, "alice exp=1h")
+		auth(sooner, "alice exp=5m")
+		auth(soon, "alice exp=30s")
+		auth(never, "alice")
+		began := time.Now()
+		soon.expect(wire.AuthExpiring) // at once
+		time.Sleep(29 * time.Second)
+		soon.ends(wire.CloseExpired)
+		if late := time.Since(began) - 30*time.Second; late < 0 || late > time.Second {
+			t.Errorf("closed %v after its expiry, want within a second", late)
+		}
+		time.Sleep(time.Until(began.Add(4*time.Minute - time.Second - patience)))
+		sooner.silent() // for a while
+		time.Sleep(time.Until(began.Add(4*time.Minute + time.Second)))
+		sooner.expect(wire.AuthExpiring)
+		time.Sleep(59 * time.Second)
+		sooner.ends(wire.CloseExpired)
+		time.Sleep(3 * time.Hour)
+		never.silent()
+		if err := never.conn.SetDeadline(time.Time{}); err != nil { // the harness gives it an hour
+			t.Fatal(err)
+		}
+		auth(never, "alice exp=2m")
+		time.Sleep(time.Minute)
+		never.expect(wire.AuthExpiring)
+		time.Sleep(time.Minute)
+		never.ends(wire.CloseExpired)
+	})
+}
+
+func TestARefreshThatComesTooLateDoesNotKeepTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{Heartbeat: patientBeat})
+		a := s.as(t, "alice exp=2m")
+		time.Sleep(2*time.Minute + time.Millisecond)
+		synctest.Wait()
+		a.send(`{"type":"auth","message_id":"r","payload":{"token":"alice exp=1h"}}`)
+		a.expect(wire.AuthExpiring)
+		a.ends(wire.CloseExpired)
+	})
+}
+
 func TestARefreshTakesBackRoomsThatItDoesNotAllow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{})

@@ -102,7 +102,7 @@ func New(opts Options) (*Manager, error) {
 		MemoryBytes: opts.Limits.MemoryBytes, TenantBytes: opts.Limits.TenantMemoryBytes,
 	})
 	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.runCanaries,
-		m.watchRevocations, m.reachStore, m.enforceRevocations} {
+		m.watchRevocations, m.reachStore, m.enforceRevocations, m.keepSessionKeys} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil
@@ -115,11 +115,14 @@ func (m *Manager) openSealer() (*session.Sealer, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	key, err := session.StoredKey(ctx, m.driver)
-	if err != nil {
-		return nil, err
-	}
-	return session.NewSealer(key)
+	return session.NewStoredSealer(ctx, m.driver)
+}
+
+// keepSessionKeys exchanges what session tokens are sealed with, until ctx ends.
+func (m *Manager) keepSessionKeys(ctx context.Context) {
+	m.sealer.Keep(ctx, m.driver, func(err error) {
+		m.log.LogAttrs(ctx, slog.LevelWarn, "keys of session tokens not looked at", slog.Any("err", err))
+	})
 }
 
 func (m *Manager) closeDriver() error {

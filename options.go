@@ -45,7 +45,7 @@ type Options struct {
 	// and a client's address is that of its connection.
 	TrustedProxy []netip.Prefix
 	// SessionKeys are of 32 bytes each; the first one seals session tokens and all of them
-	// open. nil: one key, made once and kept in the broker's store.
+	// open. nil: keys that all nodes share in the broker's store, exchanged every 30 days.
 	SessionKeys [][]byte
 	// RequireTenant refuses contexts and identities that name no tenant.
 	RequireTenant bool

@@ -197,7 +197,7 @@ func (m *Manager) seekTexts(ctx context.Context, sender *Conn, lengths map[strin
 // hold makes c wait for its session_restore.
 func (m *Manager) hold(c hub.Handle) {
 	m.holds.add(c)
-	m.deadlines.add(holdFor, c, endHold)
+	m.deadlines.add(m.deadlines.in(holdFor), c, endHold)
 }
 
 // restored is what becomes of one topic of a session_restore. Neither key nor room: nothing.

@@ -14,10 +14,11 @@ import (
 // record of the connection, so that there is one registry only.
 type state struct {
 	flags        stateFlags
-	expires      time.Time // of the credential; zero: never
-	issued       time.Time // when the credential was; zero: not known
-	shown        time.Time // when the client showed a credential, not a session token
-	permissions  uint64    // number in the permission table
+	expires      time.Time     // of the credential; zero: never
+	issued       time.Time     // when the credential was; zero: not known
+	shown        time.Time     // when the client showed a credential, not a session token
+	look         time.Duration // the deadline at which it is looked at, as in deadlines; 0: none
+	permissions  uint64        // number in the permission table
 	address      netip.Addr
 	device       string
 	tokenID, sid string
@@ -57,6 +58,7 @@ func (s *state) append(dst []byte) []byte {
 		}
 		dst = binary.AppendUvarint(dst, ms)
 	}
+	dst = binary.AppendUvarint(dst, uint64(s.look))
 	dst = binary.AppendUvarint(dst, s.permissions)
 	for _, text := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid} {
 		dst = binary.AppendUvarint(dst, uint64(len(text)))
@@ -96,6 +98,7 @@ func decodeState(b []byte) (state, error) {
 			*at = time.UnixMilli(int64(ms))
 		}
 	}
+	s.look = time.Duration(number())
 	s.permissions = number()
 	address := text()
 	s.address, _ = netip.AddrFromSlice([]byte(address))

@@ -15,6 +15,7 @@ func TestAStateIsReadAsItWasWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := state{
 			flags:       stateFlags(rapid.Byte().Draw(t, "flags")),
+			look:        time.Duration(rapid.Int64Range(0, 1<<62).Draw(t, "look")),
 			permissions: rapid.Uint64().Draw(t, "permissions"),
 			address:     rapid.SampledFrom(addresses).Draw(t, "address"),
 			device:      rapid.String().Draw(t, "device"),
@@ -39,7 +40,7 @@ func TestAStateIsReadAsItWasWritten(t *testing.T) {
 
 func TestTheStateOfAnOrdinaryConnectionIsSmall(t *testing.T) {
 	s := state{
-		expires: time.Now(), permissions: 1<<32 | 7, address: netip.MustParseAddr("192.0.2.1"), device: "laptop",
+		expires: time.Now(), look: 24 * time.Hour, permissions: 1<<32 | 7, address: netip.MustParseAddr("192.0.2.1"), device: "laptop",
 		tokenID: "8d1e0f3a-7c56-4bfb-9b0e-0d2b6a3c0f11",
 	}
 	if got := len(s.append(nil)); got > 80 {

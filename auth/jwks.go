@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -44,18 +45,23 @@ func keyAlgorithms() []string {
 // CheckJWKS says why keys are not fetched from a URL: it must be https, or http on this
 // machine.
 func CheckJWKS(address string) error {
+	return checkURL(address, "https://login.example.com/.well-known/jwks.json")
+}
+
+// checkURL says why somebody else could change what comes from a URL.
+func checkURL(address, example string) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
 		return errors.New("is no URL") // err may show a password
 	case u.Host == "":
-		return errors.New("must be a URL such as https://login.example.com/.well-known/jwks.json")
+		return errors.New("must be a URL such as " + example)
 	case u.User != nil || u.Fragment != "":
 		return errors.New("must have neither a user nor a fragment")
 	case u.Scheme == "https", u.Scheme == "http" && loopbackHost(u.Host):
 		return nil
 	}
-	return errors.New("must be https: others could change the keys on their way; only loopback hosts may use http")
+	return errors.New("must be https: others could change what comes from there on its way; only loopback hosts may use http")
 }
 
 // publicKey is a key that tokens may be signed with.
@@ -88,6 +94,12 @@ func (k publicKey) signs(algorithm string) bool {
 	return false
 }
 
+// equal reports whether two keys are the same and for the same.
+func (k publicKey) equal(other publicKey) bool {
+	same, ok := k.key.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.id == other.id && k.algorithm == other.algorithm && same.Equal(other.key)
+}
+
 // keySet is the public keys of an issuer. Nothing runs in the background: they are fetched
 // by the calls that need them, and the old ones stay good while that does not work.
 type keySet struct {
@@ -97,6 +109,7 @@ type keySet struct {
 
 	mu       sync.Mutex    // guards the fields below; not held while fetching
 	keys     []publicKey   // replaced, never changed
+	version  uint64        // of keys; those of one version are the same
 	fetched  time.Time     // when keys came
 	tried    time.Time     // when the last fetch ended that was not the first
 	failure  error         // of the last fetch
@@ -143,6 +156,21 @@ func (s *keySet) of(ctx context.Context, t *jwt.Token) (any, error) {
 		candidates.Keys = append(candidates.Keys, k.key)
 	}
 	return candidates, nil
+}
+
+// current returns the version of the keys that count now, which are fetched again if it is time:
+// a token that was checked with another one is to be checked again.
+func (s *keySet) current(ctx context.Context) uint64 {
+	s.mu.Lock()
+	version, fetched := s.version, s.fetched
+	s.mu.Unlock()
+	if time.Since(fetched) < freshFor {
+		return version
+	}
+	_ = s.refresh(ctx, false) // without new keys the former ones count
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
 }
 
 // known returns the keys that fit, and whether they are of late.
@@ -193,6 +221,9 @@ func (s *keySet) renew(ctx context.Context) {
 		close(s.fetching)
 		s.fetching, s.failure, s.tried = nil, err, time.Now()
 		if err == nil {
+			if !slices.EqualFunc(keys, s.keys, publicKey.equal) {
+				s.version++
+			}
 			s.keys, s.fetched = keys, s.tried
 		}
 	}()

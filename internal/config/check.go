@@ -97,15 +97,18 @@ func checkAddress(address string) error {
 
 func (l *loader) checkLogin(c *Config) {
 	given := func(name string) bool { return l.loaded.origin[name] != "" }
+	tokens := given("jwt-secret") || given("jwks") || given("auth-url")
 	switch {
-	case !given("jwt-secret") && !given("jwks") && !given("api-key"):
-		l.missing("without one of them nobody could connect", "jwt-secret", "jwks", "api-key")
-	case !given("jwt-secret") && !given("jwks"): // then users come with the tickets of back ends
+	case !tokens && !given("api-key"):
+		l.missing("without one of them nobody could connect", "jwt-secret", "jwks", "auth-url", "api-key")
+	case !tokens: // then users come with the tickets of back ends
 		if !l.bad["api-key"] && !slices.ContainsFunc(l.loaded.server.APIKeys, makesTickets) {
 			l.problem("api-key", "has no key with the scope %s: without a token or a ticket nobody could connect", server.ScopeTickets)
 		}
 	case given("jwt-secret") && given("jwks"):
 		l.problem("jwks", "does not go with jwt-secret: tokens have one issuer")
+	case given("auth-url"):
+		l.checkAuthURL(c, given)
 	case given("jwt-secret"):
 		if n := len(c.JWTSecret); n < auth.MinSecretBytes && !l.bad["jwt-secret"] {
 			l.problem("jwt-secret", "has %d bytes: HS256 needs %d or more", n, auth.MinSecretBytes)
@@ -126,6 +129,18 @@ func (l *loader) checkLogin(c *Config) {
 		}
 		if err := wire.CheckID(tenant); err != nil {
 			l.problem("jwt-tenant", "%q %s", tenant, err)
+		}
+	}
+}
+
+// checkAuthURL refuses what the server at auth-url would have to check itself.
+func (l *loader) checkAuthURL(c *Config, given func(string) bool) {
+	if err := auth.CheckAuthURL(c.AuthURL); err != nil && !l.bad["auth-url"] {
+		l.problem("auth-url", "%s", err)
+	}
+	for _, name := range []string{"jwt-secret", "jwks", "jwt-issuer", "jwt-audience"} {
+		if given(name) {
+			l.problem("auth-url", "does not go with %s: one of them checks tokens", name)
 		}
 	}
 }

@@ -69,10 +69,19 @@ func (l *Loaded) Logger(w io.Writer) *slog.Logger {
 }
 
 // Server returns what a server needs to know, when the keys of tokens have been fetched if
-// there are any to fetch; ctx bounds that.
+// there are any to fetch; ctx bounds that, and how long connections to auth-url are kept.
 func (l *Loaded) Server(ctx context.Context, log *slog.Logger) (server.Config, error) {
 	cfg := l.server
 	cfg.Log = log
+	if l.AuthURL != "" {
+		f := auth.Forward{URL: l.AuthURL, Log: log}
+		if len(l.JWTTenants) > 0 {
+			f.Tenants = l.JWTTenants
+		}
+		login, err := auth.NewForward(ctx, f)
+		cfg.Auth = login
+		return cfg, err
+	}
 	if l.JWTSecret == "" && l.JWKS == "" {
 		cfg.Auth = ticketsOnly
 		return cfg, nil

@@ -275,7 +275,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 func TestWhatIsMissingIsToldWithItsFlag(t *testing.T) {
 	jwks := "jwks: https://login.test/keys\n"
 	for _, tt := range []struct{ name, file, want string }{
-		{"a way to log in", "allowed-origin: https://a.test", "jwt-secret or jwks or api-key is missing: without one of them nobody could connect (--jwt-secret or --jwks or --api-key)"},
+		{"a way to log in", "allowed-origin: https://a.test", "jwt-secret or jwks or auth-url or api-key is missing: without one of them nobody could connect (--jwt-secret or --jwks or --auth-url or --api-key)"},
 		{"a key that makes no tickets is none", "allowed-origin: https://a.test\napi-key:\n  - {name: k, key: " + goodKey + ", scopes: [publish]}", "has no key with the scope tickets"},
 		{"origins in production", "jwt-secret: " + goodSecret, "(--allowed-origin)"},
 		{"an empty list of them", "jwt-secret: " + goodSecret + "\nallowed-origin: []", "(--allowed-origin)"},

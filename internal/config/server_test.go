@@ -3,8 +3,11 @@ package config
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +52,50 @@ func TestTokensAreCheckedAsConfigured(t *testing.T) {
 				t.Errorf("got %v, want accepted: %v", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestAnotherServerIsAskedAsConfigured(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer good" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		io.WriteString(w, `{"user":"alice","tenant":"acme"}`) //nolint:errcheck // who asks may hang up
+	}))
+	defer srv.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel() // before the server closes: connections are kept until then
+	for tenant, want := range map[string]error{"acme": nil, "ajax": switchboard.ErrUnauthenticated} {
+		l := load(t, Sources{File: file(t, "allowed-origin: https://a.test\nauth-url: "+srv.URL+"\njwt-tenant: "+tenant)})
+		cfg, err := l.Server(ctx, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, err := cfg.Auth(ctx, switchboard.Credential{Token: "good"}); !errors.Is(err, want) || (err == nil) != (id.User == "alice") {
+			t.Errorf("%s: got %+v, %v, want %v", tenant, id, err, want)
+		}
+		if _, err := cfg.Auth(ctx, switchboard.Credential{Token: "bad"}); !errors.Is(err, switchboard.ErrUnauthenticated) {
+			t.Errorf("%s: got %v, want %v", tenant, err, switchboard.ErrUnauthenticated)
+		}
+	}
+}
+
+func TestOneThingChecksTokens(t *testing.T) {
+	const base = "allowed-origin: https://a.test\nauth-url: "
+	for text, want := range map[string]string{
+		base + "https://login.test/who\njwt-secret: " + goodSecret:     "auth-url does not go with jwt-secret",
+		base + "https://login.test/who\njwks: https://login.test/keys": "auth-url does not go with jwks",
+		base + "https://login.test/who\njwt-issuer: i":                 "auth-url does not go with jwt-issuer",
+		base + "https://login.test/who\njwt-audience: a":               "auth-url does not go with jwt-audience",
+		base + "http://login.test/who":                                 "auth-url must be https",
+		base + "login.test":                                            "auth-url must be a URL",
+		base + "https://login.test/who\njwt-tenant: \"a\\tb\"":         "jwt-tenant",
+	} {
+		_, err := Load(Sources{File: file(t, text)})
+		if problems, _ := errors.AsType[Problems](err); len(problems) != 1 || !strings.Contains(problems[0], want) {
+			t.Errorf("got %q, want one problem with %q", problems, want)
+		}
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
+	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -127,11 +127,11 @@ var errNoKey = errors.New("an API key is required: Authorization: Bearer <key>")
 // of returns the key that r shows. It compares with all keys, each in constant time, so
 // that how long it takes tells nothing about them.
 func (ring keyring) of(r *http.Request) (*APIKey, error) {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
+	token, _ := ws.Bearer(r)
+	if token == "" {
 		return nil, errNoKey
 	}
-	hash := HashKey(strings.TrimSpace(token))
+	hash := HashKey(token)
 	var found *APIKey
 	for i := range ring {
 		if subtle.ConstantTimeCompare(hash[:], ring[i].Hash[:]) == 1 {

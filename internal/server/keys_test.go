@@ -204,3 +204,45 @@ func TestKeysThatCannotWorkAreRefusedAtTheStart(t *testing.T) {
 		})
 	}
 }
+
+func TestTwoKeysAreGoodWhileOneIsExchanged(t *testing.T) {
+	ring := keyring{{Name: "shop-2026", Hash: HashKey("former")}, {Name: "shop-2027", Hash: HashKey("next")}}
+	for token, name := range map[string]string{"former": "shop-2026", "next": "shop-2027"} {
+		if k, err := ring.of(&http.Request{Header: http.Header{"Authorization": {"Bearer " + token}}}); err != nil || k.Name != name {
+			t.Errorf("%s: got %v, %v, want %s", token, k, err, name)
+		}
+	}
+}
+
+func TestACallWithTwoAuthorizationHeadersIsRefused(t *testing.T) {
+	a := testAPI(t, APIKey{Name: "test", Hash: HashKey(testKey)})
+	for _, values := range [][]string{{"Bearer " + testKey, "Bearer " + testKey}, {"Bearer wrong", "Bearer " + testKey}, {"Bearer " + testKey, "Basic x"}} {
+		for _, c := range calls(t, a) {
+			c.header = http.Header{"Authorization": values}
+			if got := serve(a, c); got.status != http.StatusUnauthorized {
+				t.Errorf("%q: got %d for %s %s, want 401", values, got.status, c.method, c.path)
+			}
+		}
+	}
+}
+
+// FuzzAPIKeyHeader holds that nothing but the key itself, behind the scheme, is the key.
+func FuzzAPIKeyHeader(f *testing.F) {
+	ring := keyring{{Name: "test", Hash: HashKey(testKey)}}
+	for _, seed := range []string{"Bearer " + testKey, "bearer  " + testKey, "Bearer " + testKey + ", x", "Basic " + testKey, "Bearer", testKey, ""} {
+		f.Add(seed, "")
+		f.Add("", seed)
+	}
+	f.Fuzz(func(t *testing.T, header, second string) {
+		r := &http.Request{Header: http.Header{"Authorization": {header}}}
+		if second != "" {
+			r.Header["Authorization"] = append(r.Header["Authorization"], second)
+		}
+		_, err := ring.of(r)
+		scheme, key, _ := strings.Cut(header, " ")
+		want := second == "" && strings.EqualFold(scheme, "Bearer") && strings.TrimLeft(key, " ") == testKey
+		if (err == nil) != want {
+			t.Errorf("got %v for %q and %q, want accepted: %v", err, header, second, want)
+		}
+	})
+}

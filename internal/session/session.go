@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +28,8 @@ const Prefix = "swt_"
 
 // Life is how long a token of a credential without expiry can be used, and Longest how long a
 // session can be resumed with tokens only, whatever its credential says: then the client has to
-// show a credential again. So a session that was revoked that long ago can be forgotten.
+// show a credential again. So a session that was revoked that long ago can be forgotten, and so can
+// a key that has not sealed since.
 const (
 	Life    = 24 * time.Hour
 	Longest = 30 * 24 * time.Hour
@@ -83,12 +86,23 @@ type body struct {
 	Expires     int64           `json:"e"`
 }
 
-// Sealer makes and opens tokens. It is immutable; its methods may be called concurrently.
-type Sealer struct{ keys []key }
+// Sealer makes and opens tokens. Its methods may be called concurrently.
+type Sealer struct {
+	stored bool                  // immutable: the keys are the store's
+	ring   atomic.Pointer[[]key] // the newest first; replaced, never changed
+	mu     sync.Mutex            // held to replace ring
+}
 
+// key is immutable.
 type key struct {
 	id     [4]byte
 	secret []byte
+	from   time.Time // when it begins to seal; zero: it does
+}
+
+func newKey(secret []byte, from time.Time) key {
+	sum := sha256.Sum256(append([]byte("switchboard session key id\x00"), secret...))
+	return key{id: [4]byte(sum[:4]), secret: bytes.Clone(secret), from: from}
 }
 
 // NewSealer makes a sealer of one key or more, each of [KeyBytes]. The first one seals and
@@ -97,15 +111,27 @@ func NewSealer(keys ...[]byte) (*Sealer, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("session: no key")
 	}
-	s := &Sealer{}
+	var ring []key
 	for i, k := range keys {
 		if len(k) != KeyBytes {
 			return nil, fmt.Errorf("session: key %d has %d bytes, not %d", i, len(k), KeyBytes)
 		}
-		sum := sha256.Sum256(append([]byte("switchboard session key id\x00"), k...))
-		s.keys = append(s.keys, key{id: [4]byte(sum[:4]), secret: bytes.Clone(k)})
+		ring = append(ring, newKey(k, time.Time{}))
 	}
+	s := &Sealer{}
+	s.ring.Store(&ring)
 	return s, nil
+}
+
+// sealing is the newest key that seals at now.
+func (s *Sealer) sealing(now time.Time) key {
+	ring := *s.ring.Load()
+	for _, k := range ring {
+		if !now.Before(k.from) {
+			return k
+		}
+	}
+	return ring[len(ring)-1] // a clock that goes behind: others open it too
 }
 
 // The parts of a token after the prefix and base64url: version, key id, salt, ciphertext
@@ -122,7 +148,7 @@ func (s *Sealer) Seal(t Token) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("seal session token: %w", err)
 	}
-	k := s.keys[0]
+	k := s.sealing(time.Now())
 	sealed := make([]byte, headerBytes, headerBytes+len(plain)+16)
 	sealed[0] = version
 	copy(sealed[1:], k.id[:])
@@ -146,7 +172,7 @@ func (s *Sealer) Open(text string, now time.Time) (Token, error) {
 	if err != nil || len(sealed) < headerBytes || sealed[0] != version {
 		return Token{}, ErrInvalid
 	}
-	for _, k := range s.keys {
+	for _, k := range *s.ring.Load() {
 		if !bytes.Equal(k.id[:], sealed[1:5]) {
 			continue
 		}
