@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -95,25 +94,31 @@ func (h *handshake) accept(ctx context.Context) error {
 	return nil
 }
 
-// admit does what the order of checks demands: origin, total limit, credential, limit of
-// the user. What it returns lacks a connection and holds references to two topics. The caller
-// calls leave at the end.
+// admit does what the order of checks demands: origin, rate of the address, total limit,
+// admission, credential, rate and limit of the user, quota of the tenant. What it returns lacks a
+// connection and holds references to two topics. The caller calls leave at the end.
 func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	m := h.m
 	refuse := func(err error) (login, hub.Opening, error) { return login{}, hub.Opening{}, err }
-	if !m.originAllowed(h.r) {
-		return refuse(errOrigin())
+	if err := m.checkOrigin(h.r); err != nil {
+		return refuse(err)
 	}
-	if err := h.begin(); err != nil {
+	if err := checkHead(h.r); err != nil {
+		return refuse(err)
+	}
+	known, err := m.enter(h.r, h.offered, m.door.connects, m.door.arrivals)
+	if err != nil {
 		return refuse(err)
 	}
 	if limit := m.opts.Limits.Conns; limit > 0 && m.hub.Stats().Connections >= limit {
 		return refuse(errFull())
 	}
+	if h.left, err = m.beginLogin(h.r, h.offered); err != nil {
+		return refuse(err)
+	}
 	if h.chosen == subprotocolOld || h.chosen == "" && len(h.offered) > 0 {
 		return refuse(&refusal{cause: unsupported("subprotocol", "the subprotocol must be "+subprotocol), why: "subprotocol"})
 	}
-	var err error
 	if h.query, err = parseConnect(h.r.URL.Query()); err != nil {
 		return refuse(&refusal{cause: err, why: "query"})
 	}
@@ -128,6 +133,11 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	}
 	user := wire.Topic{Tenant: login.identity.Tenant, Kind: wire.KindUser, ID: login.identity.User}
 	h.user = user
+	if !known {
+		if err := m.enterUser(m.door.arrivals, login.identity); err != nil {
+			return refuse(err)
+		}
+	}
 	if m.gate.shut() { // the login took so long
 		return refuse(errDraining())
 	}
@@ -314,8 +324,11 @@ func (h *handshake) refuseOpen(nc net.Conn, tenant string, err error) {
 		_ = nc.Close()
 	case ref.why == "engine":
 		_ = nc.Close() // unless the engine has done so
-	default:
+	case h.m.door.stay():
 		farewell(nc, ref)
+		h.m.door.goOn()
+	default:
+		_ = nc.Close()
 	}
 }
 
@@ -363,33 +376,4 @@ func parseConnect(q url.Values) (connectQuery, error) {
 		c.threads = append(c.threads, thread)
 	}
 	return c, nil
-}
-
-// originAllowed reports whether the page that the request comes from, if it comes from
-// one, may connect.
-func (m *Manager) originAllowed(r *http.Request) bool {
-	values := r.Header["Origin"]
-	if len(values) == 0 {
-		return true
-	}
-	if slices.Contains(m.opts.Origins, "*") {
-		return true
-	}
-	origin, err := url.Parse(values[0])
-	if len(values) > 1 || err != nil || origin.Host == "" {
-		return false
-	}
-	if strings.EqualFold(origin.Host, r.Host) {
-		return true
-	}
-	return slices.ContainsFunc(m.opts.Origins, func(allowed string) bool {
-		scheme, host, _ := strings.Cut(strings.ToLower(allowed), "://")
-		if !strings.EqualFold(scheme, origin.Scheme) {
-			return false
-		}
-		if below, wild := strings.CutPrefix(host, "*."); wild {
-			return strings.HasSuffix(strings.ToLower(origin.Host), "."+below)
-		}
-		return strings.EqualFold(host, origin.Host)
-	})
 }

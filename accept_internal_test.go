@@ -15,7 +15,8 @@ func FuzzHandshake(f *testing.F) {
 	f.Add("Basic eDp5", "token.!", "://", "%zz")
 	f.Add("bearer", "", "http://[::1", "heartbeat=never")
 	f.Add("Bearer swt_abc", "", "null", "ticket=")
-	m := &Manager{opts: Options{Origins: []string{"https://app.example.com", "https://*.example.org"}}}
+	opts := Options{Origins: []string{"https://app.example.com", "https://*.example.org"}}
+	m := &Manager{opts: opts, origins: compileOrigins(opts)}
 	f.Fuzz(func(t *testing.T, authorization, subprotocols, origin, query string) {
 		r := &http.Request{Header: http.Header{}, Host: "switchboard.test", URL: &url.URL{Path: "/ws", RawQuery: query}}
 		if authorization != "" {

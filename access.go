@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -23,9 +22,6 @@ const (
 	ticketLongest  = time.Hour
 	ticketUsual    = 5 * time.Minute
 )
-
-// ticketsPerMinute bounds how many tickets a user gets from one node.
-const ticketsPerMinute = 60
 
 // Access hands out the right to connect. The value is a view that costs nothing.
 type Access struct{ m *Manager }
@@ -189,8 +185,7 @@ func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (answer tick
 		}
 		id.Permissions = *req.Permissions
 	}
-	user := wire.Topic{Tenant: id.Tenant, Kind: wire.KindUser, ID: id.User}
-	if wait, ok := m.tickets.spend(user, ticketsPerMinute, time.Now()); !ok {
+	if wait, ok := m.door.tickets.Take(userID{id.Tenant, id.User}, 1, time.Now()); !ok {
 		return ticketAnswer{}, &Error{
 			Code: wire.CodeRateLimited, Message: "too many tickets",
 			Details: map[string]any{"limit": ticketsPerMinute, "retry_after_ms": max(1, wait.Milliseconds())},
@@ -231,26 +226,4 @@ func (p *permissions) covers(permission string) bool {
 		one := !strings.ContainsAny(wanted[0].glob, "*?")
 		return (r.act == "*" || r.act == wanted[0].act) && (r.glob == wanted[0].glob || one && matchGlob(r.glob, wanted[0].glob))
 	})
-}
-
-// allowance bounds how often each user may do something that costs others.
-type allowance struct {
-	mu    sync.Mutex // guards the fields below
-	began time.Time  // of the minute that is counted
-	spent map[wire.Topic]int
-}
-
-// spend counts one more of a user's perMinute. When none is left, wait says how long until
-// the next.
-func (a *allowance) spend(user wire.Topic, perMinute int, now time.Time) (wait time.Duration, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if now.Sub(a.began) >= time.Minute || a.spent == nil {
-		a.began, a.spent = now, make(map[wire.Topic]int)
-	}
-	if a.spent[user] >= perMinute {
-		return a.began.Add(time.Minute).Sub(now), false
-	}
-	a.spent[user]++
-	return 0, true
 }

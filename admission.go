@@ -13,7 +13,10 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// logAdmission is how often at most an overload is logged.
+// whyHandshakes is the reason of a refusal.
+const whyHandshakes = "handshakes"
+
+// logAdmission is how often at most refusals of one kind are logged where operators see them.
 const logAdmission = 10 * time.Second
 
 // admission bounds how many handshakes are at work and how many begin in a second, before
@@ -25,9 +28,7 @@ type admission struct {
 	filled  time.Time
 	users   map[userID]int // who was let in by the kept entrance in this second, and how often
 	second  time.Time      // when it began
-	logged  time.Time
-	refused int // since it was logged
-	perUser int // times in a second, at the kept entrance; 0: no bound
+	perUser int            // times in a second, at the kept entrance; 0: no bound
 }
 
 // entrance is a part of what there is. Nobody who comes by one takes from the other: a user with
@@ -102,42 +103,28 @@ func (a *admission) enterLocked(e *entrance) (leave func(), ok bool) {
 	}, true
 }
 
-// refuse counts a refusal and returns how many there were since that was logged, if it is to be
-// logged now.
-func (a *admission) refuse() (refused int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.refused++
-	if now := time.Now(); now.Sub(a.logged) >= logAdmission {
-		refused, a.refused, a.logged = a.refused, 0, now
-	}
-	return refused
-}
-
-// begin admits the handshake or refuses it. Nothing was asked of anybody by then: neither the
-// authenticator nor the broker. The caller calls leave at the end.
-func (h *handshake) begin() error {
-	m := h.m
+// beginLogin admits a handshake, or the login of a call, or refuses it. Nothing was asked of anybody
+// by then: neither the authenticator nor the broker. The caller calls leave at the end.
+func (m *Manager) beginLogin(r *http.Request, offered []string) (leave func(), err error) {
 	leave, ok := m.admission.enter()
 	if !ok {
-		if user, first := m.comesFirst(h.r, h.offered); first {
+		if user, first := m.comesFirst(r, offered); first {
 			if leave, ok = m.admission.enterFirst(user); ok {
 				m.count.first.Add(1)
 			}
 		}
 	}
 	if ok {
-		h.left = leave
-		return nil
+		return leave, nil
 	}
-	if n := m.admission.refuse(); n > 0 {
-		m.log.LogAttrs(context.WithoutCancel(h.r.Context()), slog.LevelWarn, "too many handshakes: clients are told to come back later",
+	if n := m.door.notices.add(whyHandshakes, time.Now()); n > 0 {
+		m.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelWarn, "too many handshakes: clients are told to come back later",
 			slog.Int("refused", n))
 	}
-	return errOverloaded()
+	return nil, errOverloaded()
 }
 
-// leave ends what begin has begun, once.
+// leave ends what beginLogin has begun, once.
 func (h *handshake) leave() {
 	if h.left != nil {
 		h.left()
@@ -172,7 +159,7 @@ func (o *ownedRuns) liveFor(user userID) bool {
 // together do not come back together.
 func errOverloaded() *refusal {
 	after := time.Duration(retryAfter)*time.Second/2 + rand.N(4*retryAfter*time.Second)
-	return &refusal{why: "handshakes", cause: &Error{
+	return &refusal{why: whyHandshakes, cause: &Error{
 		Code: wire.CodeUnavailable, Message: "too many clients connect at once", Details: map[string]any{"retry_after_ms": int(after.Milliseconds())},
 	}}
 }

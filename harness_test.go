@@ -162,7 +162,8 @@ type request struct {
 	token        string // in the header Authorization
 	subprotocols string
 	origin       string
-	buffer       int // of the pipe, each way (1 MiB)
+	from         string // address, as a proxy says it
+	buffer       int    // of the pipe, each way (1 MiB)
 }
 
 // handshake sends req and returns the answer.
@@ -202,6 +203,7 @@ func handshakeOver(t testing.TB, conn net.Conn, req request) (*device, *http.Res
 	}
 	set("Sec-WebSocket-Protocol", req.subprotocols)
 	set("Origin", req.origin)
+	set("X-Forwarded-For", req.from)
 	if err := conn.SetDeadline(time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}

@@ -111,13 +111,29 @@ func (m *Manager) caller(ctx context.Context, r *http.Request) (Identity, error)
 
 // callerLogin finds out also what the caller shows.
 func (m *Manager) callerLogin(ctx context.Context, r *http.Request) (login, error) {
-	if !m.originAllowed(r) {
-		return login{}, errOrigin()
+	if err := m.checkOrigin(r); err != nil {
+		return login{}, err
+	}
+	if err := checkHead(r); err != nil {
+		return login{}, err
 	}
 	if kind, _ := credentialOf(r, nil); kind == ticketCredential {
 		return login{}, &Error{Code: wire.CodeAuthError, Message: "a ticket opens a connection and is good for nothing else"}
 	}
-	return m.authenticate(ctx, r, nil)
+	known, err := m.enter(r, nil, m.door.calls, m.door.asks)
+	if err != nil {
+		return login{}, err
+	}
+	leave, err := m.beginLogin(r, nil)
+	if err != nil {
+		return login{}, err
+	}
+	defer leave()
+	l, err := m.authenticate(ctx, r, nil)
+	if err == nil && !known {
+		err = m.enterUser(m.door.asks, l.identity)
+	}
+	return l, err
 }
 
 // httpError is a refusal whose status is not that of its code.
@@ -169,6 +185,11 @@ func isJSON(h http.Header) bool {
 func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) {
 	told := visible(err)
 	status := told.Code.HTTPStatus()
+	if ref, ok := errors.AsType[*refusal](err); ok {
+		m.count.refusals.add(ref.why)
+		m.noticed(r, ref)
+		status = ref.status()
+	}
 	if other, ok := errors.AsType[*httpError](err); ok {
 		status = other.status
 	}

@@ -39,8 +39,9 @@ const (
 	badCredential // there is one that nobody could accept
 )
 
-// credentialOf finds what the client offers: the first that is present counts, so that one
-// that is there and bad is refused and not looked past.
+// credentialOf finds what the client offers: the first kind that is present counts, so that one
+// that is there and bad is refused and not looked past. Two of one kind are refused: somebody
+// between might have looked at the other.
 func credentialOf(r *http.Request, offered []string) (kind credentialKind, token string) {
 	if token, there := ws.Bearer(r); there {
 		switch {
@@ -51,28 +52,40 @@ func credentialOf(r *http.Request, offered []string) (kind credentialKind, token
 		}
 		return tokenCredential, token
 	}
-	for _, sub := range offered {
-		kind, coded := noCredential, ""
-		if rest, ok := strings.CutPrefix(sub, "token."); ok {
-			kind, coded = tokenCredential, rest
-		} else if rest, ok := strings.CutPrefix(sub, "session."); ok {
-			kind, coded = sessionCredential, rest
-		} else {
-			continue
-		}
+	if kind, coded := offeredCredential(offered); kind != noCredential {
 		raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(coded, "="))
 		if err != nil || len(raw) == 0 || len(coded) > maxCredential {
 			return badCredential, ""
 		}
 		return kind, string(raw)
 	}
-	if query := r.URL.Query(); query.Has("ticket") {
-		if ticket := query.Get("ticket"); ticket != "" {
-			return ticketCredential, ticket
-		}
+	switch tickets := r.URL.Query()["ticket"]; {
+	case len(tickets) == 0:
+		return noCredential, ""
+	case len(tickets) > 1 || tickets[0] == "" || len(tickets[0]) > maxCredential:
 		return badCredential, ""
+	default:
+		return ticketCredential, tickets[0]
 	}
-	return noCredential, ""
+}
+
+// offeredCredential finds the one among subprotocols, in base64.
+func offeredCredential(offered []string) (kind credentialKind, coded string) {
+	for _, sub := range offered {
+		one, rest := tokenCredential, ""
+		var ok bool
+		if rest, ok = strings.CutPrefix(sub, "token."); !ok {
+			one = sessionCredential
+			if rest, ok = strings.CutPrefix(sub, "session."); !ok {
+				continue
+			}
+		}
+		if kind != noCredential {
+			return badCredential, ""
+		}
+		kind, coded = one, rest
+	}
+	return kind, coded
 }
 
 // authenticate finds out who connects. Its errors are refusals.
@@ -80,6 +93,12 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 	kind, token := credentialOf(r, offered)
 	refuse := func(err error) (login, error) {
 		return login{}, &refusal{cause: credentialError(err, token), why: "credential"}
+	}
+	guess := guessable(kind, r)
+	if guess {
+		if err := m.mayGuess(m.addressOf(r)); err != nil {
+			return login{}, err
+		}
 	}
 	l := login{session: hub.NewSession(), shown: time.Now()}
 	var err error
@@ -92,6 +111,9 @@ func (m *Manager) authenticate(ctx context.Context, r *http.Request, offered []s
 		l, err = m.redeem(ctx, token)
 	default:
 		l.identity, err = m.identify(ctx, Credential{Token: token, Request: r})
+	}
+	if guess && err != nil && CodeOf(credentialError(err, token)) == wire.CodeAuthError {
+		m.guessed(m.addressOf(r))
 	}
 	if err != nil {
 		return refuse(err)
@@ -191,6 +213,10 @@ func authVerb(ctx context.Context, in *inbound) error {
 	}
 	l := login{shown: time.Now()}
 	field := "token"
+	at, _, _ := m.stateOf(in.c)
+	if err := m.mayGuess(at.address); err != nil {
+		return err
+	}
 	switch {
 	case req.Ticket != "" && req.Token != "":
 		return fieldError(wire.CodeInvalidMessage, "ticket", "ticket and token exclude each other")
@@ -207,6 +233,9 @@ func authVerb(ctx context.Context, in *inbound) error {
 		err = fieldError(wire.CodeAuthError, field, "no credential")
 	}
 	if err != nil {
+		if CodeOf(err) == wire.CodeAuthError {
+			m.guessed(at.address)
+		}
 		return err
 	}
 	id := l.identity

@@ -29,6 +29,7 @@ type Manager struct {
 	ownDriver bool // opened by New, so closed by Shutdown
 	sealer    *session.Sealer
 	verbs     map[wire.MessageType]verb
+	origins   origins
 	life      context.Context // of verbs, handlers and workers
 	end       context.CancelFunc
 	starts    context.Context // of starts of runs; shorter than life
@@ -44,7 +45,6 @@ type Manager struct {
 	lives       lives
 	holds       holds
 	mail        mailboxes
-	tickets     allowance
 	deadlines   deadlines
 	beat        beat
 	interest    interest
@@ -54,6 +54,7 @@ type Manager struct {
 	unlinked    atomic.Bool // the link to the driver is lost
 	drain       drain
 	admission   admission
+	door        door
 	runs        ownedRuns
 	keeper      keeper
 	strays      strays
@@ -74,7 +75,7 @@ func New(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("switchboard: %w", err)
 	}
-	m := &Manager{opts: opts, log: opts.Log, started: time.Now(), driver: opts.Broker, verbs: verbTable()}
+	m := &Manager{opts: opts, log: opts.Log, started: time.Now(), driver: opts.Broker, verbs: verbTable(), origins: compileOrigins(opts)}
 	if m.driver == nil {
 		m.driver, m.ownDriver = membroker.New(membroker.Options{}), true
 	}
@@ -90,6 +91,7 @@ func New(opts Options) (*Manager, error) {
 	m.drain.init()
 	m.revocations.init(m.started)
 	m.admission.init(opts.Limits)
+	m.door.init(opts.Limits)
 	m.deadlines.wake, m.hints.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.tenants.quota, m.tenants.conns, m.tenants.log = opts.Quota, m.tenantConns, opts.Log
 	m.receipts.wake = make(chan struct{}, 1)

@@ -9,9 +9,9 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"net/url"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,8 +41,12 @@ type Options struct {
 	// "https://app.example.com", "https://*.example.com" for any host below it, or "*".
 	// Requests without an Origin header do not come from web pages and pass.
 	Origins []string
+	// SecureOrigins refuses pages that came without TLS, whatever Origins says: somebody on the
+	// way may have changed them.
+	SecureOrigins bool
 	// TrustedProxy are the networks of proxies whose X-Forwarded-For is believed. nil: nobody's,
-	// and a client's address is that of its connection.
+	// and a client's address is that of its connection. Then all clients behind a proxy share
+	// what one address may do. Name the proxies' own networks only, never those of clients.
 	TrustedProxy []netip.Prefix
 	// SessionKeys are of 32 bytes each; the first one seals session tokens and all of them
 	// open. nil: keys that all nodes share in the broker's store, exchanged every 30 days.
@@ -109,6 +113,14 @@ type Limits struct {
 	// before Auth, to come back later. A quarter of both is kept for clients that resume a session
 	// and whose user has a live run on this node.
 	Handshakes, HandshakesPerSecond int
+	// By address, in a minute; one of IPv6 counts as its /64, and this machine's own have no
+	// bound. ConnsPerAddress is how many may try to connect (60), CallsPerAddress how many HTTP
+	// calls of clients they may make (1,200), both without those who show a valid session token.
+	// GuessesPerAddress is how many credentials may be refused (10) until none is looked at.
+	ConnsPerAddress, CallsPerAddress, GuessesPerAddress int
+	// By user, in a minute: new connections (six times ConnsPerUser, at least 60) and HTTP calls
+	// (1,200).
+	ConnectsPerUser, CallsPerUser int
 }
 
 // forever stands for no limit where time is computed with.
@@ -139,9 +151,13 @@ func (o Options) checked() (Options, error) {
 		}
 	}
 	for i, proxy := range o.TrustedProxy {
-		if !proxy.IsValid() {
-			return o, fmt.Errorf("Options.TrustedProxy[%d] is not a network", i)
+		if !proxy.IsValid() || proxy.Bits() == 0 {
+			return o, fmt.Errorf("Options.TrustedProxy[%d] is not a network, or everybody's", i)
 		}
+	}
+	o.TrustedProxy = slices.Clone(o.TrustedProxy)
+	for i, proxy := range o.TrustedProxy {
+		o.TrustedProxy[i] = plainNetwork(proxy)
 	}
 	if o.Retention == (broker.Retention{}) {
 		o.Retention = broker.Retention{Messages: 10_000, Age: 7 * 24 * time.Hour}
@@ -189,6 +205,15 @@ func (l Limits) withDefaults() Limits {
 	l.Handshake = limit(l.Handshake, 10*time.Second, forever)
 	l.Handshakes = limit(l.Handshakes, 256, 0)
 	l.HandshakesPerSecond = limit(l.HandshakesPerSecond, 2000, 0)
+	l.ConnsPerAddress = limit(l.ConnsPerAddress, 60, 0)
+	l.CallsPerAddress = limit(l.CallsPerAddress, 1200, 0)
+	l.GuessesPerAddress = limit(l.GuessesPerAddress, 10, 0)
+	connects := -1
+	if l.ConnsPerUser > 0 {
+		connects = max(60, 6*l.ConnsPerUser)
+	}
+	l.ConnectsPerUser = limit(cmp.Or(l.ConnectsPerUser, connects), 0, 0)
+	l.CallsPerUser = limit(l.CallsPerUser, 1200, 0)
 	l.Frame = limit(l.Frame, 30*time.Second, forever)
 	l.Handler = limit(l.Handler, 30*time.Second, forever)
 	l.MemoryBytes = limit(l.MemoryBytes, defaultMemory(), math.MaxInt64)
@@ -220,24 +245,4 @@ func nodeName() string {
 		host = "node"
 	}
 	return host + "-" + strings.ToLower(rand.Text()[:6])
-}
-
-// CheckOrigin says what is wrong with an entry of [Options].Origins.
-func CheckOrigin(origin string) error {
-	if origin == "*" {
-		return nil
-	}
-	u, err := url.Parse(origin)
-	if err != nil {
-		return errors.New("is no URL")
-	}
-	switch {
-	case u.Scheme == "" || u.Host == "":
-		return errors.New(`must have a scheme and a host, as "https://app.example.com"`)
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return errors.New("must have nothing but a scheme and a host")
-	case strings.Contains(strings.TrimPrefix(u.Host, "*."), "*"):
-		return errors.New("may have a * only in front of the host's first dot")
-	}
-	return nil
 }

@@ -53,6 +53,8 @@ func (r *refusal) status() int {
 		return code.HTTPStatus()
 	case wire.CodeUnavailable, wire.CodeBusy, wire.CodeTimeout:
 		return http.StatusServiceUnavailable
+	case wire.CodeTooLarge:
+		return http.StatusRequestHeaderFieldsTooLarge
 	case wire.CodeInvalidMessage:
 		if r.why == whyLastEvent {
 			return http.StatusUnprocessableEntity
@@ -64,10 +66,6 @@ func (r *refusal) status() int {
 // retryLater says in the body what Retry-After says in the head, which browsers cannot read.
 func retryLater(code Code, text string) *Error {
 	return &Error{Code: code, Message: text, Details: map[string]any{"retry_after_ms": 1000 * retryAfter}}
-}
-
-func errOrigin() *refusal {
-	return &refusal{cause: &Error{Code: wire.CodeForbidden, Message: "origin is not allowed"}, why: "origin"}
 }
 
 func errDraining() *refusal {
@@ -88,6 +86,7 @@ func (m *Manager) refused(r *http.Request, ref *refusal) {
 	m.count.refusals.add(ref.why)
 	code, address := CodeOf(ref.cause), m.addressOf(r)
 	m.audit(AuditEvent{Action: AuditConnect, Tenant: ref.user.Tenant, User: ref.user.ID, Address: address, Reason: ref.why, Code: code})
+	m.noticed(r, ref)
 	level := slog.LevelDebug
 	if code == wire.CodeInternal {
 		level = slog.LevelError
@@ -119,11 +118,8 @@ func (h *handshake) refuse(err error) {
 		ref.user = h.user
 	}
 	h.m.refused(h.r, ref)
-	if h.chosen != "" {
-		if nc, _, err := ws.Upgrade(h.w, h.r, h.chosen); err == nil {
-			farewell(nc, ref)
-			return
-		}
+	if h.linger(ref) {
+		return
 	}
 	writeRefusal(h.w, ref.status(), ref.told())
 }

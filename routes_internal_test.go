@@ -23,7 +23,7 @@ var strangers = []string{"", "Bearer wrong", "Bearer sk_backend", "Basic YWxpY2U
 
 func scanned(t *testing.T) *Manager {
 	t.Helper()
-	m, err := New(Options{Auth: func(_ context.Context, cred Credential) (Identity, error) {
+	m, err := New(Options{Limits: Limits{ConnsPerAddress: -1, CallsPerAddress: -1, GuessesPerAddress: -1}, Auth: func(_ context.Context, cred Credential) (Identity, error) {
 		if cred.Token == "secret-token" {
 			return Identity{User: "zq-user"}, nil
 		}

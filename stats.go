@@ -32,7 +32,7 @@ type Stats struct {
 	Unreadable                 uint64                   // records that this version could not read
 	Heartbeat                  HeartbeatStats
 	Errors                     map[Code]uint64   // error messages sent, by code
-	Refusals                   map[string]uint64 // attempts to connect refused, by reason; see below
+	Refusals                   map[string]uint64 // attempts to connect, and calls of clients at the door, refused, by reason; see below
 	ReceiptsWaiting            int               // to be written, now
 	ReceiptErrors              uint64            // times one could not be written, and was tried again
 	ReceiptsDropped            uint64            // that found no room to wait
@@ -107,9 +107,9 @@ func (t *tally[K]) all() map[K]uint64 {
 
 // Stats is a snapshot of this node that the caller may keep.
 //
-// The reasons of Refusals are origin, total_limit, subprotocol, query, last_event_id,
-// handshakes, credential, revoked, user_limit, tenant_rate, tenant_limit, broker, handshake, hijack,
-// engine, on_connect, draining and internal.
+// The reasons of Refusals are origin, origin_blocked, head, address_rate, user_rate, guesses,
+// total_limit, subprotocol, query, last_event_id, handshakes, credential, revoked, user_limit,
+// tenant_rate, tenant_limit, broker, handshake, hijack, engine, on_connect, draining and internal.
 func (m *Manager) Stats() Stats {
 	h := m.hub.Stats()
 	return Stats{

@@ -41,7 +41,7 @@ func arrows() []arrow {
 		{from: "internal/isolation", tests: []string{bare, "broker", "broker/membroker", "internal/server", "internal/ws", "wire"}},
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws"},
-		{from: "internal/server", imports: []string{"agent/openai", "internal/audit", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/session", "internal/ws"}},
+		{from: "internal/server", imports: []string{"agent/openai", "internal/audit", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/quota", "internal/session", "internal/ws"}},
 		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
 		{from: "web"},
 		{from: "cmd/switchboard", imports: []string{"internal/audit", "internal/bench", "internal/config", "internal/server", "client", "web"}, tests: []string{bare, "internal/pages", "wire"}},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,8 +51,19 @@ func (l *loader) check() {
 		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute,
 		Conns: c.Conns, ConnsPerUser: c.ConnsPerUser, RoomsPerConn: c.RoomsPerConn,
 		Handshakes: c.Handshakes, HandshakesPerSecond: c.HandshakeRate,
+		ConnsPerAddress: orNone(c.ConnsPerAddress), CallsPerAddress: orNone(c.CallsPerAddress), GuessesPerAddress: orNone(c.GuessesPerAddress),
+		ConnectsPerUser: c.ConnectsPerUser, CallsPerUser: c.CallsPerUser,
 	}
+	s.SecureOrigins = c.Environment == production
 	s.Retention = broker.Retention{Messages: c.HistoryMessages, Age: c.HistoryAge}
+}
+
+// orNone is a bound for those to whom 0 is the default and less is none.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 func (l *loader) checkNetwork(c *Config) {
@@ -64,6 +76,13 @@ func (l *loader) checkNetwork(c *Config) {
 		} else if c.Environment == production && strings.HasPrefix(strings.ToLower(origin), "http:") {
 			l.problem("allowed-origin", "%q must be https in production", origin)
 		}
+	}
+	for _, text := range c.Proxies {
+		proxy, err := network(text)
+		if err != nil {
+			l.problem("trusted-proxy", "%s", err)
+		}
+		l.loaded.server.TrustedProxy = append(l.loaded.server.TrustedProxy, proxy)
 	}
 	if c.Environment == production && len(c.Origins) == 0 && !l.bad["allowed-origin"] {
 		l.missing("in production, name the web pages that may connect", "allowed-origin")
@@ -82,6 +101,21 @@ func (l *loader) checkNetwork(c *Config) {
 		}
 		l.loaded.server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
+}
+
+// network reads a network, or an address, which is one by itself.
+func network(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return p, fmt.Errorf("must be networks such as 10.1.0.0/16, or addresses, not %q", text)
+	}
+	if p.Bits() == 0 {
+		return p, fmt.Errorf("must not be %q: if everybody is trusted, clients choose their addresses", text)
+	}
+	return p, nil
 }
 
 func checkAddress(address string) error {

@@ -30,6 +30,7 @@ type Network struct {
 	Environment string   `name:"environment" default:"production" enum:"production,staging,development" placeholder:"E" help:"What the server is for: production, staging or development. It sets the heartbeat; production needs allowed-origin."`
 	Origins     []string `name:"allowed-origin" sep:"none" placeholder:"ORIGIN" help:"Web pages that may connect, such as https://app.example.com or https://*.example.com; * is all. The server's own always may."`
 	Data        string   `name:"data" placeholder:"DIR" help:"A directory for the audit log, in audit below it, which is made if there is none. Without it that log is in memory and ends with the process."`
+	Proxies     []string `name:"trusted-proxy" sep:"none" placeholder:"CIDR" help:"Networks of proxies in front of the server, such as 10.1.0.0/16: what they say in X-Forwarded-For is where a client is. Without it all clients behind a proxy have its address."`
 	ReadyFile   string   `name:"ready-file" placeholder:"FILE" help:"A file that has URL, process id and the first API key that is not hashed, while the server accepts connections. Only its owner can read it."`
 }
 
@@ -63,6 +64,11 @@ type Bounds struct {
 	Handshakes        int           `name:"max-handshakes" default:"256" min:"1" placeholder:"N" help:"Clients that connect at the same time. The rest is asked to come back later."`
 	HandshakeRate     int           `name:"max-handshakes-per-second" default:"2000" min:"1" placeholder:"N" help:"Clients that begin to connect within a second. The rest is asked to come back later."`
 	TenantQuotas      []TenantQuota `name:"tenant-quota" sep:"none" placeholder:"Q" help:"What a tenant may cost this server, as 'acme connections=100 messages-per-minute=6000'; * stands for tenants that are not named."`
+	ConnsPerAddress   int           `name:"max-connects-per-address" default:"60" min:"0" placeholder:"N" help:"New connections from one address in a minute, without those that resume a session. 0 is no bound."`
+	CallsPerAddress   int           `name:"max-calls-per-address" default:"1200" min:"0" placeholder:"N" help:"HTTP calls of clients from one address in a minute, without those that show a session token. 0 is no bound."`
+	GuessesPerAddress int           `name:"max-refused-credentials-per-address" default:"10" min:"0" placeholder:"N" help:"Credentials and API keys from one address that are refused in a minute; then none is looked at. 0 is no bound."`
+	ConnectsPerUser   int           `name:"max-connects-per-user" default:"120" min:"1" placeholder:"N" help:"New connections of one user in a minute."`
+	CallsPerUser      int           `name:"max-calls-per-user" default:"1200" min:"1" placeholder:"N" help:"HTTP calls of one user in a minute."`
 	HistoryMessages   int           `name:"history-messages" default:"10000" min:"1" placeholder:"N" help:"Messages that are kept of each topic."`
 	HistoryAge        time.Duration `name:"history-age" default:"168h" min:"1s" placeholder:"D" help:"How long a message is kept."`
 }

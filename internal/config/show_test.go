@@ -38,6 +38,11 @@ max-connections-per-user: 20 # default
 max-rooms-per-connection: 128 # default
 max-handshakes: 256 # default
 max-handshakes-per-second: 2000 # default
+max-connects-per-address: 60 # default
+max-calls-per-address: 1200 # default
+max-refused-credentials-per-address: 10 # default
+max-connects-per-user: 120 # default
+max-calls-per-user: 1200 # default
 history-messages: 10000 # default
 history-age: 36h # FILE:9
 log-level: warn # --log-level

@@ -58,7 +58,33 @@ func (t *Table[K]) Take(key K, n int, now time.Time) (wait time.Duration, ok boo
 		return 0, true
 	}
 	missing := float64(min(n, t.burst)) - b.TokensAt(now)
-	return max(time.Millisecond, time.Duration(missing/float64(t.limit)*float64(time.Second))), false
+	return t.after(missing), false
+}
+
+// Holds reports what [Table.Take] would, and takes nothing.
+func (t *Table[K]) Holds(key K, n int, now time.Time) (wait time.Duration, ok bool) {
+	if t == nil {
+		return 0, true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.of[key]
+	if b == nil && len(t.of) < t.most {
+		return 0, n <= t.burst // its bucket would be a full one
+	}
+	if b == nil {
+		b = t.rest
+	}
+	missing := float64(min(n, t.burst)) - b.TokensAt(now)
+	if missing <= 0 {
+		return 0, n <= t.burst
+	}
+	return t.after(missing), false
+}
+
+// after is how long so much takes to come into a bucket.
+func (t *Table[K]) after(missing float64) time.Duration {
+	return max(time.Millisecond, time.Duration(missing/float64(t.limit)*float64(time.Second)))
 }
 
 // bucket finds or makes the bucket of key. The caller holds t.mu.

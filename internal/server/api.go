@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -54,7 +55,7 @@ func newHandler(m *switchboard.Manager, cfg Config, dev *development, log *slog.
 		all = apart(clients, mux)
 	}
 	mux.Handle("/", clients)
-	return withHeaders(withLog(log, withRecovery(log, all))), nil
+	return withHeaders(withLog(log, m.AddressOf, withRecovery(log, all))), nil
 }
 
 // api is the HTTP API for back ends: a thin layer over the methods of the manager. All
@@ -67,6 +68,7 @@ type api struct {
 	log       *slog.Logger
 	audit     *audit.Log     // nil: nothing is recorded
 	mux       *http.ServeMux // behind the key
+	guesses   guesses
 	huma      huma.API
 	lasting   map[string]bool // calls by pattern that may take longer than callTimeout; they bound their parts
 }
@@ -76,6 +78,7 @@ func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) 
 		m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, drain: cfg.Drain, log: log, audit: cfg.Audit,
 		mux: http.NewServeMux(), lasting: make(map[string]bool),
 	}
+	a.guesses.init(m.AddressOf, cfg.Limits.GuessesPerAddress)
 	a.huma = humago.New(a.mux, description(cfg.Version))
 	a.huma.OpenAPI().Components.Schemas.RegisterTypeAlias(reflect.TypeFor[wire.Envelope](), reflect.TypeFor[message]())
 	a.routes()
@@ -303,8 +306,15 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	body := &requestBody{ReadCloser: r.Body}
 	defer body.leave(w, r.ContentLength)
+	if wait, ok := a.guesses.may(r); !ok {
+		a.tooManyGuesses(w, r, wait)
+		return
+	}
 	key, err := a.keys.of(r)
 	if err != nil {
+		if !errors.Is(err, errNoKey) {
+			a.guesses.add(r)
+		}
 		a.refused(r, caller{}, "", "key", wire.CodeAuthError)
 		newProblem(http.StatusUnauthorized, wire.CodeAuthError, err.Error()).write(w)
 		return

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -50,20 +49,11 @@ func recordIn(l *audit.Log) func(switchboard.AuditEvent) {
 // refused records that a call was refused for what its key is. A call without a key that is known
 // is a stranger's.
 func (a *api) refused(r *http.Request, by caller, object, why string, code wire.Code) {
-	e := switchboard.AuditEvent{Action: switchboard.AuditAPI, Address: peer(r), Object: object, Reason: why, Code: code}
+	e := switchboard.AuditEvent{Action: switchboard.AuditAPI, Address: a.guesses.addressOf(r), Object: object, Reason: why, Code: code}
 	if by.key != nil {
 		e.Actor, e.Tenant = by.key.Name, by.tenant
 	}
 	recordIn(a.audit)(e)
-}
-
-// peer is the address that a call comes from.
-func peer(r *http.Request) netip.Addr {
-	p, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return p.Addr().Unmap()
 }
 
 // auditEntry is a line of the audit log as the API shows it.

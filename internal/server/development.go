@@ -28,7 +28,7 @@ type development struct {
 	page      page            // nil: none
 	documents *documents      // nil: none
 	links     [2]*devlink.Set // of this machine, and of the network
-	reports   reports
+	reports   [2]reports      // the same
 	log       *slog.Logger
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -26,13 +27,13 @@ func withHeaders(next http.Handler) http.Handler {
 
 // withLog logs requests at level Debug. The query is left out, since it may hold a
 // ticket; so are headers, which hold tokens.
-func withLog(log *slog.Logger, next http.Handler) http.Handler {
+func withLog(log *slog.Logger, addressOf func(*http.Request) netip.Addr, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
 			log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelDebug, "request",
-				slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("remote", r.RemoteAddr),
+				slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("address", addressOf(r).String()),
 				slog.Int("status", rec.status), slog.Duration("took", time.Since(start)))
 		}()
 		next.ServeHTTP(rec, r)

@@ -85,7 +85,7 @@ func (a *api) drainNode(ctx context.Context, in *drainInput) (*drainOutput, erro
 	if now.State == switchboard.NodeReady {
 		call := callerOf(ctx)
 		recordIn(a.audit)(switchboard.AuditEvent{
-			Action: switchboard.AuditDrain, Tenant: call.tenant, Actor: call.key.Name, Address: peer(call.request), Object: now.Node,
+			Action: switchboard.AuditDrain, Tenant: call.tenant, Actor: call.key.Name, Address: a.guesses.addressOf(call.request), Object: now.Node,
 		})
 		go func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.drain)

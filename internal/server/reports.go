@@ -6,12 +6,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/netra-systems/switchboard/wire"
 )
 
 const (
-	maxReports     = 100 // different ones that are logged
+	maxReports     = 100 // different ones that are logged, in an hour
 	maxReportField = 200 // bytes
 )
 
@@ -24,30 +25,35 @@ type report struct {
 	Line      int    `json:"line-number"`
 }
 
+// forgetReports is after how long one that is seen again is logged again, and there is room for
+// others.
+const forgetReports = time.Hour
+
 // reports remembers what was logged.
 type reports struct {
 	mu    sync.Mutex // guards the fields below
 	seen  map[report]bool
-	count int // all that came
+	began time.Time // when seen was empty
+	count int       // all that came
 }
 
 // add counts a report and says whether it is the first of its kind, and whether there are too
 // many kinds to log another.
-func (r *reports) add(one report) (first, full bool, count int) {
+func (r *reports) add(one report, now time.Time) (first, full bool, count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count++
+	if now.Sub(r.began) >= forgetReports {
+		r.seen, r.began = make(map[report]bool), now
+	}
 	if r.seen[one] || len(r.seen) > maxReports {
 		return false, false, r.count
-	}
-	if r.seen == nil {
-		r.seen = make(map[report]bool)
 	}
 	r.seen[one] = true
 	return true, len(r.seen) > maxReports, r.count
 }
 
-// postReport takes a report by report-uri. Each is logged once.
+// postReport takes a report by report-uri. Each is logged once in an hour.
 func (d *development) postReport(w http.ResponseWriter, r *http.Request) {
 	body, err := devBody(w, r)
 	if err != nil {
@@ -71,7 +77,11 @@ func (d *development) postReport(w http.ResponseWriter, r *http.Request) {
 			*field = strings.ToValidUTF8((*field)[:maxReportField], "")
 		}
 	}
-	switch first, full, count := d.reports.add(one); {
+	room := 0
+	if fromNetwork(r.Context()) {
+		room = 1 // who is in the network does not use up what this machine has
+	}
+	switch first, full, count := d.reports[room].add(one, time.Now()); {
 	case full:
 		d.log.LogAttrs(r.Context(), slog.LevelWarn, "content security policy violated in too many ways to log more", slog.Int("reports", count))
 	case first:

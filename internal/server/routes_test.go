@@ -35,6 +35,7 @@ func newTestAPI(t *testing.T) (*api, http.Handler) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Limits.GuessesPerAddress = -1 // all requests have one address
 	h, err := newHandler(m, cfg, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

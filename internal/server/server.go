@@ -65,6 +65,10 @@ type Config struct {
 	TLS *tls.Config
 	// Origins are those of pages that may connect, besides the server's own.
 	Origins []string
+	// SecureOrigins refuses pages that came without TLS.
+	SecureOrigins bool
+	// TrustedProxy are the networks of proxies that are believed where a client is.
+	TrustedProxy []netip.Prefix
 	// SessionKeys, Limits, Quota and Retention are those of [switchboard.Options].
 	SessionKeys [][]byte
 	Limits      switchboard.Limits
@@ -204,7 +208,8 @@ func (s *Server) run(ctx context.Context, cfg Config, lns listeners) error {
 		driver = own
 	}
 	m, err := switchboard.New(switchboard.Options{
-		Auth: s.cfg.Auth, Broker: driver, Origins: s.cfg.Origins, SessionKeys: s.cfg.SessionKeys,
+		Auth: s.cfg.Auth, Broker: driver, Origins: s.cfg.Origins, SecureOrigins: s.cfg.SecureOrigins,
+		TrustedProxy: s.cfg.TrustedProxy, SessionKeys: s.cfg.SessionKeys,
 		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Quota: s.cfg.Quota, Retention: s.cfg.Retention,
 		Canaries: s.cfg.Canaries, Audit: recordIn(cfg.Audit), Log: s.log,
 	})

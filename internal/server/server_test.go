@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,10 +147,12 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
+func peerOf(*http.Request) netip.Addr { return netip.Addr{} }
+
 func TestAPanicIsAnsweredWithoutItsTextAndLogged(t *testing.T) {
 	var log lines
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	h := withHeaders(withLog(logger, withRecovery(logger, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	h := withHeaders(withLog(logger, peerOf, withRecovery(logger, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		panic("the password is 1234")
 	}))))
 	got := serve(h, request{method: http.MethodGet, path: "/"})
@@ -163,7 +166,7 @@ func TestAPanicIsAnsweredWithoutItsTextAndLogged(t *testing.T) {
 
 func TestAPanicInTheMiddleOfAnAnswerCutsIt(t *testing.T) {
 	logger := slog.New(slog.DiscardHandler)
-	h := withLog(logger, withRecovery(logger, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h := withLog(logger, peerOf, withRecovery(logger, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		panic("too late")
 	})))

@@ -1,0 +1,5 @@
+//go:build !mutant_forwarded
+
+package switchboard
+
+const mutantForwarded = false
