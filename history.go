@@ -45,22 +45,22 @@ func (m *Manager) History(ctx context.Context, to Target, q Query) (Page, error)
 	if err != nil {
 		return Page{}, fmt.Errorf("history: %w", err)
 	}
-	page, err := m.page(ctx, topic, q, 0)
+	page, _, err := m.page(ctx, topic, q, 0)
 	if err != nil {
 		return Page{}, fmt.Errorf("history of %s: %w", topic, err)
 	}
 	return page, nil
 }
 
-// page reads what q selects. With maxBytes it ends where the next message would make it
-// longer.
-func (m *Manager) page(ctx context.Context, topic wire.Topic, q Query, maxBytes int) (Page, error) {
-	q, err := q.checked()
-	if err != nil {
-		return Page{}, err
+// page reads what q selects, and says how many records it looked at. With maxBytes it ends where
+// the next message would make it longer.
+func (m *Manager) page(ctx context.Context, topic wire.Topic, q Query, maxBytes int) (page Page, seen int, err error) {
+	if q, err = q.checked(); err != nil {
+		return Page{}, 0, err
 	}
 	r := pageReader{m: m, topic: topic, key: broker.KeyOf(topic), q: q, maxBytes: maxBytes}
-	return r.read(ctx)
+	page, err = r.read(ctx)
+	return page, r.seen, err
 }
 
 // read collects the page.
@@ -93,6 +93,7 @@ type pageReader struct {
 	exact    bool // q.Thread "" is the default thread, and not all of them
 	maxBytes int  // 0: no bound
 	bytes    int
+	seen     int // records that were looked at
 	page     Page
 }
 
@@ -157,6 +158,7 @@ func (r *pageReader) backward(ctx context.Context) (Page, error) {
 
 // take adds a record to the page if q selects it, and reports whether there was room.
 func (r *pageReader) take(e broker.Entry) bool {
+	r.seen++
 	rec, ok := r.m.parseRecord(e)
 	if !ok || rec.Kind == wire.RecordMember {
 		return true
@@ -216,7 +218,8 @@ func historyVerb(ctx context.Context, in *inbound) error {
 		return err
 	}
 	q := Query{Since: req.Since, Before: req.Before, Thread: req.ThreadID, Limit: req.Limit}
-	page, err := in.m.page(ctx, topic, q, maxPageBytes)
+	page, seen, err := in.m.page(ctx, topic, q, maxPageBytes)
+	in.owe(seen / recordsPerMessage)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (m *Manager) read(c hub.Handle, payload []byte) {
 		if parse, ok := errors.AsType[*wire.ParseError](err); ok {
 			id = parse.MessageID
 		}
-		m.refuse(c, id, err)
+		m.deny(c, id, len(payload), err)
 		return
 	}
 	if env.ID == "" {
@@ -64,13 +64,17 @@ func (m *Manager) read(c hub.Handle, payload []byte) {
 	}
 	in := inbound{m: m, c: c, env: env, size: len(payload)}
 	verb, isVerb := m.verbs[env.Type]
-	if !isVerb || !verb.free {
-		if err := in.spend(); err != nil {
-			m.refuse(c, env.ID, err)
+	switch {
+	case verb.price > 0:
+		if retry, paid := m.hub.Spend(c, verb.price+dear(len(payload))); paid != hub.Paid {
+			m.overdue(c, env.ID, retry, paid)
 			return
 		}
+	default:
+		err = in.spend(1)
 	}
 	switch {
+	case err != nil:
 	case isVerb:
 		err = in.do(verb)
 	case env.Type.Verb():
@@ -86,7 +90,34 @@ func (m *Manager) read(c hub.Handle, payload []byte) {
 			kind = string(env.Type)
 		}
 		in.auditRefusal(kind, err)
-		m.refuse(c, env.ID, err)
+		m.deny(c, env.ID, len(payload), err)
+	}
+}
+
+// dear is what size bytes add to the price of a frame.
+func dear(size int) int { return size / (4 << 10) }
+
+// deny refuses a message that a client has just sent. Its sender pays for the answer, and hears
+// only to slow down, or nothing, if it cannot.
+func (m *Manager) deny(c hub.Handle, id string, size int, err error) {
+	if retry, paid := m.hub.Spend(c, 1+dear(size)); paid != hub.Paid {
+		m.overdue(c, id, retry, paid)
+		return
+	}
+	m.refuse(c, id, err)
+}
+
+// overdue refuses what was not paid for. Who is being closed hears no more.
+func (m *Manager) overdue(c hub.Handle, id string, retry time.Duration, paid hub.Payment) {
+	if paid == hub.Overdue {
+		m.refuse(c, id, rateLimited("too many frames: slow down or be closed", m.opts.Limits.ControlPerMinute, retry))
+	}
+}
+
+func rateLimited(message string, limit int, retry time.Duration) *Error {
+	return &Error{
+		Code: wire.CodeRateLimited, Message: message,
+		Details: map[string]any{"limit": limit, "retry_after_ms": max(1, retry.Milliseconds())},
 	}
 }
 
@@ -106,19 +137,24 @@ func (in *inbound) do(v verb) (err error) {
 	return v.do(ctx, in)
 }
 
-// spend takes the message out of the connection's allowance.
-func (in *inbound) spend() error {
+// spend takes n messages out of the connection's allowance: what it costs itself, or what a verb
+// adds to it that is about to do the work of several.
+func (in *inbound) spend(n int) error {
 	perMinute := in.m.opts.Limits.MessagesPerMinute
-	if perMinute <= 0 {
+	if perMinute <= 0 || n <= 0 {
 		return nil
 	}
-	retry, ok := in.m.hub.Allow(in.c, perMinute)
+	retry, ok := in.m.hub.Allow(in.c, min(n, perMinute), perMinute)
 	if ok {
 		return nil
 	}
-	return &Error{
-		Code: wire.CodeRateLimited, Message: "too many messages",
-		Details: map[string]any{"limit": perMinute, "retry_after_ms": max(1, retry.Milliseconds())},
+	return rateLimited("too many messages", perMinute, retry)
+}
+
+// owe is spend for what is done already: the next messages wait for it.
+func (in *inbound) owe(n int) {
+	if perMinute := in.m.opts.Limits.MessagesPerMinute; perMinute > 0 && n > 0 {
+		in.m.hub.Owe(in.c, n, perMinute)
 	}
 }
 

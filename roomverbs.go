@@ -319,6 +319,13 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 	return nil
 }
 
+// What a verb does beyond a message's work is paid for as so many messages more: each room that
+// is subscribed is asked for at the Authorizer and the broker, each record of a page is read.
+const (
+	namesPerMessage   = 16
+	recordsPerMessage = 100
+)
+
 // subscription decodes a subscribe or unsubscribe. Threads select streams; messages always
 // come.
 func (in *inbound) subscription() (*Conn, wire.SubscribeRequest, []wire.Topic, error) {
@@ -347,6 +354,10 @@ func (in *inbound) subscription() (*Conn, wire.SubscribeRequest, []wire.Topic, e
 		}
 	}
 	slices.Sort(req.Rooms)
-	topics, err := roomTopics(sender.view.User.Tenant, slices.Compact(req.Rooms))
+	req.Rooms = slices.Compact(req.Rooms)
+	if err := in.spend((len(req.Rooms) + len(req.Threads)) / namesPerMessage); err != nil {
+		return nil, req, nil, err
+	}
+	topics, err := roomTopics(sender.view.User.Tenant, req.Rooms)
 	return sender, req, topics, err
 }

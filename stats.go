@@ -36,6 +36,8 @@ type Stats struct {
 	ReceiptsWaiting            int               // to be written, now
 	ReceiptErrors              uint64            // times one could not be written, and was tried again
 	ReceiptsDropped            uint64            // that found no room to wait
+	Limited                    uint64            // frames beyond Limits.ControlPerMinute
+	Flooded                    uint64            // connections closed because they went on nevertheless
 	Acks                       uint64            // acknowledgements from clients, which are among Received
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
 	WindowBytes                int64             // recent messages and texts in memory, now
@@ -134,5 +136,6 @@ func (m *Manager) Stats() Stats {
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
+		Limited: h.Limited, Flooded: h.Flooded,
 	}
 }

@@ -33,7 +33,7 @@ func (m *Manager) Thread(ctx context.Context, to Target, thread string, q Query)
 	head, err := m.headOf(ctx, topic)
 	if err == nil {
 		var t Thread
-		if t, err = m.threadAt(ctx, topic, thread, q, head, 0); err == nil {
+		if t, _, err = m.threadAt(ctx, topic, thread, q, head, 0); err == nil {
 			return t, nil
 		}
 	}
@@ -41,12 +41,12 @@ func (m *Manager) Thread(ctx context.Context, to Target, thread string, q Query)
 }
 
 // threadAt is a thread as of a place in its topic's log.
-func (m *Manager) threadAt(ctx context.Context, topic wire.Topic, thread string, q Query, at Position, maxBytes int) (Thread, error) {
+func (m *Manager) threadAt(ctx context.Context, topic wire.Topic, thread string, q Query, at Position, maxBytes int) (t Thread, seen int, err error) {
 	older := !q.Before.IsZero()
 	q.Since, q.Thread = Position{}, thread
-	q, err := q.checked()
+	q, err = q.checked()
 	if err != nil {
-		return Thread{}, err
+		return Thread{}, 0, err
 	}
 	if !older {
 		q.Before = Position{Epoch: at.Epoch, Offset: at.Offset + 1}
@@ -54,22 +54,22 @@ func (m *Manager) threadAt(ctx context.Context, topic wire.Topic, thread string,
 	r := pageReader{m: m, topic: topic, key: broker.KeyOf(topic), q: q, exact: true, maxBytes: maxBytes}
 	page, err := r.read(ctx)
 	if err != nil {
-		return Thread{}, err
+		return Thread{}, 0, err
 	}
-	t := Thread{Messages: page.Messages, HasMore: page.HasMore, Position: at, Runs: []wire.Run{}}
+	t = Thread{Messages: page.Messages, HasMore: page.HasMore, Position: at, Runs: []wire.Run{}}
 	if older {
-		return t, nil
+		return t, r.seen, nil
 	}
 	live, err := m.liveNow(ctx, topic, at)
 	if err != nil {
-		return Thread{}, err
+		return Thread{}, 0, err
 	}
 	for _, f := range live {
 		if f.run.ThreadID != thread {
 			continue
 		}
 		if err := m.readTexts(ctx, topic, f); err != nil {
-			return Thread{}, err
+			return Thread{}, 0, err
 		}
 		// Viewers know these by the envelope and by the stream's id and text.
 		f.run.ThreadID = ""
@@ -78,7 +78,7 @@ func (m *Manager) threadAt(ctx context.Context, topic wire.Topic, thread string,
 		}
 		t.Runs = append(t.Runs, f.run)
 	}
-	return t, nil
+	return t, r.seen, nil
 }
 
 // readTexts puts the texts into the run of f: those of open streams up to now, but not further
@@ -151,7 +151,8 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 	} else if head, _, live := m.hub.Lookup(a.key); live && head.Epoch != at.Epoch {
 		at = in.beginEpoch(a, at, head.Epoch)
 	}
-	t, err := m.threadAt(ctx, topic, req.ThreadID, Query{Limit: req.Limit, Before: req.Before}, at, maxPageBytes)
+	t, seen, err := m.threadAt(ctx, topic, req.ThreadID, Query{Limit: req.Limit, Before: req.Before}, at, maxPageBytes)
+	in.owe(seen / recordsPerMessage)
 	if err == nil && req.Before.IsZero() {
 		err = in.watchThread(req.ThreadID, instead)
 	}

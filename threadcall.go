@@ -46,7 +46,8 @@ func (m *Manager) askedThread(ctx context.Context, r *http.Request) (t Thread, e
 	if err != nil {
 		return Thread{}, err
 	}
-	return m.threadAt(ctx, topic, q.Thread, q, head, maxPageBytes)
+	t, _, err = m.threadAt(ctx, topic, q.Thread, q, head, maxPageBytes)
+	return t, err
 }
 
 // mayReadPast refuses who may not follow a room or not read what was said there before.

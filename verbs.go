@@ -13,7 +13,7 @@ import (
 type verb struct {
 	do    func(context.Context, *inbound) error // has answered if it returns nil
 	quick func(*inbound)                        // waits for nothing and cannot fail
-	free  bool                                  // does not count as a message of the connection's allowance
+	price int                                   // out of the control allowance; 0: it is a message
 }
 
 // verbTable lists the types that the core answers. Those of [wire.MessageType.Verb] that
@@ -21,14 +21,14 @@ type verb struct {
 func verbTable() map[wire.MessageType]verb {
 	ignore := func(*inbound) {}
 	return map[wire.MessageType]verb{
-		wire.Ping:           {quick: (*inbound).pong, free: true},
-		wire.Heartbeat:      {quick: (*inbound).heartbeatAck, free: true},
-		wire.Pong:           {quick: ignore, free: true},
-		wire.HeartbeatAck:   {quick: ignore, free: true},
-		wire.AckType:        {do: ackVerb, free: true},
-		wire.Auth:           {do: authVerb},
-		wire.Logout:         {do: logoutVerb},
-		wire.SessionRestore: {do: restoreVerb},
+		wire.Ping:           {quick: (*inbound).pong, price: 1},
+		wire.Heartbeat:      {quick: (*inbound).heartbeatAck, price: 1},
+		wire.Pong:           {quick: ignore, price: 1},
+		wire.HeartbeatAck:   {quick: ignore, price: 1},
+		wire.AckType:        {do: ackVerb, price: 1},
+		wire.Auth:           {do: authVerb, price: 10},
+		wire.Logout:         {do: logoutVerb, price: 10},
+		wire.SessionRestore: {do: restoreVerb, price: 10},
 		wire.Subscribe:      {do: subscribeVerb},
 		wire.Unsubscribe:    {do: unsubscribeVerb},
 		wire.JoinRoom:       {do: joinRoomVerb},

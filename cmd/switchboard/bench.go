@@ -11,8 +11,10 @@ import (
 
 // benchCmd is scenarios that prove something, with numbers.
 type benchCmd struct {
-	Drain benchDrainCmd `cmd:"" help:"Drain one of two server processes under load, and prove that nothing was lost."`
-	Node  benchNodeCmd  `cmd:"" hidden:"" help:"A server process of a scenario."`
+	Drain   benchDrainCmd   `cmd:"" help:"Drain one of two server processes under load, and prove that nothing was lost."`
+	Hostile benchHostileCmd `cmd:"" help:"Attack a server process in twelve ways, and prove that its normal clients lose nothing."`
+	Node    benchNodeCmd    `cmd:"" hidden:"" help:"A server process of a scenario."`
+	Attack  benchAttackCmd  `cmd:"" hidden:"" help:"The hostile process of a scenario."`
 }
 
 type benchDrainCmd struct {
@@ -38,7 +40,7 @@ func (c *benchDrainCmd) Run(ctx context.Context, term terminal) error {
 }
 
 type benchNodeCmd struct {
-	Socket    string        `required:"" help:"Where the broker is."`
+	Socket    string        `help:"Where the broker is; without it there is one of its own."`
 	Key       string        `required:"" help:"The API key."`
 	DrainTime time.Duration `name:"drain-timeout" default:"10s" help:"How long a drain may take."`
 }
@@ -46,4 +48,38 @@ type benchNodeCmd struct {
 // Run serves until its standard input ends.
 func (c *benchNodeCmd) Run(ctx context.Context, term terminal) error {
 	return bench.Node(ctx, c.Socket, c.Key, c.DrainTime, term.in, term.out)
+}
+
+type benchHostileCmd struct {
+	Connections int           `default:"10000" placeholder:"N" help:"Hostile connections at a time."`
+	Clients     int           `default:"100" placeholder:"N" help:"Normal clients beside them."`
+	Time        time.Duration `default:"60s" placeholder:"D" help:"How long all of them attack."`
+}
+
+// Run carries out the scenario.
+func (c *benchHostileCmd) Run(ctx context.Context, term terminal) error {
+	if c.Connections < 1 || c.Clients < 1 || c.Time <= 0 {
+		return usage("there must be connections, clients, and time")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return bench.Hostile{
+		Connections: c.Connections, Clients: c.Clients, Time: c.Time, Out: term.out,
+		Node: func(key string) []string { return []string{self, "bench", "node", "--key", key} },
+		Attack: func(host string, n int) []string {
+			return []string{self, "bench", "attack", "--host", host, "--connections", fmt.Sprint(n)}
+		},
+	}.Run(ctx)
+}
+
+type benchAttackCmd struct {
+	Host        string `required:"" help:"The server, host and port."`
+	Connections int    `required:"" help:"How many attackers there are."`
+}
+
+// Run attacks until its standard input ends.
+func (c *benchAttackCmd) Run(ctx context.Context, term terminal) error {
+	return bench.Attack(ctx, c.Host, c.Connections, term.in, term.out)
 }

@@ -28,7 +28,7 @@ func arrows() []arrow {
 		{from: "docs"},
 		{from: "internal/arch"},
 		{from: "internal/audit", imports: []string{"internal/quota"}},
-		{from: "internal/bench", imports: []string{bare, "wire", "broker", "broker/membroker", "client", "internal/brokerlink", "internal/server"}},
+		{from: "internal/bench", imports: []string{bare, "wire", "broker", "broker/membroker", "client", "internal/brokerlink", "internal/server", "internal/ws"}},
 		{from: "internal/brokerlink", imports: []string{"wire", "broker"}, tests: []string{"broker/brokertest", "broker/membroker"}},
 		{from: "internal/devlink"},
 		{from: "internal/docsagent", imports: []string{bare, "agent", "docs", "wire"}, tests: []string{"agent/openai", "client"}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,12 +14,27 @@ import (
 	"github.com/netra-systems/switchboard/internal/bench"
 )
 
-// nodeVariable makes this program a node: the socket of its broker.
-const nodeVariable = "SWITCHBOARD_BENCH_NODE"
+// These make this program a node, with the socket of its broker and a key, or an attack, with a
+// host and a number.
+const (
+	nodeVariable   = "SWITCHBOARD_BENCH_NODE"
+	attackVariable = "SWITCHBOARD_BENCH_ATTACK"
+)
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == nodeVariable {
 		if err := bench.Node(context.Background(), os.Args[2], os.Args[3], 10*time.Second, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) == 4 && os.Args[1] == attackVariable {
+		n, err := strconv.Atoi(os.Args[3])
+		if err == nil {
+			err = bench.Attack(context.Background(), os.Args[2], n, os.Stdin, os.Stdout)
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -28,6 +28,7 @@ type fleet struct {
 	at      atomic.Pointer[string] // where to connect, host and port
 	members []*member
 	text    func(from, n int) string
+	alone   bool // each is a user, in no room
 	reading sync.WaitGroup
 }
 
@@ -39,13 +40,15 @@ type member struct {
 	mu                             sync.Mutex // guards the fields below
 	inUser, inRoom                 int        // the last number of each
 	text                           int        // how much of the run's text
+	took                           []time.Duration
 	received, lost, twice, damaged int
 	end                            error
 }
 
 // number is the payload of what is published.
 type number struct {
-	N int `json:"n"`
+	N  int   `json:"n"`
+	At int64 `json:"at"` // nanoseconds since 1970; 0: not told
 }
 
 // dial connects a client. One that is told that too many come at once comes again when it is told to.
@@ -53,7 +56,7 @@ func (f *fleet) dial(ctx context.Context, m *member) error {
 	for {
 		var err error
 		m.c, err = client.Dial(ctx, client.Options{
-			URL: "ws://nodes.test/ws", Rooms: []string{room},
+			URL: "ws://nodes.test/ws", Rooms: f.rooms(),
 			Token: func(context.Context) (string, error) { return m.user, nil },
 			Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, *f.at.Load())
@@ -72,6 +75,13 @@ func (f *fleet) dial(ctx context.Context, m *member) error {
 	}
 }
 
+func (f *fleet) rooms() []string {
+	if f.alone {
+		return nil
+	}
+	return []string{room}
+}
+
 // connect makes n clients.
 func (f *fleet) connect(ctx context.Context, n int) error {
 	f.members = make([]*member, n)
@@ -83,6 +93,9 @@ func (f *fleet) connect(ctx context.Context, n int) error {
 		dialing.Go(func() {
 			defer func() { <-slots }()
 			m := &member{user: fmt.Sprintf("user-%d", i/devices)}
+			if f.alone {
+				m.user = fmt.Sprintf("user-%d", i)
+			}
 			if err := f.dial(ctx, m); err != nil {
 				failed <- err
 				return
@@ -133,6 +146,9 @@ func (m *member) take(env wire.Envelope, text func(from, n int) string) {
 			return
 		}
 		m.received++
+		if p.At != 0 {
+			m.took = append(m.took, time.Since(time.Unix(0, p.At)))
+		}
 		last := &m.inUser
 		if strings.HasPrefix(env.Topic, "room/") {
 			last = &m.inRoom

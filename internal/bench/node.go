@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard"
@@ -19,22 +20,32 @@ type address struct {
 	URL string `json:"url"`
 }
 
-// Node runs a server process of a scenario: it shares the broker behind the socket, lets in who
-// says a name, tells its address on out, and ends with in.
+// badToken begins credentials that nobody is let in with.
+const badToken = "bad"
+
+// Node runs a server process of a scenario: it shares the broker behind the socket, or has one of
+// its own if that is "", lets in who says a name, tells its address on out, and ends with in.
 func Node(ctx context.Context, socket, key string, drain time.Duration, in io.Reader, out io.Writer) error {
-	link, err := brokerlink.Dial(ctx, "unix", socket)
-	if err != nil {
-		return err
-	}
-	defer link.Close()
-	s, err := server.New(server.Config{
-		Listen: "127.0.0.1:0", Broker: link, Drain: drain,
+	config := server.Config{
+		Listen: "127.0.0.1:0", Drain: drain,
 		Auth: func(_ context.Context, c switchboard.Credential) (switchboard.Identity, error) {
+			if strings.HasPrefix(c.Token, badToken) {
+				return switchboard.Identity{}, switchboard.ErrUnauthenticated
+			}
 			return switchboard.Identity{User: c.Token, Permissions: []string{"room:*:*"}}, nil
 		},
 		APIKeys: []server.APIKey{{Name: "bench", Hash: server.HashKey(key)}},
 		Limits:  switchboard.Limits{ConnsPerUser: -1},
-	})
+	}
+	if socket != "" {
+		link, err := brokerlink.Dial(ctx, "unix", socket)
+		if err != nil {
+			return err
+		}
+		defer link.Close()
+		config.Broker = link
+	}
+	s, err := server.New(config)
 	if err != nil {
 		return err
 	}

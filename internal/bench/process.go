@@ -19,32 +19,47 @@ type process struct {
 	url   string
 	key   string
 	http  *http.Client
+	errs  bytes.Buffer
 }
 
 // startNode runs the program with arguments that make it a [Node].
 func startNode(ctx context.Context, program []string, key string) (*process, error) {
-	cmd := exec.CommandContext(ctx, program[0], program[1:]...) //nolint:gosec // it is this program
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	stdin, err := cmd.StdinPipe()
+	p, answers, err := startProcess(ctx, program)
 	if err != nil {
 		return nil, err
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start a node: %w", err)
-	}
-	p := &process{cmd: cmd, stdin: stdin, key: key, http: &http.Client{Timeout: 20 * time.Second}}
+	p.key, p.http = key, &http.Client{Timeout: 20 * time.Second}
 	var a address
-	if err := json.NewDecoder(stdout).Decode(&a); err != nil {
+	if err := answers.Decode(&a); err != nil {
 		p.stop()
-		return nil, fmt.Errorf("a node did not start: %w: %s", err, strings.TrimSpace(errs.String()))
+		return nil, fmt.Errorf("a node did not start: %w: %s", err, p.said())
 	}
 	p.url = a.URL
 	return p, nil
+}
+
+// startProcess runs a program that tells JSON values on its standard output.
+func startProcess(ctx context.Context, program []string) (*process, *json.Decoder, error) {
+	p := &process{cmd: exec.CommandContext(ctx, program[0], program[1:]...), http: new(http.Client)} //nolint:gosec // it is this program
+	p.cmd.Stderr = &p.errs
+	var err error
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, nil, err
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, nil, fmt.Errorf("start a process: %w", err)
+	}
+	return p, json.NewDecoder(stdout), nil
+}
+
+// said is what it wrote to its standard error. It must have ended.
+func (p *process) said() string {
+	p.stop()
+	return strings.TrimSpace(p.errs.String())
 }
 
 // stop ends the process and waits for it.

@@ -29,6 +29,7 @@ func (*nullEngine) Write(_ ws.Socket, bufs [][]byte) (n int, blocked bool, err e
 }
 func (*nullEngine) Pause(ws.Socket)   {}
 func (*nullEngine) Resume(ws.Socket)  {}
+func (*nullEngine) Refuse(ws.Socket)  {}
 func (*nullEngine) Release(ws.Socket) {}
 func (*nullEngine) Close() error      { return nil }
 

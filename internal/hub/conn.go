@@ -44,6 +44,7 @@ type conn struct {
 	blocked uint32        // tick since when the socket takes nothing, while connBlocked
 	heldAt  uint32        // tick since when it is held, while connHeld
 	budget  uint32        // tick at which the message allowance is full again
+	control uint32        // the same of the control allowance
 
 	received atomic.Uint32
 	errors   atomic.Uint32
@@ -185,7 +186,7 @@ func (h *Hub) fill(rec *conn, o *Opening) {
 	rec.user, rec.all, rec.extra, rec.more, rec.reading, rec.acks = o.User.slot(), o.All.slot(), 0, 0, 0, 0
 	rec.userAt, rec.allAt = h.cursorAt(o.UserFrom), h.cursorAt(o.AllFrom)
 	rec.room = follow{}
-	rec.opened, rec.heldAt, rec.budget = now, now, now
+	rec.opened, rec.heldAt, rec.budget, rec.control = now, now, now, now
 	rec.pinged, rec.rtt, rec.blocked, rec.sent = 0, 0, 0, 0
 	rec.seen.Store(now)
 	rec.received.Store(0)

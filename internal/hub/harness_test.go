@@ -179,6 +179,12 @@ func (e *fakeEngine) setPaused(s ws.Socket, on bool) {
 	f.paused = on
 }
 
+func (e *fakeEngine) Refuse(s ws.Socket) {
+	if f := e.socket(s); f.released {
+		e.bad("Refuse on socket %d, which is released", s)
+	}
+}
+
 func (e *fakeEngine) Release(s ws.Socket) {
 	f := e.socket(s)
 	f.mu.Lock()

@@ -50,6 +50,7 @@ type Config struct {
 	MaxConns   int // connections, 0: no limit
 	MaxPerUser int // connections of one user, 0: no limit
 	MaxRooms   int // rooms that one connection follows, 0: no limit
+	MaxControl int // control allowance of a connection per minute, 0: no limit; see Spend
 
 	WindowMessages int           // per topic, 0: 1024
 	WindowBytes    int           // per topic, 0: 1 MiB

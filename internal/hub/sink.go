@@ -40,7 +40,10 @@ func (s *sink) Message(tag uint64, _ ws.Opcode, payload []byte) {
 // Ping implements [ws.Sink].
 func (s *sink) Ping(tag uint64, payload []byte) {
 	h, c := (*Hub)(s), Handle(tag)
-	if _, ok := h.alive(c); ok {
+	if _, ok := h.alive(c); !ok {
+		return
+	}
+	if _, paid := h.Spend(c, 1); paid == Paid {
 		// Optional: one who pings without reading is not owed every pong
 		// (RFC 6455 §5.5.3).
 		_ = h.Send(c, ws.AppendFrame(nil, ws.OpPong, payload), true)
@@ -51,6 +54,9 @@ func (s *sink) Ping(tag uint64, payload []byte) {
 func (s *sink) Pong(tag uint64, _ []byte) {
 	h, c := (*Hub)(s), Handle(tag)
 	if _, ok := h.alive(c); !ok {
+		return
+	}
+	if _, paid := h.Spend(c, 1); paid != Paid {
 		return
 	}
 	h.count.pongs.Add(1)

@@ -204,6 +204,8 @@ type Stats struct {
 	Refused                           uint64 // control frames refused with ErrFull
 	ReadErrors                        uint64 // times a log could not be read and was asked again
 	TextReads                         uint64 // readings of a stream for who is behind what is kept here
+	Limited                           uint64 // frames beyond a control allowance
+	Flooded                           uint64 // connections closed because they went on nevertheless
 	Pings, Pongs, Missed              uint64
 	MeanRTT, MinRTT, MaxRTT           time.Duration
 	WindowBytes                       int64  // kept of topics: messages and texts

@@ -14,6 +14,7 @@ type counters struct {
 	gaps, catchUps, syncs, blocked, isolation atomic.Uint64
 	refused, pings, pongs, missed, readErrors atomic.Uint64
 	textReads, skipped, evicted               atomic.Uint64
+	limited, flooded                          atomic.Uint64
 	users, rooms                              atomic.Int64
 
 	mu             sync.Mutex // guards the round trip times
@@ -52,6 +53,7 @@ func (h *Hub) Stats() Stats {
 		Isolation: c.isolation.Load(), Refused: c.refused.Load(), ReadErrors: c.readErrors.Load(), TextReads: c.textReads.Load(),
 		Pings: c.pings.Load(), Pongs: c.pongs.Load(), Missed: c.missed.Load(),
 		MeanRTT: mean, MinRTT: low, MaxRTT: high, WindowBytes: h.memory.total.Load(), Evicted: c.evicted.Load(),
+		Limited: c.limited.Load(), Flooded: c.flooded.Load(),
 	}
 }
 
@@ -112,31 +114,6 @@ func (h *Hub) CountError(c Handle) {
 		rec.errors.Add(1)
 		h.unlock(rec, c.slot())
 	}
-}
-
-// Allow spends one of perMinute messages, all of which may come at once. When
-// none is left, retry says how long until the next.
-func (h *Hub) Allow(c Handle, perMinute int) (retry time.Duration, ok bool) {
-	rec := h.lock(c)
-	if rec == nil || perMinute <= 0 {
-		if rec != nil {
-			h.unlock(rec, c.slot())
-		}
-		return 0, rec != nil
-	}
-	defer h.unlock(rec, c.slot())
-	// The allowance is a time: each message moves it on by its share of a
-	// minute, and it may be at most a minute ahead of now.
-	const minute = uint32(time.Minute / tickLength)
-	now, cost := h.tick(), max(1, minute/uint32(perMinute))
-	if int32(rec.budget-now) < 0 {
-		rec.budget = now
-	}
-	if ahead := rec.budget + cost - now; ahead > minute {
-		return time.Duration(ahead-minute) * tickLength, false
-	}
-	rec.budget += cost
-	return 0, true
 }
 
 // Sweep shows one of parts slices of the table to fn, which says what to do.

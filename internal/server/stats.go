@@ -38,6 +38,8 @@ type statsAnswer struct {
 	Acks              uint64               `json:"acks_received" doc:"Acknowledgements from clients, which are among messages_received"`
 	AcksDoubted       uint64               `json:"acks_doubted" doc:"Positions in acknowledgements that could not be true"`
 	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages and texts in memory"`
+	Limited           uint64               `json:"frames_limited" doc:"Frames of clients beyond their allowance for all that is no message of the application"`
+	Flooded           uint64               `json:"connections_flooded" doc:"Connections closed because they went on beyond it"`
 	Evicted           uint64               `json:"messages_evicted" doc:"Recent messages and texts that left memory early for want of it"`
 	Revocations       int                  `json:"revocations" doc:"In force, as this node knows, in all tenants"`
 	RevokedClosed     uint64               `json:"revoked_closed" doc:"Connections closed because of a revocation"`
@@ -90,7 +92,7 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
 		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
 		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, Acks: s.Acks, AcksDoubted: s.AcksDoubted,
-		WindowBytes: s.WindowBytes, Evicted: s.Evicted,
+		WindowBytes: s.WindowBytes, Evicted: s.Evicted, Limited: s.Limited, Flooded: s.Flooded,
 		Revocations: s.Revocations, RevokedClosed: s.RevokedClosed, RevokedRefused: s.RevokedRefused, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		Canaries: statsCanaries(s.Canaries),
 		Rooms:    s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),

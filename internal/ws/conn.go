@@ -19,6 +19,7 @@ const (
 // Bits of conn.state.
 const (
 	paused   uint32 = 1 << iota
+	refusing        // nothing more is read; final
 	released        // final
 )
 
@@ -41,7 +42,7 @@ type conn struct {
 	want    bool     // the writer has something to do
 	pending [][]byte // what it has to write, if raw and direct are nil
 	failed  error    // why a write by the writer did not succeed
-	refused bool     // reading ended because the peer broke a rule
+	refused bool     // reading ended because the peer broke a rule, or by Refuse
 
 	// The next fields belong to the reader, or are handed to it under mu.
 	dec   Decoder
@@ -70,6 +71,13 @@ func (c *conn) resume() {
 	defer c.mu.Unlock()
 	c.state.And(^paused)
 	c.readLocked()
+}
+
+func (c *conn) refuse() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused = true
+	c.state.Or(refusing)
 }
 
 // readLocked starts the reader unless it runs or must not.

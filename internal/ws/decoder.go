@@ -12,6 +12,15 @@ type Limits struct {
 	Binary  bool // accept binary messages; else close code 1003
 }
 
+// fragments is how many frames a message may have. Libraries cut messages into pieces of 4 KiB
+// and more; a message of single bytes, or of nothing, is an attack.
+func (l Limits) fragments() int { return fewFragments + l.message()/leastFragment }
+
+const (
+	fewFragments  = 64
+	leastFragment = 1 << 10
+)
+
 func (l Limits) message() int {
 	if l.Message <= 0 {
 		return DefaultMessageBytes
@@ -47,6 +56,7 @@ type partial struct {
 	control  []byte // payload so far of a control frame in flight
 	message  []byte // payload so far of the message in flight
 	verified int    // so many bytes of message are whole valid characters
+	frames   int    // of the message so far
 }
 
 // Idle reports whether the decoder is between messages, so that the stream may end
@@ -143,6 +153,11 @@ func (f *partial) header(p []byte, limits Limits) (int, error) {
 	if n == 0 {
 		f.headLen = uint8(got)
 		return got - had, nil
+	}
+	if !h.op.control() {
+		if f.frames++; f.frames > limits.fragments() {
+			return 0, &CloseError{Code: codePolicy, Reason: "too many fragments"}
+		}
 	}
 	if h.op == OpContinuation {
 		h.op = f.open

@@ -246,12 +246,13 @@ func TestMemoryFollowsWhatArrivedNotWhatIsAnnounced(t *testing.T) {
 func TestManySmallFragmentsAreCopiedOnlyOften(t *testing.T) {
 	var d Decoder
 	one := masked(OpContinuation, false, "x")
-	if _, _, err := d.Feed(masked(OpText, false, "x"), Limits{}); err != nil {
+	limits := Limits{Message: 60_000 * leastFragment} // so many fragments
+	if _, _, err := d.Feed(masked(OpText, false, "x"), limits); err != nil {
 		t.Fatal(err)
 	}
 	grown := 0
 	for last := 0; len(d.part.message) < 60_000; {
-		if _, _, err := d.Feed(bytes.Clone(one), Limits{}); err != nil {
+		if _, _, err := d.Feed(bytes.Clone(one), limits); err != nil {
 			t.Fatal(err)
 		}
 		if c := cap(d.part.message); c != last {
@@ -321,4 +322,25 @@ func drawStream(t *rapid.T) (stream []byte, want []heardMessage) {
 		control()
 	}
 	return stream, want
+}
+
+func TestAMessageOfTooManyFragmentsIsRefused(t *testing.T) {
+	for name, piece := range map[string]string{"of one byte": "x", "of nothing": ""} {
+		t.Run(name, func(t *testing.T) {
+			var d Decoder
+			n, err := 0, error(nil)
+			for op := OpText; err == nil && n < 100_000; op = OpContinuation {
+				_, _, err = d.Feed(masked(op, false, piece), Limits{})
+				if n++; err == nil && n%10 == 0 { // control frames between them are no fragments
+					_, _, err = d.Feed(masked(OpPong, true, ""), Limits{})
+				}
+			}
+			if ce, _ := errors.AsType[*CloseError](err); ce == nil || ce.Code != codePolicy {
+				t.Errorf("got %v, want code 1008", err)
+			}
+			if want := fewFragments + DefaultMessageBytes/leastFragment + 1; n != want {
+				t.Errorf("refused the fragment %d, want %d", n, want)
+			}
+		})
+	}
 }

@@ -53,12 +53,17 @@ type Engine interface {
 	// Resume goes on where Pause stopped.
 	Resume(s Socket)
 
+	// Refuse ends reading for good, as a protocol violation of the peer does, but tells the
+	// sink nothing: from within a Sink method of s that event is the last. What the peer still
+	// sends costs no more than the system's buffers. The socket must be released.
+	Refuse(s Socket)
+
 	// Release closes the socket now. It drops bytes that the engine has taken while
 	// blocked: whoever wants them delivered waits for Writable first. Events of the
 	// socket's tag may be running, or begin at the same moment, and none later; they
 	// carry the tag so that a receiver can tell. The name may be reused at once.
 	//
-	// After a protocol violation of the peer only the writing side is closed at once,
+	// After Refuse, or a protocol violation of the peer, only the writing side is closed at once,
 	// and the rest within a second or when the peer closes too: what it still sends must not
 	// turn the close frame written last into a reset.
 	Release(s Socket)

@@ -126,6 +126,13 @@ func (e *GoroutineEngine) Resume(s Socket) {
 	}
 }
 
+// Refuse implements [Engine].
+func (e *GoroutineEngine) Refuse(s Socket) {
+	if c := e.sockets.get(s); c != nil {
+		c.refuse()
+	}
+}
+
 // Release implements [Engine].
 func (e *GoroutineEngine) Release(s Socket) {
 	if c := e.sockets.take(s); c != nil {

@@ -36,12 +36,12 @@ func (c *conn) read() {
 	}
 }
 
-// finish notes why reading ended; it reports false after Release.
+// finish notes why reading ended; it reports false after Refuse and Release.
 func (c *conn) finish(refused bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refused = refused
-	return c.state.Load()&released == 0
+	c.refused = c.refused || refused
+	return c.state.Load()&(released|refusing) == 0
 }
 
 // readRaw reads a descriptor. It returns nil when it stopped for Pause or Release.
@@ -141,7 +141,7 @@ func (c *conn) deliver() (stop bool, err error) {
 			return false, err
 		}
 		c.rest = c.rest[n:]
-		if m.Op != OpContinuation && c.state.Load()&released == 0 {
+		if m.Op != OpContinuation && c.state.Load()&(released|refusing) == 0 {
 			c.tell(m)
 		}
 	}
@@ -164,7 +164,7 @@ func (c *conn) stop() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch state := c.state.Load(); {
-	case state&released != 0:
+	case state&(released|refusing) != 0:
 		c.recycle()
 	case state&paused != 0:
 		rest := bytes.Clone(c.rest)

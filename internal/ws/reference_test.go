@@ -59,6 +59,7 @@ func reference(stream []byte, limits Limits) heard {
 	r := bytes.NewReader(stream)
 	var open Opcode
 	var message []byte
+	fragments := 0
 	for {
 		h.Idle = open == OpContinuation && r.Len() == 0
 		op, fin, length, key, err := referenceHeader(r, limits, open, len(message))
@@ -68,6 +69,12 @@ func reference(stream []byte, limits Limits) heard {
 		if err != nil {
 			h.end(err)
 			return h
+		}
+		if op < OpClose {
+			if fragments++; fragments > limits.fragments() {
+				h.end(&CloseError{Code: 1008})
+				return h
+			}
 		}
 		payload := make([]byte, min(length, uint64(r.Len())))
 		_, _ = io.ReadFull(r, payload)
@@ -99,7 +106,7 @@ func reference(stream []byte, limits Limits) heard {
 		}
 		if fin {
 			h.Messages = append(h.Messages, heardMessage{open, string(message)})
-			open, message = OpContinuation, nil
+			open, message, fragments = OpContinuation, nil, 0
 		}
 	}
 }

@@ -1,0 +1,24 @@
+package bench_test
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/bench"
+)
+
+func TestNormalClientsLoseNothingBesideHostileOnes(t *testing.T) {
+	var out strings.Builder
+	err := bench.Hostile{
+		Connections: 120, Clients: 10, Time: 2 * time.Second, Out: &out,
+		Node:   func(key string) []string { return []string{os.Args[0], nodeVariable, "", key} },
+		Attack: func(host string, n int) []string { return []string{os.Args[0], attackVariable, host, strconv.Itoa(n)} },
+	}.Run(t.Context())
+	t.Log(out.String())
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !mutant_flood
+
+package hub
+
+const mutantFlood = false
