@@ -19,7 +19,9 @@ func hostileFrames() map[string]string {
 		}
 		return strings.TrimSuffix(b.String(), ",")
 	}
-	fill := func(piece string) string { return strings.TrimSuffix(strings.Repeat(piece, (size-100)/len(piece)), ",") }
+	fill := func(piece string) string {
+		return strings.TrimSuffix(strings.Repeat(piece, (size-100)/len(piece)), ",")
+	}
 	return map[string]string{
 		"different keys":         `{"type":"x",` + keys(`"k%d":0,`) + `}`,
 		"different keys within":  `{"type":"x","payload":{` + keys(`"k%d":0,`) + `}}`,
