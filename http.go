@@ -186,7 +186,7 @@ func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) 
 	told := visible(err)
 	status := told.Code.HTTPStatus()
 	if ref, ok := errors.AsType[*refusal](err); ok {
-		m.count.refusals.add(ref.why)
+		m.count.callRefusals.add(ref.why)
 		m.noticed(r, ref)
 		status = ref.status()
 	}

@@ -142,8 +142,8 @@ func TestARevokedCredentialIsRefusedAtEveryDoor(t *testing.T) {
 		b.refused(wire.CodeAuthError, "2")
 		b.silent()
 
-		if got := s.Stats(); got.RevokedRefused != 14 || got.Refusals["revoked"] != 12 {
-			t.Errorf("got %d refused, of them %d connections and calls; want 14 and 12", got.RevokedRefused, got.Refusals["revoked"])
+		if got := s.Stats(); got.RevokedRefused != 14 || got.Refusals["revoked"] != 6 || got.CallRefusals["revoked"] != 6 {
+			t.Errorf("got %d refused, of them %d connections; want 14 and 6, and as many calls", got.RevokedRefused, got.Refusals["revoked"])
 		}
 		count := map[switchboard.AuditAction]int{}
 		for _, e := range events {

@@ -32,7 +32,8 @@ type Stats struct {
 	Unreadable                 uint64                   // records that this version could not read
 	Heartbeat                  HeartbeatStats
 	Errors                     map[Code]uint64   // error messages sent, by code
-	Refusals                   map[string]uint64 // attempts to connect, and calls of clients at the door, refused, by reason; see below
+	Refusals                   map[string]uint64 // attempts to connect refused, by reason; see below
+	CallRefusals               map[string]uint64 // calls of clients refused at the door, by the same reasons
 	ReceiptsWaiting            int               // to be written, now
 	ReceiptErrors              uint64            // times one could not be written, and was tried again
 	ReceiptsDropped            uint64            // that found no room to wait
@@ -72,7 +73,7 @@ type counters struct {
 	runsEnded                    tally[wire.RunState]
 	appPings                     atomic.Int64 // connections that asked for ping messages
 	errors                       tally[Code]
-	refusals                     tally[string]
+	refusals, callRefusals       tally[string]
 }
 
 // tally counts what happens rarely, by name.
@@ -133,7 +134,7 @@ func (m *Manager) Stats() Stats {
 			Rounds: m.count.canaryRounds.Load(), Tries: m.count.canaryTries.Load(),
 			Leaks: m.count.canaryLeaks.Load(), Missed: m.count.canaryMissed.Load(),
 		},
-		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(),
+		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(), CallRefusals: m.count.callRefusals.all(),
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 		Limited: h.Limited, Flooded: h.Flooded,

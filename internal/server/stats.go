@@ -46,6 +46,7 @@ type statsAnswer struct {
 	RevokedRefused    uint64               `json:"revoked_refused" doc:"Credentials refused because of a revocation"`
 	ErrorsByCode      map[wire.Code]uint64 `json:"errors_by_code" doc:"Error messages sent to clients"`
 	RefusalsByReason  map[string]uint64    `json:"refusals_by_reason" doc:"Connections refused"`
+	CallsRefused      map[string]uint64    `json:"calls_refused_by_reason" doc:"Calls of clients refused at the door"`
 	Canaries          statsCanaries        `json:"canaries"`
 	Rooms             int                  `json:"rooms_active"`
 	Topics            int                  `json:"topics_active"`
@@ -94,8 +95,9 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, Acks: s.Acks, AcksDoubted: s.AcksDoubted,
 		WindowBytes: s.WindowBytes, Evicted: s.Evicted, Limited: s.Limited, Flooded: s.Flooded,
 		Revocations: s.Revocations, RevokedClosed: s.RevokedClosed, RevokedRefused: s.RevokedRefused, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
-		Canaries: statsCanaries(s.Canaries),
-		Rooms:    s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
+		CallsRefused: s.CallRefusals,
+		Canaries:     statsCanaries(s.Canaries),
+		Rooms:        s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
 		Heartbeat: statsHeartbeat{
 			Interval: a.heartbeat.Interval.Seconds(), Timeout: a.heartbeat.Timeout.Seconds(), MaxMissed: a.heartbeat.MaxMissed,
