@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -140,9 +141,7 @@ func TestAnIssuerSpeaksForItsTenantsOnly(t *testing.T) {
 	}
 	token := func(key []byte, change jwt.MapClaims) string {
 		c := jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix()}
-		for name, v := range change {
-			c[name] = v
-		}
+		maps.Copy(c, change)
 		return sign(t, jwt.SigningMethodHS256, key, c)
 	}
 	for range 2 { // the second time from memory

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -232,9 +233,7 @@ func TestOnlyATrustedProxySaysWhoIsCalling(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/ws", nil)
 			r.RemoteAddr = tt.peer
-			for name, values := range tt.header {
-				r.Header[name] = values
-			}
+			maps.Copy(r.Header, tt.header)
 			got, err := a(t.Context(), switchboard.Credential{Token: tt.token, Request: r})
 			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(switchboard.Identity{}, "Issued"), cmpopts.EquateApproxTime(time.Minute)); diff != "" || !errors.Is(err, tt.err) {
 				t.Errorf("%v, want %v (-want +got):\n%s", err, tt.err, diff)

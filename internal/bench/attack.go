@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"runtime"
@@ -79,9 +80,7 @@ func Attack(ctx context.Context, host string, n int, in io.Reader, out io.Writer
 			Kind: a.name, Conns: a.conns.Load(), Frames: a.frames.Load(), Bytes: a.bytes.Load(), Got: a.got.Load(),
 			Pending: a.pending.Load(), Ends: make(map[string]int64),
 		}
-		for end, n := range a.ends {
-			told[i].Ends[end] = n
-		}
+		maps.Copy(told[i].Ends, a.ends)
 		a.mu.Unlock()
 	}
 	running.Wait()

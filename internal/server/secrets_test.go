@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -142,9 +143,7 @@ func TestNoSecretIsInWhatTheServerWrites(t *testing.T) {
 	for _, r := range calls {
 		if _, given := r.header["Authorization"]; !given {
 			h := http.Header{"Authorization": {"Bearer " + s["API key"]}}
-			for name, values := range r.header {
-				h[name] = values
-			}
+			maps.Copy(h, r.header)
 			r.header = h
 		}
 		got := n.call(t, r)
