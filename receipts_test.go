@@ -282,16 +282,17 @@ func TestReceiptsOutliveTheirNode(t *testing.T) {
 // raced is a driver on which the same receipt is written between a Get and the Put that follows.
 type raced struct {
 	broker.Driver
-	value []byte // that another node writes; nil: it has
+	value atomic.Pointer[[]byte] // that another node writes; nil: it has
 }
 
 func (d *raced) Get(ctx context.Context, key string) (broker.Item, error) {
 	item, err := d.Driver.Get(ctx, key)
-	if d.value != nil && strings.Contains(key, "/w/") {
-		if _, err := d.Put(ctx, key, d.value, broker.Any, time.Hour); err != nil {
-			return item, err
+	if strings.Contains(key, "/w/") {
+		if value := d.value.Swap(nil); value != nil {
+			if _, err := d.Put(ctx, key, *value, broker.Any, time.Hour); err != nil {
+				return item, err
+			}
 		}
-		d.value = nil
 	}
 	return item, err
 }
@@ -305,7 +306,8 @@ func TestAReceiptThatAnotherNodeWritesMeanwhileIsKept(t *testing.T) {
 		pos := s.note(t, switchboard.User("alice"), 2).Position
 		a.notes(2)
 		session := a.welcome.Session.ID
-		d.value = fmt.Appendf(nil, `{"user":"alice","session":%q,"epoch":%q,"delivered":%d,"at":1}`, session, pos.Epoch, pos.Offset)
+		value := fmt.Appendf(nil, `{"user":"alice","session":%q,"epoch":%q,"delivered":%d,"at":1}`, session, pos.Epoch, pos.Offset)
+		d.value.Store(&value)
 		a.acks("user/alice", before(pos, 1), before(pos, 1))
 		time.Sleep(2 * time.Second)
 		want := switchboard.Receipt{User: "alice", Session: session, Delivered: pos, Seen: before(pos, 1)}
