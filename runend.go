@@ -147,22 +147,24 @@ func (r *ownedRun) swapEnds(from, to *ending) bool {
 }
 
 // announce makes an end that nothing can refuse the one that counts, and tells the producer at
-// once: what it is about is cut short, so that the end does not wait for it.
-func (r *ownedRun) announce(e ending) {
+// once: what it is about is cut short, so that the end does not wait for it. It reports whether e
+// is the one that counts: the producer may be quicker to write it then.
+func (r *ownedRun) announce(e ending) (counts bool) {
 	if payload, err := encodePayload(e.payload); err != nil || len(payload) > maxRecord/2 {
-		return // it is refused yet
+		return false // it is refused yet
 	}
 	r.mu.Lock()
 	if r.over != nil {
 		r.mu.Unlock()
-		return
+		return false
 	}
 	if r.ends == nil {
-		r.ends = &e
+		r.ends, counts = &e, true
 	}
 	why := r.ends.over(&r.spec)
 	r.mu.Unlock()
 	r.end(why)
+	return counts
 }
 
 // finished takes note of the end, which is in the log. Who has the turn calls it.
@@ -249,6 +251,7 @@ func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) 
 	result := stopped{StoppedRun: wire.StoppedRun{RunID: spec.ID}, status: wire.StatusOK}
 	stop := ending{typ: wire.AgentCancelled, payload: runs.Cancelled(reason, by), by: by}
 	var err error
+	counts := false
 	for range ownerTries {
 		owned := m.runs.find(spec.Tenant, spec.ID)
 		if owned == nil {
@@ -257,7 +260,7 @@ func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) 
 		if owned == nil {
 			break
 		}
-		owned.announce(stop)
+		counts = owned.announce(stop) || counts
 		result.Position, err = owned.finish(ctx, stop)
 		if err == nil {
 			result.StreamLengths = owned.lengths()
@@ -270,7 +273,9 @@ func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) 
 	if !errors.Is(err, ErrRunEnded) && !errors.Is(err, ErrRunCancelled) {
 		return result, err
 	}
-	result.status = wire.StatusAlreadyEnded
+	if !counts || !errors.Is(err, ErrRunCancelled) {
+		result.status = wire.StatusAlreadyEnded
+	}
 	var record runRecord
 	if _, err := m.getItem(ctx, spec.recordKey(), &record); err != nil {
 		return result, err
