@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -103,7 +104,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 			m.hub.ForgetTexts(in.c, cmp.Or(p.key, p.room.key))
 		}
 	}
-	err = m.seekTexts(ctx, sender, req.Streams)
+	err = m.seekTexts(ctx, sender, plan, req.Streams)
 	m.hub.Unhold(in.c)
 	return err
 }
@@ -176,7 +177,17 @@ func (m *Manager) runsOf(ctx context.Context, topic wire.Topic) ([]wire.Restored
 
 // seekTexts moves the text cursors of a connection to the lengths that its client has. Streams
 // of topics that it does not follow, and of runs that are not known, are nothing to it.
-func (m *Manager) seekTexts(ctx context.Context, sender *Conn, lengths map[string]int) error {
+func (m *Manager) seekTexts(ctx context.Context, sender *Conn, plan []restored, lengths map[string]int) error {
+	clamped := make(map[hub.Key]bool)
+	for _, p := range plan {
+		if p.followed.c == 0 || p.past {
+			continue
+		}
+		clamped[p.room.key] = true
+		if err := m.seekTextsSince(ctx, sender, p, lengths); err != nil {
+			return err
+		}
+	}
 	for id, length := range lengths {
 		run, _, ok := strings.Cut(id, "/")
 		if !ok || length <= 0 {
@@ -189,7 +200,39 @@ func (m *Manager) seekTexts(ctx context.Context, sender *Conn, lengths map[strin
 		if err != nil {
 			return err
 		}
-		_ = m.hub.SeekText(sender.handle, hubKey(spec.topic()), hub.Key(broker.NameKey(id)), uint64(length)) // one that does not follow the topic
+		if key := hubKey(spec.topic()); !clamped[key] {
+			_ = m.hub.SeekText(sender.handle, key, hub.Key(broker.NameKey(id)), uint64(length)) // one that does not follow the topic
+		}
+	}
+	return nil
+}
+
+// seekTextsSince does that for a room whose past is not the client's to read: of a text that was
+// growing when the user joined, it gets what is behind the first event since, or now if there was
+// none, whatever it says that it has.
+func (m *Manager) seekTextsSince(ctx context.Context, sender *Conn, room restored, lengths map[string]int) error {
+	notes, err := m.liveRuns(ctx, room.room.address)
+	if err != nil {
+		return err
+	}
+	found, err := m.foldRuns(ctx, room.room.address, notes, room.since)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		first := lengthsOf(f.run)
+		maps.Copy(first, f.next)
+		for id := range first {
+			length, err := m.lengthOf(ctx, room.room.address, id)
+			if err != nil {
+				return err
+			}
+			if next, later := f.next[id]; later && !room.since.IsZero() {
+				length = min(length, next)
+			}
+			length = max(length, lengths[id])
+			_ = m.hub.SeekText(sender.handle, room.room.key, hub.Key(broker.NameKey(id)), uint64(length)) // a connection that has ended needs none
+		}
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ func TestAFormerMemberGetsNothingMoreOfWhatGoesOnInTheRoom(t *testing.T) {
 		a.expect(wire.RoomJoined)
 		write("heard, ")
 		text := ""
-		for text != "begun before, heard, " { // a text that grows comes from its beginning
+		for text != "heard, " { // what was there before the membership is not alice's
 			if env := a.next(); env.Type == wire.StreamChunk {
 				text += payload[wire.StreamChunkPayload](t, env).Text
 			}

@@ -187,6 +187,10 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 		}
 	}
 	if len(req.Threads) > 0 {
+		// Held, the connection gets no text of them before the answer.
+		if m.hub.Hold(in.c) {
+			defer m.hub.Unhold(in.c)
+		}
 		if err := m.hub.Watch(in.c, req.Threads...); err != nil {
 			return hubError(err)
 		}

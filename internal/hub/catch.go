@@ -410,7 +410,7 @@ func (h *Hub) number(rec *conn, topicSlot uint32) int {
 // text is missing, which it returns. The caller holds rec.mu.
 func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, list *caught, gap []byte) (missing *need) {
 	todo, which, after := list.kept, h.number(rec, topicSlot), list.after
-	src := textSource{slot: topicSlot}
+	src := textSource{slot: topicSlot, fresh: at.flags&cursorFresh != 0}
 	if at.epoch != list.epoch && at.flags&cursorFresh != 0 {
 		todo, after = nil, list.batch.Head.Offset
 		if gap != nil {

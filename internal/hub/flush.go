@@ -259,7 +259,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 	if t.flags&topicLive == 0 {
 		return false
 	}
-	src := textSource{slot: topicSlot, rec: t}
+	src := textSource{slot: topicSlot, rec: t, fresh: at.flags&cursorFresh != 0}
 	epoch := t.epoch.Load()
 	if at.epoch != epoch || at.offset < t.base && !(mutantSeam && at.offset+1 == t.base) {
 		at.flags |= cursorCatching

@@ -11,7 +11,8 @@ type Terms struct {
 	// Lent: the right may end otherwise than by the connection itself, see [Hub.Lent].
 	Lent bool
 	// Fresh: when the log begins anew the connection goes on with what comes then. The new log
-	// may have kept what is older than the right.
+	// may have kept what is older than the right. Of texts that grow it gets what is added from
+	// where it begins.
 	Fresh bool
 }
 
@@ -49,6 +50,9 @@ func (h *Hub) FollowOn(c Handle, t Topic, pos wire.Position, terms Terms) (tag u
 	if f := h.followed(rec, t.slot()); f != nil {
 		f.at = at
 		tag = f.tag
+		if terms.Fresh {
+			h.beginTextsHere(rec, t.slot(), at)
+		}
 		rec.wake.Store(1)
 		h.unlock(rec, c.slot())
 		h.Release(t)
@@ -70,6 +74,9 @@ func (h *Hub) FollowOn(c Handle, t Topic, pos wire.Position, terms Terms) (tag u
 		m.list = append(m.list, f)
 	}
 	h.addFollower(rec, c.slot(), f)
+	if terms.Fresh {
+		h.beginTextsHere(rec, t.slot(), at)
+	}
 	// What was appended between pos and now had no reason to wake c.
 	rec.wake.Store(1)
 	h.unlock(rec, c.slot())
@@ -251,6 +258,9 @@ func (h *Hub) Amend(c Handle, key Key, terms Terms) {
 	if slot := h.index.find(key); slot != 0 {
 		if f := h.followed(rec, slot); f != nil {
 			f.at.flags = f.at.flags&^(cursorLent|cursorFresh) | terms.flags()&^cursorHeld
+			if terms.Fresh {
+				h.beginTextsHere(rec, slot, f.at)
+			}
 		}
 	}
 }

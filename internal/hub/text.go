@@ -14,6 +14,7 @@ type textSource struct {
 	slot    uint32 // of the topic
 	rec     *topic // locked; nil: only what was read
 	address string // of the topic, made when needed
+	fresh   bool   // for a connection that has no right to what was before it followed
 }
 
 // readText is what a worker has read of a stream.
@@ -33,6 +34,9 @@ type need struct {
 func (h *Hub) gatherMarks(s *scratch, rec *conn, src *textSource, marks []Mark, offset uint64) bool {
 	for i := range marks {
 		m := &marks[i]
+		if src.fresh && h.watches(rec, h.threadTag(m.Thread)) {
+			h.beginText(rec, src.slot, m.Key, m.Length)
+		}
 		if m.Length > 0 && !mutantOrder && h.watches(rec, h.threadTag(m.Thread)) && !h.takeText(s, rec, src, &m.Stream, m.Length) {
 			return false
 		}
@@ -63,6 +67,9 @@ func (h *Hub) gatherText(s *scratch, rec *conn, src *textSource, ahead bool) (mo
 			continue
 		}
 		s.need = nil
+		if src.fresh {
+			h.beginText(rec, src.slot, st.Key, st.head)
+		}
 		if !h.takeText(s, rec, src, &st.Stream, st.ready) {
 			if all = false; s.need == nil {
 				return true
@@ -74,6 +81,35 @@ func (h *Hub) gatherText(s *scratch, rec *conn, src *textSource, ahead bool) (mo
 		s.saw = append(s.saw, textSeen{src.slot, h.streams.at(set.newest).version})
 	}
 	return more
+}
+
+// beginText is where the text of a stream begins for a connection without a right to what was before
+// it followed the topic: at a length, which is what it sees of the stream first. That is 0 at the
+// event that opens it, so that of a stream which was opened behind that place nothing is missing.
+func (h *Hub) beginText(rec *conn, topicSlot uint32, key Key, length uint64) {
+	if mutantEarlier || h.textCursor(rec, topicSlot, key, false) >= 0 {
+		return
+	}
+	i := h.textCursor(rec, topicSlot, key, true)
+	h.readings.at(rec.reading).at[i].at = length
+}
+
+// beginTextsHere does that for the streams that a topic has where the connection begins to follow
+// it, so that what is added from now on is written. One that begins further back will come by the
+// events that open streams. The caller holds rec.mu.
+func (h *Hub) beginTextsHere(rec *conn, topicSlot uint32, at cursor) {
+	t := h.topics.at(topicSlot)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	number := t.streams.Load()
+	if number == 0 || at.epoch != t.epoch.Load() || at.offset < t.head.Load() {
+		return
+	}
+	for i := h.sets.at(number).oldest; i != 0; i = h.streams.at(i).later {
+		if st := h.streams.at(i); !st.ended {
+			h.beginText(rec, topicSlot, st.Key, st.head)
+		}
+	}
 }
 
 // ask has the text read that a turn could not find, from where the cursor stands. If the turn

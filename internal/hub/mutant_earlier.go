@@ -1,0 +1,5 @@
+//go:build mutant_earlier
+
+package hub
+
+const mutantEarlier = true // text from before a join comes to who has no right to it

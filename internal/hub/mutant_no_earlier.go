@@ -1,0 +1,5 @@
+//go:build !mutant_earlier
+
+package hub
+
+const mutantEarlier = false
