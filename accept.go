@@ -244,6 +244,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 		m.read(c, h.stream.restore(*h.had)) // nothing else is read from it yet
 	}
 	_ = m.hub.Start(c, held) // a connection that has ended needs none
+	m.presence.post(presenceEvent{what: connOpened, conn: c})
 	if m.gate.shut() && m.tellAway(c, time.Now().Add(returnFirst)) {
 		m.closeAway(c) // the drain has begun since, and perhaps looked for connections before
 	}

@@ -24,7 +24,8 @@ type receiver Manager
 // Record takes what was published here or on another node.
 func (r *receiver) Record(e broker.Entry) {
 	m := (*Manager)(r)
-	if !m.hub.Known(hub.Key(e.Topic)) {
+	known := m.hub.Known(hub.Key(e.Topic))
+	if !known && !m.nodes.listens(e.Topic) {
 		return
 	}
 	rec, ok := m.parseRecord(e)
@@ -32,6 +33,9 @@ func (r *receiver) Record(e broker.Entry) {
 		return
 	}
 	switch {
+	case rec.Kind == wire.RecordPresence:
+		m.presence.hear(m, e, rec)
+	case !known:
 	case e.Class == wire.Durable:
 		if rec.Kind == wire.RecordMember {
 			m.removeMember(e, rec)
@@ -182,6 +186,7 @@ func (m *Manager) compareHeads(ctx context.Context) {
 		err := m.driver.Follow(ctx) // no topics: it waits until Run is at work
 		if err == nil {
 			m.unlinked.Store(false)
+			m.presence.post(presenceEvent{what: linkBack})
 			err = m.announceHeads(ctx, true)
 		}
 		if ctx.Err() != nil {

@@ -86,7 +86,7 @@ func TestEveryVerbThatIsNotBuiltIsUnsupported(t *testing.T) {
 		built := []wire.MessageType{
 			wire.Ping, wire.Heartbeat, wire.Pong, wire.HeartbeatAck, wire.Auth, wire.SessionRestore, wire.Subscribe,
 			wire.Unsubscribe, wire.JoinRoom, wire.LeaveRoom, wire.RoomMessage, wire.History,
-			wire.ThreadOpen, wire.SwitchThread, wire.StopAgent, wire.AckType, wire.Logout,
+			wire.ThreadOpen, wire.SwitchThread, wire.StopAgent, wire.AckType, wire.Logout, wire.PresenceUpdate,
 		}
 		for info := range wire.Types() {
 			if info.Verb && !slices.Contains(built, info.Type) {

@@ -269,6 +269,7 @@ func (m *Manager) refresh(c *Conn, l login) bool {
 	m.permissions.drop(unused)
 	if there {
 		m.watchCredential(c.handle)
+		m.presence.post(presenceEvent{what: deviceChanged, conn: c.handle}) // who it may see there is
 	}
 	return there
 }

@@ -62,6 +62,9 @@ type Manager struct {
 	ended       ended
 	tenants     tenants
 	revocations revocations
+	nodes       nodes
+	questions   questions
+	presence    presenceFeed
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
@@ -94,7 +97,8 @@ func New(opts Options) (*Manager, error) {
 	m.door.init(opts.Limits)
 	m.deadlines.wake, m.hints.wake, m.strays.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	m.tenants.quota, m.tenants.conns, m.tenants.log = opts.Quota, m.tenantConns, opts.Log
-	m.receipts.wake = make(chan struct{}, 1)
+	m.receipts.wake, m.presence.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.nodes.init()
 	m.hub = hub.New(hub.Config{
 		Engine: func(sink ws.Sink) ws.Engine {
 			return ws.NewGoroutineEngine(sink, ws.Config{Message: opts.Limits.MessageBytes, FrameTimeout: opts.Limits.Frame})
@@ -105,7 +109,7 @@ func New(opts Options) (*Manager, error) {
 		MemoryBytes: opts.Limits.MemoryBytes, TenantBytes: opts.Limits.TenantMemoryBytes,
 	})
 	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.runCanaries,
-		m.watchRevocations, m.reachStore, m.enforceRevocations, m.keepSessionKeys} {
+		m.watchRevocations, m.reachStore, m.enforceRevocations, m.keepSessionKeys, m.holdLease, m.watchNodes, m.keepPresence} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil

@@ -80,6 +80,9 @@ type Options struct {
 type Heartbeat struct {
 	Interval, Timeout time.Duration
 	MaxMissed         int
+	// OfflineAfter is how long a device counts as there whose connection was lost (30 s), so that
+	// who comes back within it was never away. Negative: not at all.
+	OfflineAfter time.Duration
 }
 
 // HeartbeatFor returns the values for "production" (25 s, 75 s, 2), "staging" (30 s, 90 s,
@@ -192,6 +195,7 @@ func (h Heartbeat) checked() (Heartbeat, error) {
 	}
 	h.Interval, h.Timeout = cmp.Or(h.Interval, d.Interval), cmp.Or(h.Timeout, d.Timeout)
 	h.MaxMissed = cmp.Or(h.MaxMissed, d.MaxMissed)
+	h.OfflineAfter = max(0, cmp.Or(h.OfflineAfter, 30*time.Second))
 	if h.Interval < 10*time.Millisecond {
 		return h, errors.New("Options.Heartbeat.Interval must be at least 10ms")
 	}

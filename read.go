@@ -172,6 +172,11 @@ func (e *events) Failed(c hub.Handle, err *ws.CloseError) {
 		slog.String("conn_id", m.hub.ID(c)), slog.Int("close_code", int(err.Code)), slog.String("reason", err.Reason))
 }
 
+// Followed implements [hub.Events].
+func (e *events) Followed(c hub.Handle, room hub.Key) {
+	(*Manager)(e).presence.post(presenceEvent{what: roomFollowed, conn: c, room: room})
+}
+
 // Closed implements [hub.Events].
 func (e *events) Closed(c hub.Handle, end hub.End) {
 	m := (*Manager)(e)
@@ -184,6 +189,7 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 	m.receipts.hurry(end.View.Session, end.Topics)
 	if s, err := decodeState(end.Info); err == nil {
 		m.ended.add(end.View.User.Tenant, m.endInfo(end, s))
+		m.presence.post(presenceEvent{what: connEnded, conn: c, ended: m.leaving(end, s)})
 		m.permissions.drop(s.permissions)
 		if s.flags&flagAppPings != 0 {
 			m.count.appPings.Add(-1)

@@ -213,7 +213,9 @@ func (d *counted) Put(ctx context.Context, key string, value []byte, ifRev uint6
 	if d.away.Load() {
 		return 0, broker.ErrUnavailable
 	}
-	d.puts.Add(1)
+	if strings.Contains(key, "/w/") { // no lease of a node
+		d.puts.Add(1)
+	}
 	return d.Driver.Put(ctx, key, value, ifRev, ttl)
 }
 

@@ -134,6 +134,10 @@ func (w *world) refresh() {
 		s.refused(wire.CodeAuthError, "a")
 		return
 	}
+	if w.refused(c, s.session) { // the session is good with newer credentials only
+		s.cred = c
+		return
+	}
 	s.welcome.Session = payload[wire.AuthOKPayload](w.t, s.expect(wire.AuthOK)).Session
 	s.cred = c
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/wire"
 )
 
 // state is what the manager itself knows of a connection. It lives encoded in the hub's
@@ -22,7 +23,39 @@ type state struct {
 	address      netip.Addr
 	device       string
 	tokenID, sid string
+	doing        deviceState
+	meta         string // JSON that others see, "": none
 	claims       json.RawMessage
+}
+
+// deviceState is what the user does on a device, as the client says.
+type deviceState uint8
+
+const (
+	deviceActive deviceState = iota
+	deviceIdle
+	deviceBackground
+)
+
+// String is as clients name it.
+func (d deviceState) String() string {
+	switch d {
+	case deviceIdle:
+		return wire.StateIdle
+	case deviceBackground:
+		return wire.StateBackground
+	}
+	return wire.StateActive
+}
+
+// parseDeviceState reads what String wrote.
+func parseDeviceState(text string) (d deviceState, ok bool) {
+	for d := range deviceBackground + 1 {
+		if d.String() == text {
+			return d, true
+		}
+	}
+	return 0, false
 }
 
 type stateFlags uint8
@@ -38,19 +71,22 @@ const (
 	flagEvents
 	// flagRevoked: it is being closed because of a revocation.
 	flagRevoked
+	// flagPresent: the client has said what its user does, and hears of the user's other devices.
+	flagPresent
 )
 
 // Bounds of the texts in a state.
 const (
 	maxDevice  = 64
 	maxTokenID = 256
+	maxMeta    = 1 << 10
 )
 
 var errState = errors.New("not the state of a connection")
 
 // append encodes s behind dst.
 func (s *state) append(dst []byte) []byte {
-	dst = append(dst, byte(s.flags))
+	dst = append(dst, byte(s.flags), byte(s.doing))
 	for _, at := range []time.Time{s.expires, s.issued, s.shown} {
 		var ms uint64
 		if !at.IsZero() {
@@ -60,7 +96,7 @@ func (s *state) append(dst []byte) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(s.look))
 	dst = binary.AppendUvarint(dst, s.permissions)
-	for _, text := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid} {
+	for _, text := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid, s.meta} {
 		dst = binary.AppendUvarint(dst, uint64(len(text)))
 		dst = append(dst, text...)
 	}
@@ -69,11 +105,11 @@ func (s *state) append(dst []byte) []byte {
 
 // decodeState reads what append wrote.
 func decodeState(b []byte) (state, error) {
-	if len(b) == 0 {
+	if len(b) < 2 || deviceState(b[1]) > deviceBackground {
 		return state{}, errState
 	}
-	s := state{flags: stateFlags(b[0])}
-	rest, ok := b[1:], true
+	s := state{flags: stateFlags(b[0]), doing: deviceState(b[1])}
+	rest, ok := b[2:], true
 	number := func() uint64 {
 		n, size := binary.Uvarint(rest)
 		if size <= 0 {
@@ -102,7 +138,7 @@ func decodeState(b []byte) (state, error) {
 	s.permissions = number()
 	address := text()
 	s.address, _ = netip.AddrFromSlice([]byte(address))
-	s.device, s.tokenID, s.sid = text(), text(), text()
+	s.device, s.tokenID, s.sid, s.meta = text(), text(), text(), text()
 	if !ok || address != "" && !s.address.IsValid() {
 		return state{}, errState
 	}

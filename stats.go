@@ -47,6 +47,7 @@ type Stats struct {
 	Revocations                int    // in force, known here, now
 	RevokedClosed              uint64 // connections closed because of them
 	RevokedRefused             uint64 // credentials refused because of them: to connect, to call, to refresh
+	Presence                   PresenceStats
 	CatchUps, Syncs, Unwritten uint64 // readings of logs for slow clients, and for missed records; writes that sockets took only in part
 }
 
@@ -56,6 +57,14 @@ type HeartbeatStats struct {
 	Dropped                 uint64 // connections closed because of it
 	Resurrected             uint64 // connections that were heard again after a missed ping
 	MeanRTT, MinRTT, MaxRTT time.Duration
+}
+
+// PresenceStats counts what was told of who is where, since the start.
+type PresenceStats struct {
+	Nodes      int    // that are there, this one included, now
+	Told       uint64 // presence_state and presence_diff to clients
+	Asked      uint64 // times another node was asked who is in a room
+	Unanswered uint64 // of all questions to nodes: without an answer in time
 }
 
 // counters are those that the manager itself keeps.
@@ -68,6 +77,7 @@ type counters struct {
 	receiptErrors                atomic.Uint64
 	receiptsDropped              atomic.Uint64
 	acks, acksDoubted            atomic.Uint64
+	presence, asked, unanswered  atomic.Uint64
 	canaryRounds, canaryTries    atomic.Uint64
 	canaryLeaks, canaryMissed    atomic.Uint64
 	runsEnded                    tally[wire.RunState]
@@ -133,6 +143,9 @@ func (m *Manager) Stats() Stats {
 		Canaries: CanaryStats{
 			Rounds: m.count.canaryRounds.Load(), Tries: m.count.canaryTries.Load(),
 			Leaks: m.count.canaryLeaks.Load(), Missed: m.count.canaryMissed.Load(),
+		},
+		Presence: PresenceStats{
+			Nodes: len(m.nodes.others()) + 1, Told: m.count.presence.Load(), Asked: m.count.asked.Load(), Unanswered: m.count.unanswered.Load(),
 		},
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(), CallRefusals: m.count.callRefusals.all(),
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),

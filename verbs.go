@@ -38,6 +38,7 @@ func verbTable() map[wire.MessageType]verb {
 		wire.ThreadOpen:     {do: threadOpenVerb},
 		wire.SwitchThread:   {do: switchThreadVerb},
 		wire.StopAgent:      {do: stopAgentVerb},
+		wire.PresenceUpdate: {do: presenceUpdateVerb},
 	}
 }
 

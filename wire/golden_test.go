@@ -230,7 +230,7 @@ type recordCase struct {
 }
 
 func (c recordCase) record() wire.Record {
-	kinds := map[string]wire.RecordKind{"message": wire.RecordMessage, "member": wire.RecordMember, "run": wire.RecordRun, "latest": wire.RecordLatest}
+	kinds := map[string]wire.RecordKind{"message": wire.RecordMessage, "member": wire.RecordMember, "run": wire.RecordRun, "latest": wire.RecordLatest, "presence": wire.RecordPresence}
 	topics := map[string]wire.Kind{"user": wire.KindUser, "room": wire.KindRoom, "all": wire.KindAll}
 	r := c.Record
 	return wire.Record{

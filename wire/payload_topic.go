@@ -162,15 +162,18 @@ type Device struct {
 	Meta         json.RawMessage `json:"meta,omitempty"`
 }
 
-// PresenceStatePayload is the payload of presence_state: who is in the room.
+// PresenceStatePayload is the payload of presence_state: who is in the room, or on which devices
+// the user is. Of a room with more than 256 users it tells the number only.
 type PresenceStatePayload struct {
 	Users []Presence `json:"users"`
+	Count int        `json:"count"` // of users
 }
 
 // PresenceDiffPayload is the payload of presence_diff: what changed since the last state or
-// difference.
+// difference. Of a room with more than 256 users it tells the number only.
 type PresenceDiffPayload struct {
 	Joins   []Presence `json:"joins"`
 	Leaves  []Presence `json:"leaves"`
 	Updates []Presence `json:"updates"`
+	Count   int        `json:"count"` // of users, from now on
 }

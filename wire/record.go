@@ -20,6 +20,8 @@ const (
 	RecordRun RecordKind = 3
 	// RecordLatest is a message that replaces another one: TTL is in its header.
 	RecordLatest RecordKind = 4
+	// RecordPresence is what nodes tell each other about who is where; its body is theirs.
+	RecordPresence RecordKind = 5
 )
 
 // Record is what drivers store and carry: a message with its full address, which drivers
@@ -65,7 +67,7 @@ const maxTTL = 1 << 40
 
 var errRecord = errors.New("not a record")
 
-func (k RecordKind) known() bool { return k >= RecordMessage && k <= RecordLatest }
+func (k RecordKind) known() bool { return k >= RecordMessage && k <= RecordPresence }
 
 // AppendRecord appends r: the version, the kind, then topic kind, tenant, topic id, thread
 // and the excepted sessions, each with its length; of a run the id, the number of streams

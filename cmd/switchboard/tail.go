@@ -21,6 +21,7 @@ type tailCmd struct {
 	Room       []string `sep:"none" placeholder:"R" help:"Follow a room. Repeat for more."`
 	Thread     []string `sep:"none" placeholder:"T" help:"Print the texts of this conversation and not those of all. Messages that are kept come from everywhere. Repeat for more."`
 	Since      []string `sep:"none" placeholder:"TOPIC=POSITION" help:"Begin behind a position that was printed before, as user/alice=<epoch>:<offset>, or, as <run>/answer=1284, behind a length of that text stream. Repeat for more topics and streams."`
+	Presence   bool     `help:"Print also who is in the rooms, as the server tells those who may see it."`
 
 	start client.Options // where to begin, made by Validate
 }
@@ -109,7 +110,7 @@ func (c *tailCmd) Run(ctx context.Context, term terminal) error {
 		if err != nil {
 			return unlessDone(ctx, err)
 		}
-		if ownBusiness(string(msg.Type)) {
+		if ownBusiness(string(msg.Type)) || !c.Presence && strings.HasPrefix(string(msg.Type), "presence_") {
 			continue
 		}
 		line, err := json.Marshal(msg)

@@ -16,7 +16,7 @@ type arrow struct {
 func arrows() []arrow {
 	const bare = "" // the root package
 	return []arrow{
-		{from: bare, imports: []string{"wire", "broker", "broker/membroker", "internal/hub", "internal/ws", "internal/session", "internal/runs", "internal/quota"}, tests: []string{"auth", "broker/brokertest", "client"}},
+		{from: bare, imports: []string{"wire", "broker", "broker/membroker", "internal/hub", "internal/ws", "internal/session", "internal/runs", "internal/quota", "internal/presence"}, tests: []string{"auth", "broker/brokertest", "client"}},
 		{from: "wire"},
 		{from: "auth", imports: []string{bare, "wire"}},
 		{from: "agent", imports: []string{bare, "wire"}},
@@ -35,6 +35,7 @@ func arrows() []arrow {
 		{from: "internal/hub", imports: []string{"wire", "internal/ws"}},
 		{from: "internal/pages", imports: []string{"wire"}},
 		{from: "internal/quota"},
+		{from: "internal/presence", imports: []string{"wire"}},
 		{from: "internal/runs", imports: []string{"wire"}},
 		{from: "internal/sim", tests: []string{bare, "broker", "broker/membroker", "internal/ws", "wire"}},
 		{from: "internal/scenarios", tests: []string{bare, "broker", "client", "internal/server", "internal/ws", "wire"}},

@@ -39,6 +39,7 @@ type deaf struct{}
 func (deaf) Message(Handle, []byte)        {}
 func (deaf) Failed(Handle, *ws.CloseError) {}
 func (deaf) Closed(Handle, End)            {}
+func (deaf) Followed(Handle, Key)          {}
 
 func nullRig(b *testing.B) *rig {
 	return newRig(b, func(c *Config, _ *fakeEngine) {

@@ -79,7 +79,11 @@ func (h *Hub) FollowOn(c Handle, t Topic, pos wire.Position, terms Terms) (tag u
 	}
 	// What was appended between pos and now had no reason to wake c.
 	rec.wake.Store(1)
+	key := h.topics.at(t.slot()).key
 	h.unlock(rec, c.slot())
+	if !terms.Held {
+		h.cfg.Events.Followed(c, key)
+	}
 	return f.tag, nil
 }
 
@@ -90,15 +94,17 @@ func (h *Hub) Begin(c Handle, key Key, tag uint32, frame []byte) bool {
 	if rec == nil {
 		return false
 	}
-	defer h.unlock(rec, c.slot())
 	slot := h.index.find(key)
 	f := h.followed(rec, slot)
 	if slot == 0 || f == nil || f.tag != tag {
+		h.unlock(rec, c.slot())
 		return false
 	}
 	f.at.flags &^= cursorHeld
 	h.say(rec, frame)
 	rec.wake.Store(1)
+	h.unlock(rec, c.slot())
+	h.cfg.Events.Followed(c, key)
 	return true
 }
 
@@ -245,6 +251,7 @@ func (h *Hub) end(c Handle, key Key, ends func(*conn, *follow) bool) bool {
 	h.dropAck(rec, topicSlot)
 	h.unlock(rec, c.slot())
 	h.unfollowed(c.slot(), topicSlot)
+	h.cfg.Events.Followed(c, key)
 	return true
 }
 

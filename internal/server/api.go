@@ -110,6 +110,10 @@ func (a *api) routes() {
 		"Read the log of a topic"), a.history)
 	register(a, operation("receipts", http.MethodGet, "/api/v1/receipts", ScopeRead,
 		"See how far sessions have confirmed the log of a topic"), a.receipts)
+	register(a, operation("user-presence", http.MethodGet, "/api/v1/presence/users/{user}", ScopeRead,
+		"See whether a user is there, and on which devices"), a.userPresence)
+	register(a, operation("room-presence", http.MethodGet, "/api/v1/presence/rooms/{room}", ScopeRead,
+		"See who is in a room"), a.roomPresence)
 	register(a, operation("list-connections", http.MethodGet, "/api/v1/connections", ScopeMonitor,
 		"List live connections, or those that ended lately"), a.listConnections)
 	register(a, operation("close-connection", http.MethodDelete, "/api/v1/connections/{id}", ScopeManage,

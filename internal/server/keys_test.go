@@ -20,7 +20,7 @@ func calls(t *testing.T, a *api) []request {
 	t.Helper()
 	all := []request{{method: http.MethodGet, path: "/api/openapi.json"}}
 	for path, item := range a.huma.OpenAPI().Paths {
-		path = strings.NewReplacer("{id}", "conn_1", "{user}", "alice", "{run}", "R", "{stream}", "answer").Replace(path)
+		path = strings.NewReplacer("{id}", "conn_1", "{user}", "alice", "{run}", "R", "{stream}", "answer", "{room}", "team").Replace(path)
 		if strings.Contains(path, "{") {
 			t.Fatalf("got path %s: tell this test what to put in", path)
 		}
@@ -127,6 +127,8 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		"POST /api/v1/runs/R/streams/answer":     {ScopePublish},
 		"GET /api/v1/runs/R/streams/answer":      {ScopeRead},
 		"GET /api/v1/threads/conn_1":             {ScopeRead},
+		"GET /api/v1/presence/users/alice":       {ScopeRead},
+		"GET /api/v1/presence/rooms/team":        {ScopeRead},
 	}
 	for name, scopes := range want {
 		if !slices.Equal(granted[name], scopes) {

@@ -48,11 +48,19 @@ type statsAnswer struct {
 	RefusalsByReason  map[string]uint64    `json:"refusals_by_reason" doc:"Connections refused"`
 	CallsRefused      map[string]uint64    `json:"calls_refused_by_reason" doc:"Calls of clients refused at the door"`
 	Canaries          statsCanaries        `json:"canaries"`
+	Presence          statsPresence        `json:"presence"`
 	Rooms             int                  `json:"rooms_active"`
 	Topics            int                  `json:"topics_active"`
 	UptimeSeconds     float64              `json:"uptime_seconds"`
 	Health            statsHealth          `json:"health_monitoring"`
 	Heartbeat         statsHeartbeat       `json:"heartbeat_config"`
+}
+
+type statsPresence struct {
+	Nodes      int    `json:"nodes" doc:"That are there, this one included"`
+	Told       uint64 `json:"told" doc:"presence_state and presence_diff to clients"`
+	Asked      uint64 `json:"asked" doc:"Times another node was asked who is in a room"`
+	Unanswered uint64 `json:"unanswered" doc:"Questions to nodes without an answer within a second"`
 }
 
 type statsCanaries struct {
@@ -97,6 +105,7 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		Revocations: s.Revocations, RevokedClosed: s.RevokedClosed, RevokedRefused: s.RevokedRefused, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		CallsRefused: s.CallRefusals,
 		Canaries:     statsCanaries(s.Canaries),
+		Presence:     statsPresence(s.Presence),
 		Rooms:        s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
 		Heartbeat: statsHeartbeat{

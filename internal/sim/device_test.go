@@ -253,7 +253,7 @@ func (d *device) message(raw []byte) {
 		d.snapshot(env, decode[wire.Thread](d, env))
 	case wire.GapType:
 		d.gap(decode[wire.Gap](d, env))
-	case wire.AckType, wire.ErrorMessageType, wire.ServerShutdown:
+	case wire.AckType, wire.ErrorMessageType, wire.ServerShutdown, wire.PresenceState, wire.PresenceDiff:
 	default:
 		d.w.wrong("%s: nobody sends %s", d.name, raw)
 	}

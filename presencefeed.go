@@ -1,0 +1,371 @@
+package switchboard
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/wire"
+)
+
+// presenceWhat is what has happened that presence depends on.
+type presenceWhat uint8
+
+const (
+	connOpened presenceWhat = iota
+	connEnded
+	roomFollowed  // or not any more
+	deviceChanged // its state, or what it may see
+	placeHeard    // from another node
+	placeAsked    // by this node, or by another one
+	placeAnswered // by other nodes
+	nodeBegan     // this one
+	nodeCame
+	nodeGone
+	linkBack // what passed meanwhile is not known
+)
+
+// presenceEvent is one such thing.
+type presenceEvent struct {
+	what   presenceWhat
+	conn   hub.Handle
+	room   hub.Key        // roomFollowed
+	ended  *absent        // connEnded
+	topic  wire.Topic     // placeHeard, placeAsked, placeAnswered
+	body   []byte         // placeHeard: a presenceRecord
+	record presenceRecord // placeAsked by another node
+	reply  chan answered  // placeAsked by this one; capacity 1
+	all    []answered     // placeAnswered
+	asked  []string       // placeAnswered: who was asked
+	node   string         // nodeCame, nodeGone
+}
+
+// presenceFeed is where everything arrives that presence depends on. One goroutine takes it and
+// knows all the rest: what it says of this node's connections it asks the hub, which has them.
+type presenceFeed struct {
+	wake chan struct{} // capacity 1
+
+	mu    sync.Mutex // guards queue
+	queue []presenceEvent
+}
+
+func (f *presenceFeed) post(e presenceEvent) {
+	f.mu.Lock()
+	f.queue = append(f.queue, e)
+	first := len(f.queue) == 1
+	f.mu.Unlock()
+	if first {
+		select {
+		case f.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (f *presenceFeed) take() []presenceEvent {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	queue := f.queue
+	f.queue = nil
+	return queue
+}
+
+// hear takes what another node says, from the driver.
+func (f *presenceFeed) hear(m *Manager, e broker.Entry, rec wire.Record) {
+	if !m.nodes.listens(e.Topic) && broker.KeyOf(rec.Topic) != e.Topic {
+		m.count.isolation.Add(1)
+		m.log.LogAttrs(m.life, slog.LevelError, "record under the key of another topic", slog.String("topic_key", e.Topic.String()))
+		return
+	}
+	f.post(presenceEvent{what: placeHeard, topic: rec.Topic, body: rec.Body})
+}
+
+const (
+	// presenceTick is how long changes wait for others, so that many become one message.
+	presenceTick = 100 * time.Millisecond
+	// presenceCounts is how often the number of a large room is told.
+	presenceCounts = 2 * time.Second
+	// presenceNames is how many users of a room are told by name.
+	presenceNames = 256
+	// presenceAway is how long nothing is told to a client that does not take it.
+	presenceAway = time.Second
+	// presenceWait is how long who begins to watch waits for other nodes' answers.
+	presenceWait = askTimeout
+)
+
+// presenceRepeats is after which times a node says again how far it is in a room: that a change was
+// missed is noticed with the next one, and here if there is none.
+func presenceRepeats() [2]time.Duration { return [...]time.Duration{time.Second, 10 * time.Second} }
+
+// presenceKeeper is what the goroutine of presence knows. Nothing else uses it.
+type presenceKeeper struct {
+	m     *Manager
+	ctx   context.Context
+	rooms map[hub.Key]*presenceRoom
+	users map[hub.Key]*presenceUser // with several devices, or devices on other nodes
+	due   map[hub.Key]struct{}      // rooms with something to say
+	own   map[hub.Key]wire.Topic    // users whose devices may have changed
+
+	left     absence
+	lost     []lostNode            // in order
+	repeats  [2][]presenceRepeat   // in order, as presenceRepeats says
+	again    map[hub.Key]time.Time // places to be looked at later
+	tick     time.Time             // when what is due is told; zero: nothing is
+	stranger map[string]time.Time  // nodes that were heard of and have no lease that is known here
+	asks     sync.WaitGroup
+}
+
+// lostNode is a node that has gone: its users stay until a time.
+type lostNode struct {
+	id string
+	at time.Time
+}
+
+// presenceRepeat is a room in which something was said.
+type presenceRepeat struct {
+	room hub.Key
+	at   time.Time
+}
+
+// keepPresence does all that until ctx ends.
+func (m *Manager) keepPresence(ctx context.Context) {
+	k := &presenceKeeper{
+		m: m, ctx: ctx, rooms: make(map[hub.Key]*presenceRoom), users: make(map[hub.Key]*presenceUser),
+		due: make(map[hub.Key]struct{}), own: make(map[hub.Key]wire.Topic),
+		again: make(map[hub.Key]time.Time), stranger: make(map[string]time.Time),
+	}
+	defer k.asks.Wait()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		for _, e := range m.presence.take() {
+			k.happened(e)
+		}
+		now := time.Now()
+		wait := k.next(now)
+		switch {
+		case len(k.due)+len(k.own) == 0:
+		case k.tick.IsZero():
+			k.tick = now.Add(presenceTick)
+		case !now.Before(k.tick):
+			k.tick = time.Time{}
+			k.tell(now)
+			continue
+		}
+		if !k.tick.IsZero() {
+			wait = min(wait, k.tick.Sub(now))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.presence.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// next carries out what is due by time, and returns how long until more is.
+func (k *presenceKeeper) next(now time.Time) time.Duration {
+	wait := time.Hour
+	until := func(at time.Time) bool {
+		if left := at.Sub(now); left > 0 {
+			wait = min(wait, left)
+			return false
+		}
+		return true
+	}
+	for len(k.left.order) > 0 && until(k.left.order[0].until) {
+		k.forget(k.left.first())
+	}
+	for len(k.lost) > 0 && until(k.lost[0].at) {
+		k.drop(k.lost[0].id)
+		k.lost = k.lost[1:]
+	}
+	for i := range k.repeats {
+		for list := &k.repeats[i]; len(*list) > 0 && until((*list)[0].at); *list = (*list)[1:] {
+			k.repeat((*list)[0].room)
+		}
+	}
+	for id, at := range k.stranger {
+		if until(at) {
+			delete(k.stranger, id)
+			k.drop(id) // it has no lease, and so does not exist
+		}
+	}
+	for key, at := range k.again {
+		if until(at) {
+			delete(k.again, key)
+			if u := k.users[key]; u != nil {
+				k.own[key] = u.topic
+			} else {
+				k.due[key] = struct{}{}
+			}
+		}
+	}
+	return wait
+}
+
+func (k *presenceKeeper) happened(e presenceEvent) {
+	switch e.what {
+	case connOpened, deviceChanged:
+		view, ok := k.m.hub.View(e.conn)
+		if !ok {
+			return
+		}
+		k.own[hubKey(view.User)] = view.User
+		if e.what == connOpened {
+			return
+		}
+		for _, f := range k.m.hub.Following(e.conn) {
+			if f.Address.Kind == wire.KindRoom {
+				k.followed(e.conn, f.Key)
+			}
+		}
+	case connEnded:
+		k.ended(e.conn, e.ended)
+	case roomFollowed:
+		k.followed(e.conn, e.room)
+	case placeHeard:
+		k.heard(e)
+	case placeAsked:
+		k.asked(e)
+	case placeAnswered:
+		k.answered(e)
+	case nodeBegan:
+		k.sayAll()
+	case nodeCame:
+		k.came(e.node)
+	case nodeGone:
+		k.lost = append(k.lost, lostNode{e.node, time.Now().Add(k.m.opts.Heartbeat.OfflineAfter)})
+	case linkBack:
+		k.relinked()
+	}
+}
+
+// tell says what has changed, to other nodes and to who watches here.
+func (k *presenceKeeper) tell(now time.Time) {
+	for key, topic := range k.own {
+		delete(k.own, key)
+		k.tellUser(key, topic)
+	}
+	for key := range k.due {
+		delete(k.due, key)
+		if r := k.rooms[key]; r != nil {
+			k.tellRoom(key, r, now)
+		}
+	}
+}
+
+// heard takes what another node says of a place, or asks of it.
+func (k *presenceKeeper) heard(e presenceEvent) {
+	var r presenceRecord
+	if err := wire.Unmarshal(e.body, &r); err != nil || r.Node == "" {
+		k.m.count.unreadable.Add(1)
+		k.m.log.LogAttrs(k.ctx, slog.LevelError, "presence not readable", slog.Any("err", err))
+		return
+	}
+	self := k.m.nodes.id()
+	switch {
+	case r.Node == self:
+	case r.Answer != 0:
+		k.m.questions.take(r)
+	case r.Question != 0:
+		k.asked(presenceEvent{what: placeAsked, topic: e.topic, record: r})
+	case e.topic.Kind == wire.KindRoom:
+		k.known(r.Node)
+		k.heardRoom(hubKey(e.topic), r)
+	case e.topic.Kind == wire.KindUser:
+		k.known(r.Node)
+		k.heardUser(hubKey(e.topic), e.topic, r)
+	}
+}
+
+// known makes sure that what a node says is forgotten unless it turns out to have a lease.
+func (k *presenceKeeper) known(node string) {
+	if _, doubted := k.stranger[node]; !doubted && !k.m.nodes.has(node) {
+		k.stranger[node] = time.Now().Add(nodeLease)
+	}
+}
+
+// asked answers what this node has in a place.
+func (k *presenceKeeper) asked(e presenceEvent) {
+	a := answered{node: k.m.nodes.id(), entries: k.here(e.topic)}
+	if r := k.rooms[hubKey(e.topic)]; r != nil {
+		a.seq = r.seq
+	}
+	if e.reply != nil {
+		e.reply <- a
+		return
+	}
+	if err := k.m.answerNode(k.ctx, e.topic, e.record, a); err != nil && k.ctx.Err() == nil {
+		k.m.log.LogAttrs(k.ctx, slog.LevelDebug, "a node is not answered", slog.Any("err", err))
+	}
+}
+
+// came takes note of a node that is there now.
+func (k *presenceKeeper) came(node string) {
+	delete(k.stranger, node)
+	for key, r := range k.rooms {
+		if r.view != nil {
+			k.askRoom(key, r, node)
+		}
+	}
+}
+
+// relinked asks everybody again after what passed may have been missed.
+func (k *presenceKeeper) relinked() {
+	for key, r := range k.rooms {
+		if r.view != nil {
+			k.askRoom(key, r, k.m.nodes.others()...)
+		}
+	}
+	for key, u := range k.users {
+		u.want = true
+		k.own[key] = u.topic
+	}
+}
+
+// sayAll says again which users this node has: it has another name now.
+func (k *presenceKeeper) sayAll() {
+	for cursor := 0; ; {
+		for _, t := range k.m.hub.Topics(nil, &cursor, compareBatch) {
+			topic, known := k.m.hub.Address(t.Key)
+			if !known || topic.Kind == wire.KindAll {
+				continue
+			}
+			switch r := k.rooms[t.Key]; {
+			case topic.Kind == wire.KindUser:
+				k.own[t.Key] = topic
+			case r != nil:
+				k.renamed(r)
+				k.due[t.Key] = struct{}{}
+			}
+		}
+		if cursor == 0 {
+			return
+		}
+	}
+}
+
+// drop forgets a node that has gone.
+func (k *presenceKeeper) drop(node string) {
+	if k.m.nodes.has(node) {
+		return // it has come back
+	}
+	for key, r := range k.rooms {
+		if r.view != nil {
+			r.view.Drop(node)
+			k.due[key] = struct{}{}
+		}
+	}
+	for key, u := range k.users {
+		if _, had := u.others[node]; had {
+			delete(u.others, node)
+			k.own[key] = u.topic
+		}
+	}
+}
