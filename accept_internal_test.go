@@ -49,3 +49,17 @@ func TestTwoAuthorizationHeadersAreNoCredential(t *testing.T) {
 		}
 	}
 }
+
+// TestTicketsThatTwoProgramsReadInTwoWaysAreNone: what is skipped here, another may take for the one.
+func TestTicketsThatTwoProgramsReadInTwoWaysAreNone(t *testing.T) {
+	for _, query := range []string{"ticket=a&ticket=b", "ticket=&ticket=b", "ticket", "ticket=%zz&ticket=b", "ticket=b&ticket=%zz", "ticket=a;ticket=b&ticket=c"} {
+		r := &http.Request{URL: &url.URL{RawQuery: query}}
+		if kind, token := credentialOf(r, nil); kind != badCredential || token != "" {
+			t.Errorf("%q: got kind %d and %q, want that it is refused", query, kind, token)
+		}
+	}
+	r := &http.Request{URL: &url.URL{RawQuery: "thread=%zz"}}
+	if kind, _ := credentialOf(r, nil); kind != noCredential {
+		t.Errorf("got kind %d without a ticket, want none", kind)
+	}
+}

@@ -158,7 +158,7 @@ func (o *ownedRuns) liveFor(user userID) bool {
 // errOverloaded asks each client to come back after a time of its own, so that those who came
 // together do not come back together.
 func errOverloaded() *refusal {
-	after := time.Duration(retryAfter)*time.Second/2 + rand.N(4*retryAfter*time.Second)
+	after := time.Duration(retryAfter)*time.Second/2 + rand.N(4*retryAfter*time.Second) //nolint:gosec // who guesses it learns when another client comes back
 	return &refusal{why: whyHandshakes, cause: &Error{
 		Code: wire.CodeUnavailable, Message: "too many clients connect at once", Details: map[string]any{"retry_after_ms": int(after.Milliseconds())},
 	}}

@@ -151,7 +151,7 @@ func guessable(kind credentialKind, r *http.Request) bool {
 
 // tooOften asks a client to come back when there is room, and a time of its own later.
 func tooOften(why, text string, wait time.Duration) *refusal {
-	after := wait + rand.N(retryAfter*time.Second)
+	after := wait + rand.N(retryAfter*time.Second) //nolint:gosec // who guesses it learns when another client comes back
 	return &refusal{why: why, cause: &Error{
 		Code: wire.CodeRateLimited, Message: text, Details: map[string]any{"retry_after_ms": after.Milliseconds()},
 	}}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -59,7 +60,11 @@ func credentialOf(r *http.Request, offered []string) (kind credentialKind, token
 		}
 		return kind, string(raw)
 	}
-	switch tickets := r.URL.Query()["ticket"]; {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	tickets := query["ticket"]
+	switch {
+	case err != nil && strings.Contains(r.URL.RawQuery, "ticket"): // what is one, others may read differently
+		return badCredential, ""
 	case len(tickets) == 0:
 		return noCredential, ""
 	case len(tickets) > 1 || tickets[0] == "" || len(tickets[0]) > maxCredential:
@@ -245,33 +250,40 @@ func authVerb(ctx context.Context, in *inbound) error {
 	if id.Tenant != sender.view.User.Tenant || id.User != sender.view.User.ID {
 		return fieldError(wire.CodeAuthError, field, "the "+field+" is another user's")
 	}
-	if !m.refresh(sender, l) || m.enforce(in.c) != nil {
+	if !m.refresh(sender, l) {
 		return hubError(hub.ErrGone)
 	}
+	left := m.leaveForbidden(ctx, sender, id) // before the answer: what comes behind it is by the new credential
 	m.answer(in.c, wire.AuthOK, in.env.ID, wire.AuthOKPayload{
 		ExpiresAt: secondsOrZero(id.Expires), Permissions: id.Permissions,
 		Session: m.sessionInfo(sender.view.Session, id, l.shown, time.Now()),
 	})
-	return m.leaveForbidden(ctx, sender, id)
+	return left
 }
 
-// refresh gives a connection the identity of its new credential.
+// refresh gives a connection the identity of its new credential. It is false if the connection has
+// ended, or ends because the former one or the new one was revoked this moment.
 func (m *Manager) refresh(c *Conn, l login) bool {
 	id := l.identity
 	number := m.permissions.put(id.Permissions)
 	unused := number
+	revoked := false
 	there := m.changeState(c.handle, func(s *state) {
+		if revoked = s.flags&flagRevoked != 0; revoked {
+			return
+		}
 		unused, s.permissions = s.permissions, number
 		s.expires, s.issued, s.shown = id.Expires, id.Issued, l.shown
 		s.tokenID, s.sid, s.claims = id.TokenID, id.SID, id.Claims
 		s.flags &^= flagWarned
 	})
 	m.permissions.drop(unused)
-	if there {
-		m.watchCredential(c.handle)
-		m.presence.post(presenceEvent{what: deviceChanged, conn: c.handle}) // who it may see there is
+	if !there || revoked {
+		return false
 	}
-	return there
+	m.watchCredential(c.handle)
+	m.presence.post(presenceEvent{what: deviceChanged, conn: c.handle}) // who it may see there is
+	return m.enforce(c.handle) == nil
 }
 
 // leaveForbidden stops the rooms that the former credential allowed to follow and the new

@@ -120,8 +120,8 @@ func TestARefreshTakesBackRoomsThatItDoesNotAllow(t *testing.T) {
 		a.send(`{"type":"follow","message_id":"f"}`)
 		a.ack("f")
 		a.send(`{"type":"auth","message_id":"r","payload":{"token":"alice room:board:join"}}`)
-		a.expect(wire.AuthOK)
 		wantEqual(t, "left", payload[wire.RoomLeftPayload](t, a.expect(wire.RoomLeft)), wire.RoomLeftPayload{Room: "team", Reason: "forbidden"})
+		a.expect(wire.AuthOK)
 		s.note(t, switchboard.Room("team"), 1)
 		s.note(t, switchboard.Room("board"), 2)
 		s.note(t, switchboard.Room("given"), 3) // by the application, so it stays

@@ -20,6 +20,7 @@ func TestALogoutEndsTheSessionAndNoOther(t *testing.T) {
 		a.send(`{"type":"logout","payload":{"everywhere":false}}`)
 		a.ends(wire.CloseNormal)
 		half.ends(wire.CloseRevoked)
+		synctest.Wait() // the other node has heard of it too
 		for _, s := range []*server{one, two} {
 			c, _ := s.handshake(t, request{subprotocols: sessionProtocols(a)})
 			c.refused(wire.CodeAuthError, "")

@@ -240,17 +240,25 @@ func (m *Manager) enforce(c hub.Handle) *session.Revocation {
 	if !ok {
 		return nil
 	}
-	r := m.revocations.index.Find(session.Presented{
-		Tenant: view.User.Tenant, User: view.User.ID, Session: view.Session.String(), TokenID: s.tokenID, SID: s.sid, Issued: s.issued,
-	}, time.Now())
+	find := func(s *state) *session.Revocation {
+		return m.revocations.index.Find(session.Presented{
+			Tenant: view.User.Tenant, User: view.User.ID, Session: view.Session.String(), TokenID: s.tokenID, SID: s.sid, Issued: s.issued,
+		}, time.Now())
+	}
+	r := find(&s)
 	if r == nil {
 		return nil
 	}
 	first := false
 	m.changeState(c, func(s *state) {
-		first = s.flags&flagRevoked == 0
-		s.flags |= flagRevoked
+		if r = find(s); r != nil { // else a refresh was faster
+			first = s.flags&flagRevoked == 0
+			s.flags |= flagRevoked
+		}
 	})
+	if r == nil {
+		return nil
+	}
 	if r.By == view.ID { // its own logout
 		_ = m.hub.Close(c, wire.CloseNormal, loggedOut, false)
 		return r

@@ -138,7 +138,7 @@ func refusedGreeting(ctx context.Context, conn *websocket.Conn, frame []byte) er
 	}
 	refused := refusal(m)
 	if _, _, err := conn.Read(ctx); err != nil {
-		refused.Close = wire.CloseCode(max(websocket.CloseStatus(err), 0))
+		refused.Close = wire.CloseCode(max(websocket.CloseStatus(err), 0)) //nolint:gosec // two bytes of a frame
 	}
 	return refused
 }

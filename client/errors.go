@@ -64,7 +64,7 @@ func retryAfter(details map[string]any) time.Duration {
 // err as it is.
 func closed(err error) error {
 	if ce, ok := errors.AsType[websocket.CloseError](err); ok {
-		return &Error{Message: ce.Reason, Close: wire.CloseCode(ce.Code)}
+		return &Error{Message: ce.Reason, Close: wire.CloseCode(ce.Code)} //nolint:gosec // two bytes of a frame
 	}
 	return err
 }

@@ -117,7 +117,7 @@ func (c *Client) reconnect(old *link, cause error, attempts *int) (*link, error)
 			c.calls.failAll(cause) // whichever it was, it would be too big again
 		}
 		resume = resume && !p.credential
-		wait := rand.N(min(backoffBase<<min(*attempts, 10), backoffCap)) + max(p.after, time.Until(old.reconnectAt))
+		wait := rand.N(min(backoffBase<<min(*attempts, 10), backoffCap)) + max(p.after, time.Until(old.reconnectAt)) //nolint:gosec // who guesses it learns when this client comes back
 		*attempts++
 		select {
 		case <-time.After(wait):

@@ -106,7 +106,7 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 		if r.TTL < 0 {
 			return dst, fmt.Errorf("ttl %v is negative", r.TTL)
 		}
-		b = binary.AppendUvarint(b, uint64(r.TTL.Milliseconds()))
+		b = binary.AppendUvarint(b, uint64(r.TTL.Milliseconds())) //nolint:gosec // it is not negative
 	}
 	return append(b, r.Body...), nil
 }
@@ -152,7 +152,7 @@ func ParseRecord(data []byte) (Record, error) {
 	if r.Kind == RecordLatest {
 		ttl := in.count()
 		in.bad = in.bad || ttl > maxTTL
-		r.TTL = time.Duration(ttl) * time.Millisecond
+		r.TTL = time.Duration(ttl) * time.Millisecond //nolint:gosec // maxTTL fits, and others make it bad
 	}
 	if in.bad {
 		return Record{}, errRecord

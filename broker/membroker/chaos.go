@@ -42,7 +42,7 @@ func newChaos(c Chaos, partition uint64) chaos {
 	if rates == [3]float64{} {
 		return chaos{}
 	}
-	return chaos{rates: rates, rand: rand.New(rand.NewPCG(c.Seed, partition))}
+	return chaos{rates: rates, rand: rand.New(rand.NewPCG(c.Seed, partition))} //nolint:gosec // faults of a test must come again with their seed
 }
 
 // hits reports whether the fault happens to topic now.

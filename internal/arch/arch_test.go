@@ -36,6 +36,7 @@ func fences() []fence {
 		{rule: "one hub", check: hubs, seeds: hubSeeds()},
 		{rule: "one manager", check: managers, seeds: managerSeeds()},
 		{rule: "one list of message types", check: typeLiterals, seeds: typeLiteralSeeds()},
+		{rule: "secrets are compared in constant time", check: secretComparisons, seeds: secretComparisonSeeds()},
 		{rule: "files and functions are short", check: longCode, seeds: longCodeSeeds()},
 	}
 }
@@ -60,7 +61,7 @@ func TestModuleKeepsItsShape(t *testing.T) {
 }
 
 func TestFencesCatchSeededViolations(t *testing.T) {
-	outside, err := exportData(".", "container/list", "io", "net", "sync", "sync/atomic")
+	outside, err := exportData(".", "bytes", "container/list", "crypto/subtle", "io", "net", "slices", "strings", "sync", "sync/atomic")
 	if err != nil {
 		t.Fatal(err)
 	}

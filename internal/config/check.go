@@ -186,7 +186,7 @@ func makesTickets(k server.APIKey) bool {
 func (l *loader) checkAPIKeys(c *Config) {
 	s := &l.loaded.server
 	for i, k := range c.APIKeys {
-		key := server.APIKey{Name: k.Name, Tenants: k.Tenants, Scopes: k.Scopes}
+		key := server.APIKey{Name: k.Name, Tenants: k.Tenants, Scopes: k.Scopes, Expires: k.Expires}
 		if key.Name == "" {
 			key.Name = fmt.Sprintf("api-key-%d", i+1)
 		}

@@ -42,7 +42,7 @@ type Login struct {
 	JWTAudience string   `name:"jwt-audience" placeholder:"A" help:"What tokens must say in aud, perhaps among others. Required with jwks."`
 	JWTTenants  []string `name:"jwt-tenant" sep:"none" placeholder:"T" help:"Tenants that tokens may name; an empty one stands for tokens that name none. Without this only those are good. With auth-url: tenants that it may name."`
 	AuthURL     string   `name:"auth-url" placeholder:"URL" help:"A URL of your own that is asked who a token is of, instead of jwt-secret or jwks."`
-	APIKeys     []APIKey `name:"api-key" sep:"none" placeholder:"K" help:"Keys of back ends: as they are, or as sha256: with the hash in hex. In the file a key may have a name, tenants and scopes."`
+	APIKeys     []APIKey `name:"api-key" sep:"none" placeholder:"K" help:"Keys of back ends: as they are, or as sha256: with the hash in hex. In the file a key may have a name, tenants, scopes and an end."`
 	SessionKeys []Secret `name:"session-key" sep:"none" placeholder:"K" help:"Keys of session tokens, 32 bytes in base64 or hex. The first one seals, all of them open. Without any, keys are kept with the messages and exchanged every 30 days, and sessions end with the process."`
 }
 
@@ -101,6 +101,8 @@ type APIKey struct {
 	Tenants []string
 	// Scopes are what it may do; none: everything.
 	Scopes []server.Scope
+	// Expires is the moment from which it is refused; zero: never.
+	Expires time.Time
 }
 
 // UnmarshalText reads a key without anything besides.

@@ -140,8 +140,8 @@ func setScalar(dst reflect.Value, n *yaml.Node) error {
 
 // setAPIKey reads a key with its name and what it may do.
 func setAPIKey(key *APIKey, n *yaml.Node) error {
-	fields := map[string]any{"name": &key.Name, "key": &key.Key, "tenants": &key.Tenants, "scopes": &key.Scopes}
-	known := []string{"name", "key", "tenants", "scopes"}
+	fields := map[string]any{"name": &key.Name, "key": &key.Key, "tenants": &key.Tenants, "scopes": &key.Scopes, "expires": &key.Expires}
+	known := []string{"name", "key", "tenants", "scopes", "expires"}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], resolve(n.Content[i+1])
 		field, ok := fields[name.Value]

@@ -204,6 +204,8 @@ func TestWhatIsWrongIsToldWithItsPlaceAndItsRule(t *testing.T) {
 		{"API key with a space", "api-key: [\"0123456789 abcdef\"]", nil, []string{"ASCII characters without spaces"}},
 		{"bad hash", "api-key: sha256:00", nil, []string{"must be sha256: and 64 hex digits"}},
 		{"unknown scope", "api-key: [{name: shop, key: " + goodKey + ", scopes: [publsh]}]", nil, []string{`"shop": there is no scope "publsh"`}},
+		{"end of a key", "api-key: [{name: shop, key: " + goodKey + ", expires: 1st of March}]", nil, []string{`expires, in line 3, must be a time such as 2027-03-01T12:00:00Z, or a day such as 2027-03-01, not "1st of March"`}},
+		{"no end of a key", "api-key: [{name: shop, key: " + goodKey + ", expires: }]", nil, []string{"expires, in line 3, has no value"}},
 		{"unknown field of a key", "api-key:\n- key: " + goodKey + "\n  scope: [publish]", nil, []string{"scope, in line 5, which is not known; the closest is scopes"}},
 		{"a field twice", "api-key:\n- key: " + goodKey + "\n  key: " + goodKey, nil, []string{"two key, in line 5"}},
 		{"a field without value", "api-key:\n- key: " + goodKey + "\n  name:", nil, []string{"name, in line 5, has no value"}},
@@ -346,6 +348,7 @@ api-key:
     key: ` + goodKey + `
     tenants: [acme, ""]
     scopes: [publish, read]
+    expires: 2027-03-01
 `
 	l := load(t, Sources{File: file(t, text)})
 	var known [sha256.Size]byte
@@ -355,13 +358,23 @@ api-key:
 	want := []server.APIKey{
 		{Name: "api-key-1", Hash: known},
 		{Name: "api-key-2", Hash: server.HashKey("0123456789abcdef")},
-		{Name: "shop", Hash: server.HashKey(goodKey), Tenants: []string{"acme", ""}, Scopes: []server.Scope{server.ScopePublish, server.ScopeRead}},
+		{Name: "shop", Hash: server.HashKey(goodKey), Tenants: []string{"acme", ""}, Scopes: []server.Scope{server.ScopePublish, server.ScopeRead}, Expires: time.Date(2027, 3, 1, 0, 0, 0, 0, time.UTC)},
 	}
 	if diff := cmp.Diff(want, l.server.APIKeys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	if l.server.ReadyKey != "0123456789abcdef" {
 		t.Errorf("got %q for the ready file, want the first that is not hashed", l.server.ReadyKey)
+	}
+}
+
+func TestAKeyEndsAtAMoment(t *testing.T) {
+	noon := time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, text := range []string{"2027-03-01T12:00:00Z", `"2027-03-01T13:00:00+01:00"`, "2027-03-01T12:00:00.000Z"} {
+		got := load(t, Sources{File: file(t, good+"api-key: {key: "+goodKey+", expires: "+text+"}")}).server.APIKeys
+		if len(got) != 1 || !got[0].Expires.Equal(noon) {
+			t.Errorf("%s: got %v, want %v", text, got, noon)
+		}
 	}
 }
 

@@ -38,6 +38,8 @@ func (s setting) of(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().
 // setText puts a text into a field that is no list.
 func setText(dst reflect.Value, text string) error {
 	switch p := dst.Addr().Interface().(type) {
+	case *time.Time:
+		return setTime(p, text)
 	case encoding.TextUnmarshaler:
 		return p.UnmarshalText([]byte(text))
 	case *time.Duration:
@@ -61,6 +63,17 @@ func setText(dst reflect.Value, text string) error {
 		return fmt.Errorf("cannot be a %s", dst.Type()) // a field of Config that nobody can set
 	}
 	return nil
+}
+
+// setTime reads a moment, or the beginning of a day in UTC.
+func setTime(dst *time.Time, text string) error {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil && !at.IsZero() {
+			*dst = at
+			return nil
+		}
+	}
+	return fmt.Errorf("must be a time such as 2027-03-01T12:00:00Z, or a day such as 2027-03-01, not %q", text)
 }
 
 // setList puts texts into a field that is a list. The field is not changed if one does not

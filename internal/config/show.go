@@ -47,6 +47,8 @@ func show(v reflect.Value) *yaml.Node {
 	switch v := v.Interface().(type) {
 	case time.Duration:
 		return text(short(v))
+	case time.Time:
+		return text(v.Format(time.RFC3339))
 	case TenantQuota:
 		return text(v.text)
 	case APIKey:
@@ -68,7 +70,7 @@ func show(v reflect.Value) *yaml.Node {
 }
 
 func (k APIKey) show() *yaml.Node {
-	if k.Name == "" && len(k.Tenants) == 0 && len(k.Scopes) == 0 {
+	if k.Name == "" && len(k.Tenants) == 0 && len(k.Scopes) == 0 && k.Expires.IsZero() {
 		return show(reflect.ValueOf(k.Key))
 	}
 	m := &yaml.Node{Kind: yaml.MappingNode}
@@ -81,6 +83,7 @@ func (k APIKey) show() *yaml.Node {
 	add("key", k.Key)
 	add("tenants", k.Tenants)
 	add("scopes", k.Scopes)
+	add("expires", k.Expires)
 	return m
 }
 

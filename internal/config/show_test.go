@@ -6,7 +6,7 @@ import (
 )
 
 func TestTheConfigurationIsShownWithOriginsAndWithoutSecrets(t *testing.T) {
-	path := file(t, good+"api-key:\n- name: shop\n  key: "+goodKey+"\n  scopes: [publish]\n- x"+goodKey+"\nsession-key: ["+goodSecret+goodSecret+"]\nhistory-age: 36h\n")
+	path := file(t, good+"api-key:\n- name: shop\n  key: "+goodKey+"\n  scopes: [publish]\n  expires: 2027-03-01\n- x"+goodKey+"\nsession-key: ["+goodSecret+goodSecret+"]\nhistory-age: 36h\n")
 	got, err := load(t, Sources{File: path, Environ: []string{"SWITCHBOARD_MAX_CONNECTIONS=500"}, Flags: map[string]any{"log-level": "warn"}}).YAML()
 	if err != nil {
 		t.Fatal(err)
@@ -23,8 +23,9 @@ api-key:
     key: …
     scopes:
       - publish
+    expires: "2027-03-01T00:00:00Z"
   - …
-# FILE:8
+# FILE:9
 session-key:
   - …
 heartbeat-interval: 25s # production
@@ -44,7 +45,7 @@ max-refused-credentials-per-address: 10 # default
 max-connects-per-user: 120 # default
 max-calls-per-user: 1200 # default
 history-messages: 10000 # default
-history-age: 36h # FILE:9
+history-age: 36h # FILE:10
 log-level: warn # --log-level
 log-format: text # default
 `

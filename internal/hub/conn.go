@@ -1,9 +1,9 @@
 package hub
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -147,9 +147,12 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 		h.Release(o.All)
 		return 0, ErrLimit
 	}
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // it never fails
 	slot := h.conns.get()
 	rec := h.conns.at(slot)
 	rec.mu.Lock()
+	rec.random = binary.BigEndian.Uint32(random[:])
 	h.fill(rec, &o)
 	err := h.join(slot, rec, o.TenantConns)
 	if err == nil {
@@ -181,7 +184,7 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 func (h *Hub) fill(rec *conn, o *Opening) {
 	now := h.tick()
 	rec.gen++
-	rec.flags, rec.missed, rec.random = connHeld, 0, rand.Uint32()
+	rec.flags, rec.missed = connHeld, 0
 	rec.session, rec.info = o.Session, h.arena.put(o.Info)
 	rec.user, rec.all, rec.extra, rec.more, rec.reading, rec.acks = o.User.slot(), o.All.slot(), 0, 0, 0, 0
 	rec.userAt, rec.allAt = h.cursorAt(o.UserFrom), h.cursorAt(o.AllFrom)

@@ -79,6 +79,7 @@ func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) 
 		mux: http.NewServeMux(), lasting: make(map[string]bool),
 	}
 	a.guesses.init(m.AddressOf, cfg.Limits.GuessesPerAddress)
+	a.keys.warn(log, time.Now())
 	a.huma = humago.New(a.mux, description(cfg.Version))
 	a.huma.OpenAPI().Components.Schemas.RegisterTypeAlias(reflect.TypeFor[wire.Envelope](), reflect.TypeFor[message]())
 	a.routes()
@@ -316,11 +317,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	key, err := a.keys.of(r)
 	if err != nil {
-		if !errors.Is(err, errNoKey) {
-			a.guesses.add(r)
-		}
-		a.refused(r, caller{}, "", "key", wire.CodeAuthError)
-		newProblem(http.StatusUnauthorized, wire.CodeAuthError, err.Error()).write(w)
+		a.withoutKey(r, key, err).write(w)
 		return
 	}
 	tenant, ok := key.tenant(r)
@@ -347,6 +344,21 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w = &plainRefusal{ResponseWriter: w}
 	}
 	a.mux.ServeHTTP(w, r)
+}
+
+// withoutKey refuses a call that shows no key that is good. Who shows one that has expired has not
+// guessed it, so that is counted against no address; but it may be anybody by now.
+func (a *api) withoutKey(r *http.Request, key *APIKey, err error) *problem {
+	switch {
+	case errors.Is(err, errKeyExpired):
+		a.refused(r, caller{tenant: key.home()}, key.Name, "expired", wire.CodeAuthError)
+	case errors.Is(err, errNoKey):
+		a.refused(r, caller{}, "", "key", wire.CodeAuthError)
+	default:
+		a.guesses.add(r)
+		a.refused(r, caller{}, "", "key", wire.CodeAuthError)
+	}
+	return newProblem(http.StatusUnauthorized, wire.CodeAuthError, err.Error())
 }
 
 // plainRefusal turns the text with which http.ServeMux refuses a path or a method into a

@@ -49,9 +49,9 @@ func recordIn(l *audit.Log) func(switchboard.AuditEvent) {
 // refused records that a call was refused for what its key is. A call without a key that is known
 // is a stranger's.
 func (a *api) refused(r *http.Request, by caller, object, why string, code wire.Code) {
-	e := switchboard.AuditEvent{Action: switchboard.AuditAPI, Address: a.guesses.addressOf(r), Object: object, Reason: why, Code: code}
+	e := switchboard.AuditEvent{Action: switchboard.AuditAPI, Tenant: by.tenant, Address: a.guesses.addressOf(r), Object: object, Reason: why, Code: code}
 	if by.key != nil {
-		e.Actor, e.Tenant = by.key.Name, by.tenant
+		e.Actor = by.key.Name
 	}
 	recordIn(a.audit)(e)
 }

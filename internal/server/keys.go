@@ -1,12 +1,15 @@
 package server
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
@@ -44,13 +47,21 @@ type APIKey struct {
 	Tenants []string
 	// Scopes are what the key may do; none: everything.
 	Scopes []Scope
+	// Expires is the moment from which the key is refused; zero: never.
+	Expires time.Time
 }
 
 // HashKey returns what [APIKey] keeps of a key. Keys are long and random, made by
 // machines, so a plain hash is enough.
 func HashKey(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
 
+// sameHash compares in constant time.
+func sameHash(a, b [sha256.Size]byte) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }
+
 func (k *APIKey) may(s Scope) bool { return len(k.Scopes) == 0 || slices.Contains(k.Scopes, s) }
+
+// expired reports whether k is refused at now.
+func (k *APIKey) expired(now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
 
 // tenant returns the tenant that a request concerns, or false if it is not k's.
 func (k *APIKey) tenant(r *http.Request) (string, bool) {
@@ -100,7 +111,7 @@ func (k *APIKey) Check() error {
 	switch {
 	case k.Name == "":
 		return errors.New("a key needs a name")
-	case k.Hash == [sha256.Size]byte{} || k.Hash == HashKey(""):
+	case sameHash(k.Hash, [sha256.Size]byte{}) || sameHash(k.Hash, HashKey("")):
 		return fmt.Errorf("%q has no key", k.Name)
 	}
 	for _, s := range k.Scopes {
@@ -122,10 +133,30 @@ func (k *APIKey) Check() error {
 // keyring finds the key of a request.
 type keyring []APIKey
 
-var errNoKey = errors.New("an API key is required: Authorization: Bearer <key>")
+// keyEndsSoon is how long before its end a key is told of when the server starts.
+const keyEndsSoon = 14 * 24 * time.Hour
 
-// of returns the key that r shows. It compares with all keys, each in constant time, so
-// that how long it takes tells nothing about them.
+// warn logs which keys end soon or have ended.
+func (ring keyring) warn(log *slog.Logger, now time.Time) {
+	for i := range ring {
+		k := &ring[i]
+		which := []slog.Attr{slog.String("key", k.Name), slog.Time("expires", k.Expires.UTC())}
+		switch {
+		case k.expired(now):
+			log.LogAttrs(context.Background(), slog.LevelWarn, "api key has expired: it is refused", which...)
+		case !k.Expires.IsZero() && k.Expires.Sub(now) <= keyEndsSoon:
+			log.LogAttrs(context.Background(), slog.LevelWarn, "api key ends soon", which...)
+		}
+	}
+}
+
+var (
+	errNoKey      = errors.New("an API key is required: Authorization: Bearer <key>")
+	errKeyExpired = errors.New("the API key has expired")
+)
+
+// of returns the key that r shows, and with it errKeyExpired if it was good once. It compares with
+// all keys, each in constant time, so that how long it takes tells nothing about them.
 func (ring keyring) of(r *http.Request) (*APIKey, error) {
 	token, _ := ws.Bearer(r)
 	if token == "" {
@@ -134,12 +165,15 @@ func (ring keyring) of(r *http.Request) (*APIKey, error) {
 	hash := HashKey(token)
 	var found *APIKey
 	for i := range ring {
-		if subtle.ConstantTimeCompare(hash[:], ring[i].Hash[:]) == 1 {
+		if sameHash(hash, ring[i].Hash) {
 			found = &ring[i]
 		}
 	}
 	if found == nil {
 		return nil, errors.New("the API key is not known")
+	}
+	if found.expired(time.Now()) {
+		return found, errKeyExpired
 	}
 	return found, nil
 }

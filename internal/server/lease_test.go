@@ -52,9 +52,9 @@ func (l *memory) dial() (*ws.PipeConn, error) {
 
 // startOver runs a server, of which the test has the manager, over a listener until the test
 // ends.
-func startOver(t *testing.T, ln net.Listener, dial func() (net.Conn, error)) (*node, *switchboard.Manager) {
+func startOver(t *testing.T, cfg Config, ln net.Listener, dial func() (net.Conn, error)) (*node, *switchboard.Manager) {
 	t.Helper()
-	s, err := New(config())
+	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,10 +82,10 @@ func startOver(t *testing.T, ln net.Listener, dial func() (net.Conn, error)) (*n
 }
 
 // inMemory runs a server over connections in memory.
-func inMemory(t *testing.T) (*node, *memory) {
+func inMemory(t *testing.T, cfg Config) (*node, *memory) {
 	t.Helper()
 	ln := &memory{conns: make(chan net.Conn), done: make(chan struct{})}
-	n, _ := startOver(t, ln, func() (net.Conn, error) { return ln.dial() })
+	n, _ := startOver(t, cfg, ln, func() (net.Conn, error) { return ln.dial() })
 	return n, ln
 }
 
@@ -112,7 +112,7 @@ func (n *node) runState(t *testing.T, id string) string {
 
 func TestAnOpenBodyKeepsTheLeaseAlsoWhenItIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, ln := inMemory(t)
+		n, ln := inMemory(t, config())
 		n.startRun(t, "R")
 		conn, err := ln.dial()
 		if err != nil {
@@ -151,7 +151,7 @@ func TestAProducerThatIsKilledEndsTheRunAfterTheLease(t *testing.T) {
 	for _, how := range []string{"its kernel says goodbye", "its host is cut off"} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n, ln := inMemory(t)
+				n, ln := inMemory(t, config())
 				n.startRun(t, "R")
 				conn, err := ln.dial()
 				if err != nil {
@@ -186,7 +186,7 @@ func TestAProducerThatIsKilledEndsTheRunAfterTheLease(t *testing.T) {
 
 func TestEveryCallForARunKeepsItAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := inMemory(t)
+		n, _ := inMemory(t, config())
 		n.startRun(t, "R")
 		for _, call := range []struct{ path, body string }{
 			{"/heartbeat", ""}, {"/events", `{"type":"agent_thinking","payload":{"reasoning":"hm"}}`}, {"/heartbeat", ""},
@@ -220,7 +220,7 @@ func TestAProducerThatIsKilledEndsTheRunOnEveryDevice(t *testing.T) {
 				t.Fatal(err)
 			}
 			dial := func() (net.Conn, error) { return new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String()) }
-			n, m := startOver(t, ln, dial)
+			n, m := startOver(t, config(), ln, dial)
 			devices := []*device{n.connect(t, "alice"), n.connect(t, "alice")}
 			if _, err := m.Runs().Start(t.Context(), switchboard.RunOptions{
 				ID: "R", Agent: "writer", To: switchboard.User("alice"), Lease: lease,

@@ -20,7 +20,7 @@ type readiness struct {
 // it. The file is new, so that nobody else has it open, and only its owner may read it.
 func writeReady(path string, r readiness) (err error) {
 	r.PID = os.Getpid()
-	content, err := json.Marshal(r)
+	content, err := json.Marshal(r) //nolint:gosec // the file is for who may call
 	if err != nil {
 		return fmt.Errorf("ready file: %w", err)
 	}

@@ -304,7 +304,7 @@ func TestAHeartbeatTellsTheLatestEvent(t *testing.T) {
 
 func TestAPolicyEndsARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n, _ := inMemory(t)
+		n, _ := inMemory(t, config())
 		for id, policy := range map[string]string{"long": `{"max_seconds":10}`, "unwatched": `{"stop_unwatched_seconds":2.5}`} {
 			n.post(t, "/api/v1/runs", fmt.Sprintf(`{"to":{"user":"alice"},"agent_name":"w","run_id":%q,"policy":%s}`, id, policy))
 		}

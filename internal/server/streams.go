@@ -141,6 +141,12 @@ func (a *api) appendText(ctx context.Context, in *appendInput) (*appendOutput, e
 		return nil, err
 	}
 	defer release()
+	if key := callerOf(ctx).key; !key.Expires.IsZero() {
+		late := newProblem(http.StatusUnauthorized, wire.CodeAuthError, errKeyExpired.Error())
+		var cancel context.CancelFunc
+		held, cancel = context.WithDeadlineCause(held, key.Expires, late)
+		defer cancel()
+	}
 	p := &producer{run: run, name: in.Stream, at: in.Start.orEnd()}
 	if err := p.take(held, socket, newTextReader(in.r, in.Format)); err != nil {
 		return nil, err

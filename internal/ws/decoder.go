@@ -151,7 +151,7 @@ func (f *partial) header(p []byte, limits Limits) (int, error) {
 		return 0, err
 	}
 	if n == 0 {
-		f.headLen = uint8(got)
+		f.headLen = uint8(got) //nolint:gosec // a header has 14 bytes at most
 		return got - had, nil
 	}
 	if !h.op.control() {
@@ -254,7 +254,7 @@ func parseHeader(p []byte, limits Limits, open Opcode, have int) (h header, n in
 	if len(p) < n+4 {
 		return header{}, 0, nil
 	}
-	h.length = int(length)
+	h.length = int(length) //nolint:gosec // it was compared with the limit, or is that of a control frame
 	h.key = binary.LittleEndian.Uint32(p[n:])
 	return h, n + 4, nil
 }

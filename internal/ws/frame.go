@@ -143,17 +143,17 @@ func Cut(b []byte) (op Opcode, payload, rest []byte, ok bool) {
 		return 0, nil, b, false
 	}
 	length, start, err := parseLength(b)
-	if start == 0 || err != nil || uint64(len(b)-start) < length {
+	if start == 0 || err != nil || uint64(len(b)-start) < length { //nolint:gosec // start is within b
 		return 0, nil, b, false
 	}
-	end := start + int(length)
+	end := start + int(length) //nolint:gosec // so much is there
 	return Opcode(b[0] & 0x0F), b[start:end], b[end:], true
 }
 
 func appendHeader(dst []byte, first, masked byte, length int) []byte {
 	switch {
 	case length < 126:
-		return append(dst, first, masked|byte(length))
+		return append(dst, first, masked|byte(length)) //nolint:gosec // below 126
 	case length <= 0xFFFF:
 		dst = append(dst, first, masked|126)
 		return binary.BigEndian.AppendUint16(dst, uint16(length))

@@ -151,7 +151,7 @@ func readNonblock(fd uintptr, b []byte) (n int, again bool, err error) {
 // It asks the kernel: the poller tells only of changes, and one that came between a refused
 // write and the beginning of the wait is gone.
 func writable(fd uintptr) bool {
-	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}} //nolint:gosec // the kernel numbers them with an int32
 	for {
 		n, err := unix.Poll(fds[:], 0)
 		if err != unix.EINTR {
