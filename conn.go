@@ -84,7 +84,7 @@ func (c *Conn) May(ctx context.Context, act Action, room string) error {
 // Follow makes the connection receive rooms from now on without becoming a member; nothing
 // is authorized, and rooms that it follows already stay as they are. It follows none of them
 // after an error: [ErrNotFound] if the connection has ended, [ErrConflict] if it would follow
-// too many.
+// too many, code RATE_LIMITED if its tenant has no room left of its [Quota].
 func (c *Conn) Follow(ctx context.Context, rooms ...string) error {
 	topics, err := roomTopics(c.view.User.Tenant, rooms)
 	if err != nil {
@@ -92,7 +92,7 @@ func (c *Conn) Follow(ctx context.Context, rooms ...string) error {
 	}
 	var fresh []wire.Topic
 	for _, topic := range topics {
-		a, err := c.m.acquire(ctx, topic)
+		a, err := c.m.acquireRoom(ctx, topic)
 		if err == nil {
 			var mine bool
 			if _, mine, err = c.m.follow(c.handle, a, a.head, false, true, hub.Terms{}); mine {

@@ -47,6 +47,8 @@ const (
 	whyGuesses = "guesses"
 	whyUser    = "user_rate"
 	whyBlocked = "origin_blocked"
+	// whyMessages is of messages, not of who comes in.
+	whyMessages = "messages"
 )
 
 // door is what bounds how often somebody may try to connect or to call, besides admission, which

@@ -64,9 +64,27 @@ func (i *interest) end(key hub.Key, f *flight, err error) {
 // acquire makes a topic live and returns it with one reference, which the caller releases
 // or hands over.
 func (m *Manager) acquire(ctx context.Context, address wire.Topic) (acquired, error) {
+	return m.acquireWithin(ctx, address, 0)
+}
+
+// acquireRoom is acquire for who begins to follow: a room that nobody follows yet is refused if
+// its tenant has no place for one more.
+func (m *Manager) acquireRoom(ctx context.Context, address wire.Topic) (acquired, error) {
+	account := m.tenants.account(address.Tenant, time.Now())
+	a, err := m.acquireWithin(ctx, address, account.quota.Rooms)
+	if errors.Is(err, hub.ErrTenantRooms) {
+		err = m.tenants.full(account, address.Tenant, &account.rooms, "rooms", account.quota.Rooms, topicIdle)
+	}
+	return a, err
+}
+
+func (m *Manager) acquireWithin(ctx context.Context, address wire.Topic, rooms int) (acquired, error) {
 	a := acquired{key: hubKey(address), address: address}
 	var live bool
-	a.topic, live = m.hub.Acquire(a.key, address)
+	var err error
+	if a.topic, live, err = m.hub.AcquireWithin(a.key, address, rooms); err != nil {
+		return acquired{}, err
+	}
 	for !live {
 		if err := m.enliven(ctx, a); err != nil {
 			m.hub.Release(a.topic)

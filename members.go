@@ -73,7 +73,8 @@ func (m *Manager) carryOutHints(ctx context.Context) {
 		m.hints.mu.Unlock()
 		for _, hint := range hints {
 			room := wire.Topic{Tenant: hint.user.Tenant, Kind: wire.KindRoom, ID: hint.Room}
-			if err := m.followAll(ctx, hint, room); err != nil && ctx.Err() == nil {
+			// What is beyond a quota has been told where that is counted.
+			if err := m.followAll(ctx, hint, room); err != nil && ctx.Err() == nil && CodeOf(err) != wire.CodeRateLimited {
 				m.log.LogAttrs(ctx, slog.LevelWarn, "devices of a new member do not follow", slog.Any("err", err))
 			}
 		}
@@ -104,7 +105,7 @@ func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topi
 		if !there || now.kind != memberAdded && !m.mayFollow(ctx, conn, room) {
 			continue // one device's credential speaks for that device only
 		}
-		a, err := m.acquire(ctx, room)
+		a, err := m.acquireRoom(ctx, room)
 		if err != nil {
 			return err
 		}

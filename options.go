@@ -102,6 +102,9 @@ func HeartbeatFor(environment string) Heartbeat {
 type Limits struct {
 	MessageBytes      int // of one message from a client (64 KiB)
 	MessagesPerMinute int // per connection, heartbeats apart (120); all may come at once
+	// MessagesPerUser is the same for all connections of a user to this node together (four times
+	// MessagesPerMinute).
+	MessagesPerUser int
 	// ControlPerMinute is what one connection may send besides, all at once: pings, pongs and
 	// acknowledgements for 1 each, auth, logout and session_restore for 10, and everything that is
 	// refused; 1 more for each 4 KiB of a message (600). Both clients here spend about 35. One who
@@ -208,6 +211,7 @@ func (h Heartbeat) checked() (Heartbeat, error) {
 func (l Limits) withDefaults() Limits {
 	l.MessageBytes = limit(l.MessageBytes, 64<<10, math.MaxInt32)
 	l.MessagesPerMinute = limit(l.MessagesPerMinute, 120, 0)
+	l.MessagesPerUser = limit(l.MessagesPerUser, 4*l.MessagesPerMinute, 0)
 	l.ControlPerMinute = limit(l.ControlPerMinute, 600, 0)
 	l.Conns = limit(l.Conns, 0, 0)
 	l.ConnsPerUser = limit(l.ConnsPerUser, 20, 0)

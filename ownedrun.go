@@ -57,6 +57,7 @@ type ownedRun struct {
 	ended     Position
 	out       bool // another node is the owner now
 	dropped   bool
+	exited    bool      // it does not count among its tenant's that live
 	ending    bool      // somebody persists in ending it
 	unwatched time.Time // since when nobody follows the topic; zero: somebody does
 }
@@ -106,7 +107,8 @@ func (t turn) take(ctx context.Context) error {
 
 func (t turn) give() { <-t }
 
-// newOwned makes a run with a reference to its topic. It is not known to anybody yet.
+// newOwned makes a run with a reference to its topic, which is counted among those that live. It
+// is not known to anybody yet.
 func (m *Manager) newOwned(spec runSpec, topic hub.Topic, record runRecord) *ownedRun {
 	r := &ownedRun{
 		m: m, spec: spec, topic: topic, began: time.Now(), term: record.Term, turn: newTurn(), record: record,
@@ -407,7 +409,19 @@ func (r *ownedRun) closeWith(over error, end Position) {
 		r.over, r.ended = over, end
 	}
 	r.mu.Unlock()
+	r.exit()
 	r.end(over)
+}
+
+// exit makes the run count no more among those of its tenant that live.
+func (r *ownedRun) exit() {
+	r.mu.Lock()
+	again := r.exited
+	r.exited = true
+	r.mu.Unlock()
+	if !again {
+		r.m.runs.exit(r.spec.Tenant)
+	}
 }
 
 // drop forgets the run, which is not this node's any more or has never been.
@@ -419,6 +433,7 @@ func (r *ownedRun) drop() {
 	if again {
 		return
 	}
+	r.exit()
 	r.end(ErrRunEnded)
 	r.m.runs.remove(r)
 	r.m.hub.Release(r.topic)

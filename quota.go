@@ -21,6 +21,8 @@ import (
 type Quota struct {
 	Conns          int // open at the same time
 	ConnsPerSecond int // that begin
+	Rooms          int // that are followed, or were within half a minute
+	Runs           int // that live and are owned by the node
 
 	MessagesPerMinute int // that users publish
 	BytesPerMinute    int // of their payloads
@@ -36,6 +38,10 @@ type TenantStats struct {
 	Connections int    // now
 	Accepted    uint64 // connections
 	Refused     uint64 // connections, because of the quota
+	Rooms       int    // that count, now
+	Runs        int    // that live here, now
+	// How often the quota had no place for a room or a run more.
+	RoomsRefused, RunsRefused uint64
 	// Messages and bytes of payloads that the quota let through, repetitions included, and messages
 	// that it refused.
 	Published, Bytes, Limited                      uint64 // by users
@@ -75,6 +81,7 @@ type account struct {
 	begin             *bucket.Limiter // nil: no bound
 	users, backends   allowances
 	accepted, refused atomic.Uint64
+	rooms, runs       atomic.Uint64 // refused
 }
 
 // allowances are for one of those who publish in the name of a tenant.
@@ -110,7 +117,7 @@ func (t *tenants) account(tenant string, now time.Time) *account {
 	if t.quota != nil {
 		q = t.quota(tenant)
 	}
-	if t.full(now) {
+	if t.crowded(now) {
 		t.forget(now, tenantShort)
 	}
 	t.mu.Lock()
@@ -145,8 +152,8 @@ func (t *tenants) known(tenant string, now time.Time) *account {
 	return a
 }
 
-// full reports whether there is no room and it is time to make some.
-func (t *tenants) full(now time.Time) bool {
+// crowded reports whether there is no room and it is time to make some.
+func (t *tenants) crowded(now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.of) < maxTenants || now.Sub(t.swept) < time.Second {
@@ -208,6 +215,22 @@ func (t *tenants) publish(tenant string, backend bool, bytes int, now time.Time)
 	of.published.Add(1)
 	of.sent.Add(uint64(bytes))
 	return nil
+}
+
+// full counts in refused that a has no place for one more of what, of which it may have limit,
+// and says so. after is when there may be one.
+func (t *tenants) full(a *account, tenant string, refused *atomic.Uint64, what string, limit int, after time.Duration) error {
+	refused.Add(1)
+	t.tell(a, tenant, what, time.Now())
+	return &Error{
+		Code: wire.CodeRateLimited, Message: "too many " + what + " of this tenant",
+		Details: map[string]any{"limit": limit, "scope": "tenant", "retry_after_ms": after.Milliseconds()},
+	}
+}
+
+// fullOfRuns is full of runs, which end when they like.
+func (t *tenants) fullOfRuns(a *account, tenant string) error {
+	return t.full(a, tenant, &a.runs, "live runs", a.quota.Runs, retryAfter*time.Second)
 }
 
 // tell logs that a tenant is at its quota, every logAdmission at most.
@@ -292,10 +315,13 @@ func (m *Manager) TenantStats(ctx context.Context) (TenantStats, error) {
 	}
 	a := m.tenants.account(tenant, time.Now())
 	if a.shared {
-		return TenantStats{Quota: a.quota, Connections: m.tenantConns(tenant)}, nil
+		return TenantStats{
+			Quota: a.quota, Connections: m.tenantConns(tenant), Rooms: m.hub.RoomsOf(tenant), Runs: m.runs.liveOf(tenant),
+		}, nil
 	}
 	return TenantStats{
 		Quota: a.quota, Connections: m.tenantConns(tenant), Accepted: a.accepted.Load(), Refused: a.refused.Load(),
+		Rooms: m.hub.RoomsOf(tenant), Runs: m.runs.liveOf(tenant), RoomsRefused: a.rooms.Load(), RunsRefused: a.runs.Load(),
 		Published: a.users.published.Load(), Bytes: a.users.sent.Load(), Limited: a.users.limited.Load(),
 		BackendPublished: a.backends.published.Load(), BackendBytes: a.backends.sent.Load(), BackendLimited: a.backends.limited.Load(),
 	}, nil

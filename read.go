@@ -140,21 +140,41 @@ func (in *inbound) do(v verb) (err error) {
 // spend takes n messages out of the connection's allowance: what it costs itself, or what a verb
 // adds to it that is about to do the work of several.
 func (in *inbound) spend(n int) error {
-	perMinute := in.m.opts.Limits.MessagesPerMinute
-	if perMinute <= 0 || n <= 0 {
+	of := in.m.opts.Limits.rates()
+	if of == (hub.Rates{}) || n <= 0 {
 		return nil
 	}
-	retry, ok := in.m.hub.Allow(in.c, min(n, perMinute), perMinute)
-	if ok {
-		return nil
+	switch retry, over := in.m.hub.Allow(in.c, n, of); over {
+	case hub.OfConn:
+		return rateLimited("too many messages", of.Conn, retry)
+	case hub.OfUser:
+		in.m.userLimited(in.c)
+		err := rateLimited("too many messages of this user", of.User, retry)
+		err.Details["scope"] = "user"
+		return err
 	}
-	return rateLimited("too many messages", perMinute, retry)
+	return nil
+}
+
+// rates are how many messages clients may send.
+func (l *Limits) rates() hub.Rates {
+	return hub.Rates{Conn: l.MessagesPerMinute, User: l.MessagesPerUser}
+}
+
+// userLimited counts and logs that a user sends too much over all connections.
+func (m *Manager) userLimited(c hub.Handle) {
+	m.count.userLimited.Add(1)
+	n := m.door.notices.add(whyMessages, time.Now())
+	if view, ok := m.hub.View(c); ok && n > 0 {
+		m.log.LogAttrs(m.life, slog.LevelWarn, "users send too many messages: what is beyond their rate is refused", slog.Int("refused", n),
+			slog.String("tenant", view.User.Tenant), slog.String("user", view.User.ID))
+	}
 }
 
 // owe is spend for what is done already: the next messages wait for it.
 func (in *inbound) owe(n int) {
-	if perMinute := in.m.opts.Limits.MessagesPerMinute; perMinute > 0 && n > 0 {
-		in.m.hub.Owe(in.c, n, perMinute)
+	if n > 0 {
+		in.m.hub.Owe(in.c, n, in.m.opts.Limits.rates())
 	}
 }
 

@@ -337,7 +337,7 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 		return restored{}, history
 	}
 	p.claim = claim{lent: lent, past: history == nil}
-	if p.room, err = m.acquire(ctx, topic); err != nil {
+	if p.room, err = m.acquireRoom(ctx, topic); err != nil {
 		return restored{}, err
 	}
 	start := pos

@@ -42,7 +42,7 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 	if err := m.roomsLeft(in.c, hubKey(room)); err != nil {
 		return err
 	}
-	a, err := m.acquire(ctx, room)
+	a, err := m.acquireRoom(ctx, room)
 	if err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ type wantedRoom struct {
 // if that was asked for and the user may read what was before, else where the connection is
 // or now.
 func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, pos Position, asked, lent bool) (w wantedRoom, err error) {
-	if w.acquired, err = m.acquire(ctx, topic); err != nil {
+	if w.acquired, err = m.acquireRoom(ctx, topic); err != nil {
 		return w, err
 	}
 	defer func() {

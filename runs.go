@@ -19,7 +19,8 @@ type Runs struct{ m *Manager }
 func (m *Manager) Runs() Runs { return Runs{m} }
 
 // Start writes agent_started, or finds the run that was started with the same ID and fields;
-// other fields are [ErrConflict]. Without a Lease the run is this process's: when ctx ends
+// other fields are [ErrConflict], and one more than the tenant's [Quota] has a place for is refused
+// with code RATE_LIMITED. Without a Lease the run is this process's: when ctx ends
 // before the run, the run is cancelled.
 func (l Runs) Start(ctx context.Context, opts RunOptions) (*Run, error) {
 	tenant, err := l.m.tenantOf(ctx)
@@ -119,6 +120,7 @@ type ownedRuns struct {
 	of     map[runID]*ownedRun
 	users  map[userID]map[*ownedRun]struct{} // the same, by who asked and by whose topic it is
 	flight map[runID]*flight                 // starts and takeovers under way
+	lives  map[string]int                    // those that have not ended, by tenant, and starts under way; none is 0
 	closed bool
 }
 
@@ -146,6 +148,36 @@ func (o *ownedRuns) add(r *ownedRun) bool {
 		o.users[user][r] = struct{}{}
 	}
 	return !o.closed
+}
+
+// enter counts a run of a tenant that is about to live, unless most do; 0 is no bound. exit ends
+// that.
+func (o *ownedRuns) enter(tenant string, most int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if most > 0 && o.lives[tenant] >= most {
+		return false
+	}
+	if o.lives == nil {
+		o.lives = make(map[string]int)
+	}
+	o.lives[tenant]++
+	return true
+}
+
+func (o *ownedRuns) exit(tenant string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.lives[tenant]--; o.lives[tenant] == 0 {
+		delete(o.lives, tenant)
+	}
+}
+
+// liveOf is how many of a tenant's live.
+func (o *ownedRuns) liveOf(tenant string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lives[tenant]
 }
 
 // userID names a user of a tenant.

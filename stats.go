@@ -39,6 +39,7 @@ type Stats struct {
 	ReceiptsDropped            uint64            // that found no room to wait
 	Limited                    uint64            // frames beyond Limits.ControlPerMinute
 	Flooded                    uint64            // connections closed because they went on nevertheless
+	UserLimited                uint64            // messages beyond Limits.MessagesPerUser
 	Acks                       uint64            // acknowledgements from clients, which are among Received
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
 	WindowBytes                int64             // recent messages and texts in memory, now
@@ -78,6 +79,7 @@ type counters struct {
 	receiptsDropped              atomic.Uint64
 	acks, acksDoubted            atomic.Uint64
 	presence, asked, unanswered  atomic.Uint64
+	userLimited                  atomic.Uint64
 	canaryRounds, canaryTries    atomic.Uint64
 	canaryLeaks, canaryMissed    atomic.Uint64
 	runsEnded                    tally[wire.RunState]
@@ -150,6 +152,6 @@ func (m *Manager) Stats() Stats {
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(), CallRefusals: m.count.callRefusals.all(),
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
-		Limited: h.Limited, Flooded: h.Flooded,
+		Limited: h.Limited, Flooded: h.Flooded, UserLimited: m.count.userLimited.Load(),
 	}
 }

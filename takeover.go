@@ -79,6 +79,7 @@ func (m *Manager) takeOver(
 		m.hub.Release(a.topic)
 		return nil, !errors.Is(err, broker.ErrConflict), err
 	}
+	m.runs.enter(spec.Tenant, 0) // a run that lives is not refused for want of a place
 	r = m.newOwned(spec, a.topic, record)
 	r.revision, r.unsure = revision, true
 	if spec.Lease == 0 {

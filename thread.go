@@ -141,7 +141,7 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 	if m.hub.Hold(in.c) {
 		defer m.hub.Unhold(in.c)
 	}
-	a, err := m.acquire(ctx, topic)
+	a, err := m.acquireRoom(ctx, topic)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (l *loader) check() {
 		l.problem("canaries", "must be at least 1s, or 0s for never")
 	}
 	s.Limits = switchboard.Limits{
-		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute,
+		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute, MessagesPerUser: c.MessagesPerUser,
 		Conns: c.Conns, ConnsPerUser: c.ConnsPerUser, RoomsPerConn: c.RoomsPerConn,
 		Handshakes: c.Handshakes, HandshakesPerSecond: c.HandshakeRate,
 		ConnsPerAddress: orNone(c.ConnsPerAddress), CallsPerAddress: orNone(c.CallsPerAddress), GuessesPerAddress: orNone(c.GuessesPerAddress),

@@ -58,6 +58,7 @@ type Pace struct {
 type Bounds struct {
 	MessageBytes      int           `name:"max-message-bytes" default:"65536" min:"1024" max:"1073741824" placeholder:"N" help:"Bytes of one message from a client."`
 	MessagesPerMinute int           `name:"max-messages-per-minute" default:"120" min:"1" placeholder:"N" help:"Messages from one connection; heartbeats are not counted."`
+	MessagesPerUser   int           `name:"max-messages-per-user" default:"0" min:"0" placeholder:"N" help:"Messages in a minute from all connections of one user together. 0 is four times max-messages-per-minute."`
 	Conns             int           `name:"max-connections" default:"0" min:"0" placeholder:"N" help:"Connections to this server. 0 is no bound."`
 	ConnsPerUser      int           `name:"max-connections-per-user" default:"20" min:"1" placeholder:"N" help:"Connections of one user."`
 	RoomsPerConn      int           `name:"max-rooms-per-connection" default:"128" min:"1" placeholder:"N" help:"Rooms that one connection follows."`

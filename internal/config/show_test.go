@@ -34,6 +34,7 @@ canaries: 0s # default
 drain-timeout: 10s # default
 max-message-bytes: 65536 # default
 max-messages-per-minute: 120 # default
+max-messages-per-user: 0 # default
 max-connections: 500 # $SWITCHBOARD_MAX_CONNECTIONS
 max-connections-per-user: 20 # default
 max-rooms-per-connection: 128 # default

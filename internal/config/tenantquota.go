@@ -26,6 +26,10 @@ func quotaField(q *switchboard.Quota, word string) *int {
 		return &q.Conns
 	case "connections-per-second":
 		return &q.ConnsPerSecond
+	case "rooms":
+		return &q.Rooms
+	case "runs":
+		return &q.Runs
 	case "messages-per-minute":
 		return &q.MessagesPerMinute
 	case "bytes-per-minute":

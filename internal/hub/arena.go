@@ -145,6 +145,14 @@ func (n *names) number(s string) uint32 {
 	return n.numberLocked(s)
 }
 
+// find is number for a name that may have none.
+func (n *names) find(s string) (number uint32, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	number, ok = n.of[s]
+	return number, ok || s == ""
+}
+
 // claimed is number for a name that comes from a client.
 func (n *names) claimed(s string) uint32 {
 	n.mu.Lock()

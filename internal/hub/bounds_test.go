@@ -52,7 +52,7 @@ func (r *rig) checkBounds() {
 	total := int64(0)
 	for tenant, n := range r.kept() {
 		total += n
-		if got := r.hub.memory.of(r.hub.tenants.number(tenant)).Load(); got != n || n > r.hub.cfg.TenantBytes {
+		if got := r.hub.memory.tenants.of(r.hub.tenants.number(tenant)).Load(); got != n || n > r.hub.cfg.TenantBytes {
 			r.t.Errorf("tenant %q is charged for %d bytes and has %d, of at most %d", tenant, got, n, r.hub.cfg.TenantBytes)
 		}
 	}

@@ -17,9 +17,14 @@ const (
 	catchTell    = 10 * time.Second       // between two lines of the operator's log about that
 )
 
+// handSlice is to how many cursors of a place is written before others have their turn: some take
+// many writes.
+const handSlice = 32
+
 // place is where somebody wants to read on: in the log of a topic, or in one of its streams,
 // where the offset is a length.
 type place struct {
+	tenant uint32 // number of the topic's tenant
 	key    Key
 	stream Key // zero: the log
 	pos    wire.Position
@@ -32,39 +37,57 @@ type wanted struct {
 }
 
 // catcher reads logs and streams for cursors that are behind their window, and for topics
-// that missed entries. Cursors at the same place share one reading.
+// that missed entries. Cursors at the same place share one reading. Each reading is a turn of its
+// tenant, and so is the handing on of what was read to some cursors more.
 type catcher struct {
 	wake chan struct{} // a token per job, as many as there are workers
 	told atomic.Uint32 // tick of the last line about a log that could not be read
+	jobs fair[job]
 
 	mu      sync.Mutex // guards the fields below
 	waiting map[place][]Handle
-	jobs    []job // first in first out
 	closed  bool
 }
 
-// job is one reading: for cursors at from, or for a topic.
+// Ranks of jobs. What was read is handed on before more is read, so that little of it is kept.
+const (
+	jobRest = iota
+	jobNew
+)
+
+// job is one reading: for cursors at from, or for a topic. With what was read it is for conns.
 type job struct {
 	from  place
-	topic Topic // not 0: sync it
+	topic Topic     // not 0: sync it
+	log   *caught   // of the log, or
+	text  *readText // of a stream
+	conns []Handle
+}
+
+// slice takes the cursors that are written to now.
+func (j *job) slice() []Handle {
+	now := j.conns[:min(len(j.conns), handSlice)]
+	j.conns = j.conns[len(now):]
+	return now
 }
 
 func (c *catcher) init() {
 	c.wake = make(chan struct{}, catchWorkers)
 	c.waiting = make(map[place][]Handle)
+	c.jobs.init(func(int, job) int { return fairTurn })
 }
 
 func (c *catcher) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	c.jobs = nil
+	c.jobs.drop()
 }
 
-func (c *catcher) add(j job) {
+func (c *catcher) add(rank int, j job) {
 	c.mu.Lock()
 	if !c.closed {
-		c.jobs = append(c.jobs, j)
+		c.jobs.push(j.from.tenant, rank, j)
 	}
 	c.mu.Unlock()
 	c.poke()
@@ -83,26 +106,12 @@ func (c *catcher) want(w wanted) {
 	list, ok := c.waiting[w.from]
 	c.waiting[w.from] = append(list, w.conn)
 	if !ok && !c.closed {
-		c.jobs = append(c.jobs, job{from: w.from})
+		c.jobs.push(w.from.tenant, jobNew, job{from: w.from})
 	}
 	c.mu.Unlock()
 	if !ok {
 		c.poke()
 	}
-}
-
-func (c *catcher) sync(t Topic) { c.add(job{topic: t}) }
-
-func (c *catcher) next() (j job, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.jobs) == 0 {
-		c.jobs = nil
-		return j, false
-	}
-	j = c.jobs[0]
-	c.jobs = c.jobs[1:]
-	return j, true
 }
 
 // wait makes connections wait for a reading that the caller will ask for again.
@@ -124,7 +133,7 @@ func (c *catcher) take(from place) []Handle {
 func (h *Hub) catchLoop() {
 	s := new(scratch)
 	for {
-		j, ok := h.catch.next()
+		j, ok := h.catch.jobs.pop()
 		if !ok {
 			select {
 			case <-h.ctx.Done():
@@ -135,11 +144,11 @@ func (h *Hub) catchLoop() {
 		}
 		switch {
 		case j.topic != 0:
-			h.syncTopic(j.topic)
+			h.syncTopic(j)
 		case j.from.stream != Key{}:
-			h.readStream(s, j.from)
+			h.readStream(s, j)
 		default:
-			h.catchUp(s, j.from)
+			h.catchUp(s, j)
 		}
 	}
 }
@@ -173,7 +182,7 @@ func (h *Hub) failed(err error, jobs ...job) {
 	case <-timer.C:
 		for _, j := range jobs {
 			if j.topic != 0 || h.awaited(j.from) {
-				h.catch.add(j)
+				h.catch.add(jobNew, j)
 			}
 		}
 	}
@@ -194,34 +203,51 @@ func (h *Hub) awaited(from place) bool {
 	return len(list) > 0
 }
 
-// syncTopic reads what a topic has missed.
-func (h *Hub) syncTopic(t Topic) {
-	for {
-		rec := h.topicOf(t)
-		if rec == nil {
-			return
-		}
-		from := place{key: rec.key, pos: h.headOf(rec)}
-		rec.mu.Unlock()
-		b, ok := h.read(from, job{topic: t})
-		if !ok || h.synced(t, from.pos, &b) {
-			return
-		}
+// syncTopic reads the next part of what a topic has missed.
+func (h *Hub) syncTopic(j job) {
+	rec := h.topicOf(j.topic)
+	if rec == nil {
+		return
+	}
+	from := place{key: rec.key, pos: h.headOf(rec)}
+	rec.mu.Unlock()
+	if b, ok := h.read(from, j); ok && !h.synced(j.topic, from.pos, &b) {
+		h.catch.add(jobNew, j)
 	}
 }
 
 // catchUp reads the log once for all cursors at the same place and writes it
 // to each as far as its socket takes it. A cursor that does not get to the end
 // of what was read asks again from where it stands.
-func (h *Hub) catchUp(s *scratch, from place) {
+func (h *Hub) catchUp(s *scratch, j job) {
+	if j.log == nil {
+		if j.log = h.readLog(j); j.log == nil {
+			return
+		}
+		j.conns = h.catch.take(j.from)
+	}
+	for _, c := range j.slice() {
+		h.hand(s, c, j.log)
+	}
+	switch {
+	case len(j.conns) > 0:
+		h.catch.add(jobRest, j)
+	case j.log.err != nil:
+		h.failed(j.log.err, j.log.again...)
+	}
+}
+
+// readLog reads a log for cursors, or returns nil.
+func (h *Hub) readLog(j job) *caught {
+	from := j.from
 	h.count.catchUps.Add(1)
 	before := h.epochOf(from.key)
-	b, ok := h.read(from, job{from: from})
+	b, ok := h.read(from, j)
 	if !ok {
-		return
+		return nil
 	}
 	h.moveOn(from.key, before, b.Head)
-	list := caught{from: from, batch: &b, epoch: h.epochs.number(b.Head.Epoch)}
+	list := &caught{from: from, batch: &b, epoch: h.epochs.number(b.Head.Epoch)}
 	if b.Gap && !mutantGap {
 		list.gap, list.after = gapFrame(h.topicName(from.key), from.pos, &b)
 	}
@@ -229,12 +255,7 @@ func (h *Hub) catchUp(s *scratch, from place) {
 		e := &b.Entries[i]
 		list.kept = append(list.kept, kept{e.Pos.Offset, e.Frame, e.Except, e.Marks})
 	}
-	for _, c := range h.catch.take(from) {
-		h.hand(s, c, &list)
-	}
-	if list.err != nil {
-		h.failed(list.err, list.again...)
-	}
+	return list
 }
 
 // epochOf is the epoch of a topic as far as is known here.
@@ -333,10 +354,11 @@ func (h *Hub) hand(s *scratch, c Handle, list *caught) {
 		}
 		gap = nil
 		if !h.readFor(list, missing) {
-			again := job{from: place{key: list.from.key, pos: stands}}
-			h.catch.wait(again.from, c)
-			if !slices.Contains(list.again, again) {
-				list.again = append(list.again, again)
+			again := list.from
+			again.pos = stands
+			h.catch.wait(again, c)
+			if !slices.ContainsFunc(list.again, func(j job) bool { return j.from == again }) {
+				list.again = append(list.again, job{from: again})
 			}
 			return
 		}

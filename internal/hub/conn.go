@@ -33,6 +33,8 @@ type conn struct {
 	reading    uint32 // text streams and boards, 0: nothing of them so far, and all threads are watched
 	acks       uint32 // what it has acknowledged, 0: nothing
 
+	budgetPart, controlPart uint16 // of budget and control, in parts of a tick
+
 	userAt, allAt cursor
 	room          follow // the first room; most connections have no more
 

@@ -272,16 +272,16 @@ func TestTheMessageAllowanceRefillsEvenly(t *testing.T) {
 		r := newRig(t, nil)
 		a := r.open(user("a"))
 		for i := range 120 {
-			if _, ok := r.hub.Allow(a.h, 1, 120); !ok {
+			if _, over := r.hub.Allow(a.h, 1, Rates{Conn: 120}); over != Within {
 				t.Fatalf("message %d of 120 was refused", i+1)
 			}
 		}
-		retry, ok := r.hub.Allow(a.h, 1, 120)
-		if ok || retry != 500*time.Millisecond {
-			t.Errorf("message 121: got %v %v, want a refusal for 500ms", ok, retry)
+		retry, over := r.hub.Allow(a.h, 1, Rates{Conn: 120})
+		if over != OfConn || retry != 500*time.Millisecond {
+			t.Errorf("message 121: got %v %v, want a refusal for 500ms", over, retry)
 		}
 		time.Sleep(retry)
-		if _, ok := r.hub.Allow(a.h, 1, 120); !ok {
+		if _, over := r.hub.Allow(a.h, 1, Rates{Conn: 120}); over != Within {
 			t.Error("refused after the time that was told")
 		}
 	})

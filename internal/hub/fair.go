@@ -2,27 +2,31 @@ package hub
 
 import "sync"
 
-// fair decides whose work a walker does next: the one place where tenants meet. It is deficit
-// round robin with a head start for who was quiet (as FQ-CoDel, RFC 8290 §4.1, does it for
-// packets). Each tenant has a turn of fairTurn visits and then goes to the end of the line; one
-// that had nothing to do comes before those who have been at it. So a small tenant's message
-// waits for one turn of each other newcomer at most, however much a large tenant has to send.
-// Within a tenant continued connections and small rooms come before large ones.
-type fair struct {
-	mu    sync.Mutex // guards all fields, and those of lanes
-	lanes map[uint32]*lane
-	fresh queue[*lane] // had nothing to do until now
-	busy  queue[*lane] // have had a turn since
+// fair decides whose work is done next: the one place where tenants meet, of walkers and of those
+// who read logs. It is deficit round robin with a head start for who was quiet (as FQ-CoDel,
+// RFC 8290 §4.1, does it for packets). Each tenant has a turn of fairTurn visits and then goes to
+// the end of the line; one that had nothing to do comes before those who have been at it. So a
+// small tenant's message waits for one turn of each other newcomer at most, however much a large
+// tenant has to send, and its returning client for one reading of each, however many cursors of a
+// large tenant are behind.
+type fair[W any] struct {
+	cost func(rank int, work W) int // in visits; never changes
+
+	mu    sync.Mutex // guards the fields below, and those of lanes
+	lanes map[uint32]*lane[W]
+	fresh queue[*lane[W]] // had nothing to do until now
+	busy  queue[*lane[W]] // have had a turn since
 }
 
-// lane is the work of one tenant in one shard.
-type lane struct {
+// ranks are how many sorts of work a tenant has. What is of a lower one comes first.
+const ranks = 3
+
+// lane is the work of one tenant in one line.
+type lane[W any] struct {
 	tenant uint32
 	credit int  // visits left of its turn
 	listed bool // in fresh or busy
-
-	conns       queue[uint32] // connections with more to write than a turn of theirs takes
-	small, bulk queue[*part]
+	work   [ranks]queue[W]
 }
 
 // queue is first in, first out. It uses its memory again.
@@ -60,40 +64,28 @@ const idleLanes = 256
 // fairTurn is how many visits a tenant's turn is.
 const fairTurn = walkSlice
 
-func (f *fair) init() { f.lanes = make(map[uint32]*lane) }
+func (f *fair[W]) init(cost func(rank int, work W) int) {
+	f.cost, f.lanes = cost, make(map[uint32]*lane[W])
+}
 
-// lane returns the tenant's lane, in line. The caller holds f.mu and adds work to it.
-func (f *fair) lane(tenant uint32) *lane {
+// push adds work of a tenant behind what it has of the same rank.
+func (f *fair[W]) push(tenant uint32, rank int, work W) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	l := f.lanes[tenant]
 	if l == nil {
-		l = &lane{tenant: tenant}
+		l = &lane[W]{tenant: tenant}
 		f.lanes[tenant] = l
 	}
 	if !l.listed {
 		l.listed, l.credit = true, fairTurn
 		f.fresh.push(l)
 	}
-	return l
+	l.work[rank].push(work)
 }
 
-func (f *fair) pushConn(tenant, slot uint32) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lane(tenant).conns.push(slot)
-}
-
-func (f *fair) pushPart(p *part, first bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if l := f.lane(p.tenant); first {
-		l.small.push(p)
-	} else {
-		l.bulk.push(p)
-	}
-}
-
-// pop takes what is next: a connection, a part, or nothing.
-func (f *fair) pop() (conn uint32, p *part) {
+// pop takes what is next; ok is false if there is nothing.
+func (f *fair[W]) pop() (work W, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
@@ -102,11 +94,11 @@ func (f *fair) pop() (conn uint32, p *part) {
 			line = &f.busy
 		}
 		if line.empty() {
-			return 0, nil
+			return work, false
 		}
 		l := line.items[line.at]
-		if conn, p = l.take(); conn != 0 || p != nil {
-			return conn, p
+		if work, ok = f.take(l); ok {
+			return work, true
 		}
 		line.pop()
 		switch {
@@ -125,28 +117,34 @@ func (f *fair) pop() (conn uint32, p *part) {
 	}
 }
 
-// take takes the tenant's next work, if its turn lasts.
-func (l *lane) take() (conn uint32, p *part) {
-	switch {
-	case l.credit <= 0:
-	case !l.conns.empty():
-		conn = l.conns.pop()
-		l.credit--
-	case !l.small.empty():
-		p = l.small.pop()
-		l.credit -= p.visits()
-	case !l.bulk.empty():
-		p = l.bulk.pop()
-		l.credit -= walkSlice
+// take takes the tenant's next work, if its turn lasts. The caller holds f.mu.
+func (f *fair[W]) take(l *lane[W]) (work W, ok bool) {
+	if l.credit <= 0 {
+		return work, false
 	}
-	return conn, p
+	for rank := range l.work {
+		if q := &l.work[rank]; !q.empty() {
+			work = q.pop()
+			l.credit -= f.cost(rank, work)
+			return work, true
+		}
+	}
+	return work, false
 }
 
-func (l *lane) empty() bool { return l.conns.empty() && l.small.empty() && l.bulk.empty() }
+func (l *lane[W]) empty() bool {
+	for rank := range l.work {
+		if !l.work[rank].empty() {
+			return false
+		}
+	}
+	return true
+}
 
-// visits is about how many connections the next slice of a lap meets.
-func (p *part) visits() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return max(1, min(len(p.list), walkSlice))
+// drop forgets all work.
+func (f *fair[W]) drop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.lanes)
+	f.fresh, f.busy = queue[*lane[W]]{}, queue[*lane[W]]{}
 }

@@ -2,8 +2,26 @@ package hub
 
 import "testing"
 
-// work serves the line like a walker, and returns whose work came in which order.
-func (f *fair) serve(n int) (tenants []uint32) {
+// walker is a shard of a test.
+type walker struct{ shard }
+
+func newWalker() *walker {
+	f := new(walker)
+	f.init()
+	return f
+}
+
+func (f *walker) pushConn(tenant, slot uint32) { f.work.push(tenant, stepConn, step{conn: slot}) }
+
+func (f *walker) pushPart(p *part, first bool) { f.push(p, first) }
+
+func (f *walker) pop() (conn uint32, p *part) {
+	next, _ := f.work.pop()
+	return next.conn, next.part
+}
+
+// serve serves the line like a walker, and returns whose work came in which order.
+func (f *walker) serve(n int) (tenants []uint32) {
 	for range n {
 		conn, p := f.pop()
 		switch {
@@ -21,8 +39,7 @@ func (f *fair) serve(n int) (tenants []uint32) {
 func bigPart(tenant uint32) *part { return &part{tenant: tenant, list: make([]follower, 10*walkSlice)} }
 
 func TestTenantsWithLargeRoomsShareAWalkerEqually(t *testing.T) {
-	var f fair
-	f.init()
+	f := newWalker()
 	for range 100 {
 		f.pushPart(bigPart(1), false)
 	}
@@ -40,8 +57,7 @@ func TestTenantsWithLargeRoomsShareAWalkerEqually(t *testing.T) {
 }
 
 func TestATenantThatWasQuietComesFirst(t *testing.T) {
-	var f fair
-	f.init()
+	f := newWalker()
 	for range 100 {
 		f.pushPart(bigPart(1), false)
 	}
@@ -59,8 +75,7 @@ func TestATenantThatWasQuietComesFirst(t *testing.T) {
 }
 
 func TestANewcomerDoesNotStayOne(t *testing.T) {
-	var f fair
-	f.init()
+	f := newWalker()
 	f.pushPart(bigPart(1), false)
 	f.pushPart(bigPart(1), false)
 	f.serve(1)
@@ -81,8 +96,7 @@ func TestANewcomerDoesNotStayOne(t *testing.T) {
 }
 
 func TestWithinATenantSmallComesBeforeLarge(t *testing.T) {
-	var f fair
-	f.init()
+	f := newWalker()
 	large, small := bigPart(1), &part{tenant: 1}
 	f.pushPart(large, false)
 	f.pushPart(small, true)
@@ -129,8 +143,7 @@ func TestAQueueGivesWhatItWasGivenInOrder(t *testing.T) {
 }
 
 func TestLanesOfTenantsThatCameAndWentAreNotKept(t *testing.T) {
-	var f fair
-	f.init()
+	f := newWalker()
 	for tenant := range uint32(10 * idleLanes) {
 		f.pushConn(tenant+1, tenant+1)
 		f.pushPart(bigPart(tenant+1), false)
@@ -138,7 +151,7 @@ func TestLanesOfTenantsThatCameAndWentAreNotKept(t *testing.T) {
 			t.Fatalf("got %v, want two things done", got)
 		}
 	}
-	if n := len(f.lanes); n > idleLanes+1 {
+	if n := len(f.work.lanes); n > idleLanes+1 {
 		t.Errorf("got %d lanes, want %d at most", n, idleLanes)
 	}
 }

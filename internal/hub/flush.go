@@ -265,7 +265,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 		at.flags |= cursorCatching
 		s.catch = append(s.catch, wanted{
 			conn: handle(slot, rec.gen),
-			from: place{key: t.key, pos: wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}},
+			from: place{tenant: t.tenant, key: t.key, pos: wire.Position{Epoch: h.epochs.name(at.epoch), Offset: at.offset}},
 		})
 		return false
 	}

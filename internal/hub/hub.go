@@ -104,6 +104,7 @@ type Hub struct {
 	acks     slab[acks]
 	arena    arena
 	tenants  names
+	known    tenantCounts // rooms of each tenant that have a record
 	epochs   names
 	index    index
 	idle     idleList
@@ -142,8 +143,7 @@ func New(cfg Config) *Hub {
 	h.reaper.init()
 	h.shards = make([]shard, cfg.Workers)
 	for i := range h.shards {
-		h.shards[i].wake = make(chan struct{}, 1)
-		h.shards[i].work.init()
+		h.shards[i].init()
 	}
 	h.engine = cfg.Engine((*sink)(h))
 	for i := range h.shards {

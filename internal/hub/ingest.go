@@ -115,7 +115,7 @@ func (h *Hub) syncTo(slot uint32, rec *topic, want uint64) {
 	}
 	rec.flags |= topicSyncing
 	h.count.syncs.Add(1)
-	h.catch.sync(Topic(handle(slot, rec.gen.Load())))
+	h.catch.add(jobNew, job{from: place{tenant: rec.tenant}, topic: Topic(handle(slot, rec.gen.Load()))})
 }
 
 // synced takes a part of the log that a topic missed, read at from. It reports

@@ -19,30 +19,35 @@ import (
 // longest ago, so that this is rare.
 type memory struct {
 	total   atomic.Int64
-	tenants atomic.Pointer[[]*atomic.Int64] // by number; replaced when it grows
-	pressed atomic.Bool                     // the reaper is to make room
-	again   atomic.Uint32                   // tick from which it may do so again
-	told    atomic.Bool                     // the operator knows
+	tenants tenantCounts
+	pressed atomic.Bool   // the reaper is to make room
+	again   atomic.Uint32 // tick from which it may do so again
+	told    atomic.Bool   // the operator knows
+}
 
-	mu sync.Mutex // guards the replacing of tenants
+// tenantCounts has a counter for each tenant.
+type tenantCounts struct {
+	list atomic.Pointer[[]*atomic.Int64] // by number; replaced when it grows
+
+	mu sync.Mutex // guards the replacing of list
 }
 
 // of is the counter of a tenant.
-func (m *memory) of(tenant uint32) *atomic.Int64 {
-	if p := m.tenants.Load(); p != nil && int(tenant) < len(*p) {
+func (t *tenantCounts) of(tenant uint32) *atomic.Int64 {
+	if p := t.list.Load(); p != nil && int(tenant) < len(*p) {
 		return (*p)[tenant]
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var list []*atomic.Int64
-	if p := m.tenants.Load(); p != nil {
+	if p := t.list.Load(); p != nil {
 		list = *p
 	}
 	grown := slices.Clone(list)
 	for len(grown) <= int(tenant) || len(grown) < 2*len(list) {
 		grown = append(grown, new(atomic.Int64))
 	}
-	m.tenants.Store(&grown)
+	t.list.Store(&grown)
 	return grown[tenant]
 }
 
@@ -62,7 +67,7 @@ func add(counter *atomic.Int64, n, most int64) bool {
 // charge counts n bytes more that are kept of a tenant's topics. It is false, and nothing is
 // counted, if the tenant or the node would have more than it may.
 func (h *Hub) charge(tenant uint32, n int64) bool {
-	of := h.memory.of(tenant)
+	of := h.memory.tenants.of(tenant)
 	if n <= 0 {
 		of.Add(n)
 		h.memory.total.Add(n)
@@ -81,7 +86,7 @@ func (h *Hub) charge(tenant uint32, n int64) bool {
 
 // chargeAnyway is charge for what is kept in any case.
 func (h *Hub) chargeAnyway(tenant uint32, n int64) {
-	h.memory.of(tenant).Add(n)
+	h.memory.tenants.of(tenant).Add(n)
 	h.memory.total.Add(n)
 	if n > 0 && h.above(tenant, soft) {
 		h.press(tenant, true)
@@ -96,7 +101,7 @@ const (
 
 // above reports whether a tenant, or the node, has more than so many quarters.
 func (h *Hub) above(tenant uint32, quarters int64) bool {
-	return h.memory.of(tenant).Load() > h.cfg.TenantBytes/4*quarters || h.memory.total.Load() > h.cfg.MemoryBytes/4*quarters
+	return h.memory.tenants.of(tenant).Load() > h.cfg.TenantBytes/4*quarters || h.memory.total.Load() > h.cfg.MemoryBytes/4*quarters
 }
 
 // relieveShare is the share of its time, one in so many, that the reaper spends on making room:

@@ -129,7 +129,7 @@ func (h *Hub) ask(s *scratch, rec *conn, src *textSource) (more bool) {
 		cur.catching = true
 		s.catch = append(s.catch, wanted{
 			conn: handle(s.slot, rec.gen),
-			from: place{key: src.rec.key, stream: s.need.key, pos: wire.Position{Offset: s.need.at}},
+			from: place{tenant: src.rec.tenant, key: src.rec.key, stream: s.need.key, pos: wire.Position{Offset: s.need.at}},
 		})
 	}
 	s.need = nil
@@ -234,15 +234,22 @@ func (h *Hub) address(src *textSource) string {
 	return h.addressOf(rec).String()
 }
 
-// readStream reads the text of a stream once for all cursors at the same place.
-func (h *Hub) readStream(s *scratch, from place) {
-	r, err := h.readText(from)
-	if err != nil {
-		h.failed(err, job{from: from})
-		return
+// readStream reads the text of a stream once for all cursors at the same place, or hands on what
+// was read.
+func (h *Hub) readStream(s *scratch, j job) {
+	if j.text == nil {
+		r, err := h.readText(j.from)
+		if err != nil {
+			h.failed(err, j)
+			return
+		}
+		j.text, j.conns = r, h.catch.take(j.from)
 	}
-	for _, c := range h.catch.take(from) {
-		h.handText(s, c, from, r)
+	for _, c := range j.slice() {
+		h.handText(s, c, j.from, j.text)
+	}
+	if len(j.conns) > 0 {
+		h.catch.add(jobRest, j)
 	}
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -32,11 +33,12 @@ type topic struct {
 	first  uint32 // user only: first of its connections, linked by conn.next
 	count  uint32 // followers
 	refs   uint32 // who wants the record to stay
-	idle   uint32 // tick when refs became 0
+	idle   uint32 // tick when refs became 0 and, of a user, the messages of its connections are all allowed again
 	link   uint32 // value of Hub.link when the head was last confirmed
 
-	kind  wire.Kind
-	flags uint8
+	kind     wire.Kind
+	flags    uint8
+	idlePart uint16 // of idle, in parts of a tick
 }
 
 const (
@@ -69,11 +71,25 @@ func (x *index) find(key Key) uint32 {
 // more. live is false until somebody has called [Hub.Confirm]: the caller then
 // follows the topic at the driver, asks for its head and confirms.
 func (h *Hub) Acquire(key Key, address wire.Topic) (t Topic, live bool) {
+	t, live, _ = h.AcquireWithin(key, address, 0)
+	return t, live
+}
+
+// AcquireWithin is Acquire, unless it would make the record of a room more than rooms of its
+// tenant have one, which is [ErrTenantRooms]; 0 is no bound.
+func (h *Hub) AcquireWithin(key Key, address wire.Topic, rooms int) (t Topic, live bool, err error) {
 	p := &h.index.parts[key[0]&63]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	slot, ok := p.of[key]
 	if !ok {
+		most := int64(math.MaxInt64)
+		if rooms > 0 {
+			most = int64(rooms)
+		}
+		if address.Kind == wire.KindRoom && !add(h.known.of(h.tenants.number(address.Tenant)), 1, most) {
+			return 0, false, ErrTenantRooms
+		}
 		slot = h.topics.get()
 		p.of[key] = slot
 	}
@@ -87,9 +103,20 @@ func (h *Hub) Acquire(key Key, address wire.Topic) (t Topic, live bool) {
 		rec.head.Store(0)
 		rec.epoch.Store(0)
 		rec.base, rec.want, rec.ends, rec.flags, rec.count, rec.first = 0, 0, 0, 0, 0, 0
+		rec.idle, rec.idlePart = h.tick(), 0
 	}
 	rec.refs++
-	return Topic(handle(slot, rec.gen.Load())), rec.flags&topicLive != 0
+	return Topic(handle(slot, rec.gen.Load())), rec.flags&topicLive != 0, nil
+}
+
+// RoomsOf is how many rooms of a tenant have a record here: those that are followed, and those
+// that were lately.
+func (h *Hub) RoomsOf(tenant string) int {
+	number, ok := h.tenants.find(tenant)
+	if !ok {
+		return 0
+	}
+	return int(h.known.of(number).Load())
 }
 
 // topicOf locks and returns the record that t names, or nil.
@@ -132,12 +159,17 @@ func (h *Hub) Release(t Topic) {
 		rec.refs--
 	}
 	idle := rec.refs == 0
+	var since uint32
 	if idle {
-		rec.idle = h.tick()
+		// What a user has sent too much is not forgotten by coming again.
+		if since = h.tick(); rec.idle-since > minute {
+			rec.idle, rec.idlePart = since, 0
+		}
+		since = rec.idle
 	}
 	rec.mu.Unlock()
 	if idle {
-		h.idle.add(t, h.tick())
+		h.idle.add(t, since)
 	}
 }
 
@@ -370,6 +402,9 @@ func (h *Hub) forget(slot uint32) bool {
 	h.dropStreams(rec)
 	h.dropBoard(rec)
 	h.arena.drop(rec.addr)
+	if rec.kind == wire.KindRoom {
+		h.known.of(rec.tenant).Add(-1)
+	}
 	if rec.fan != 0 {
 		h.fans.at(rec.fan).reset()
 		h.fans.put(rec.fan)

@@ -20,6 +20,7 @@ var (
 	ErrUserLimit   = errors.New("too many connections of this user")
 	ErrLimit       = errors.New("too many connections")
 	ErrTenantLimit = errors.New("too many connections of this tenant")
+	ErrTenantRooms = errors.New("too many rooms of this tenant")
 	ErrRoomLimit   = errors.New("too many rooms on the connection")
 	ErrClosed      = errors.New("hub is closed")
 	ErrInfo        = errors.New("the owner's blob is too long")

@@ -100,11 +100,46 @@ func (p *part) empty() bool {
 // that at most one walker is at a connection.
 type shard struct {
 	wake chan struct{} // capacity 1
-	work fair
+	work fair[step]
+}
+
+// step is what a walker does next: one of both.
+type step struct {
+	conn uint32 // a connection with more to write than a turn of its takes
+	part *part  // a slice of a lap
+}
+
+// Ranks of steps: within a tenant continued connections and small rooms come before large ones.
+const (
+	stepConn = iota
+	stepSmall
+	stepBulk
+)
+
+// visits is about how many connections a step meets.
+func (s step) visits(rank int) int {
+	switch rank {
+	case stepConn:
+		return 1
+	case stepBulk:
+		return walkSlice
+	}
+	s.part.mu.Lock()
+	defer s.part.mu.Unlock()
+	return max(1, min(len(s.part.list), walkSlice))
+}
+
+func (s *shard) init() {
+	s.wake = make(chan struct{}, 1)
+	s.work.init(func(rank int, next step) int { return next.visits(rank) })
 }
 
 func (s *shard) push(p *part, first bool) {
-	s.work.pushPart(p, first)
+	rank := stepBulk
+	if first {
+		rank = stepSmall
+	}
+	s.work.push(p.tenant, rank, step{part: p})
 	s.poke()
 }
 
@@ -120,7 +155,7 @@ func (h *Hub) shardOf(slot uint32) int { return int(slot) % len(h.shards) }
 // continueLater lets the walker go on with a connection of a tenant whose turn is over.
 func (h *Hub) continueLater(tenant, slot uint32) {
 	s := &h.shards[h.shardOf(slot)]
-	s.work.pushConn(tenant, slot)
+	s.work.push(tenant, stepConn, step{conn: slot})
 	s.poke()
 }
 
@@ -135,12 +170,12 @@ func (h *Hub) tenantOf(rec *conn) uint32 {
 func (h *Hub) walkLoop(i int) {
 	sh, s := &h.shards[i], new(scratch)
 	for {
-		conn, p := sh.work.pop()
+		next, ok := sh.work.pop()
 		switch {
-		case conn != 0:
-			h.visit(s, conn, 0, 0)
-		case p != nil:
-			h.walk(s, p)
+		case next.conn != 0:
+			h.visit(s, next.conn, 0, 0)
+		case ok:
+			h.walk(s, next.part)
 		default:
 			s.memo = memo{} // an idle walker keeps no frame alive
 			select {

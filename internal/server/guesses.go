@@ -3,10 +3,8 @@ package server
 import (
 	"context"
 	"log/slog"
-	"math"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
@@ -71,8 +69,6 @@ func (a *api) tooManyGuesses(w http.ResponseWriter, r *http.Request, wait time.D
 		a.log.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelWarn, "api keys are not looked at: too many of this address were wrong",
 			slog.Int("refused", n), slog.String("address", a.guesses.addressOf(r).String()))
 	}
-	p := newProblem(http.StatusTooManyRequests, wire.CodeRateLimited, "too many keys from this address were refused").
-		with("retry_after_ms", wait.Milliseconds())
-	p.header.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-	p.write(w)
+	newProblem(http.StatusTooManyRequests, wire.CodeRateLimited, "too many keys from this address were refused").
+		with(retryDetail, wait.Milliseconds()).write(w)
 }

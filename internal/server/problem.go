@@ -34,8 +34,7 @@ func newProblem(status int, code wire.Code, detail string) *problem {
 	case status == http.StatusUnauthorized:
 		p.header.Set("WWW-Authenticate", "Bearer")
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
-		p.header.Set("Retry-After", "1")
-		p.with("retry_after_ms", 1000)
+		p.with(retryDetail, 1000)
 	}
 	return p
 }
@@ -45,11 +44,25 @@ func invalid(field, rule string) *problem {
 	return newProblem(http.StatusUnprocessableEntity, wire.CodeInvalidMessage, field+" "+rule).with("field", field)
 }
 
+// retryDetail is how long to wait, in milliseconds.
+const retryDetail = "retry_after_ms"
+
+// with adds a detail. What says how long to wait is said in the header too, in whole seconds.
 func (p *problem) with(name string, value any) *problem {
 	if p.Details == nil {
 		p.Details = map[string]any{}
 	}
 	p.Details[name] = value
+	if name == retryDetail {
+		var ms int64
+		switch v := value.(type) {
+		case int:
+			ms = int64(v)
+		case int64:
+			ms = v
+		}
+		p.header.Set("Retry-After", strconv.FormatInt(max(1, (ms+999)/1000), 10))
+	}
 	return p
 }
 

@@ -9,6 +9,10 @@ type tenantAnswer struct {
 	Connections      int         `json:"connections" doc:"Now"`
 	Accepted         uint64      `json:"total_connections" doc:"Accepted"`
 	Refused          uint64      `json:"refused_connections" doc:"Because of the quota"`
+	Rooms            int         `json:"rooms" doc:"Followed now, or within half a minute"`
+	RoomsRefused     uint64      `json:"refused_rooms" doc:"Because of the quota"`
+	Runs             int         `json:"runs_live" doc:"Owned by this node, now"`
+	RunsRefused      uint64      `json:"refused_runs" doc:"Because of the quota"`
 	Published        uint64      `json:"messages_published" doc:"By users"`
 	Bytes            uint64      `json:"bytes_published" doc:"Payloads of these"`
 	Limited          uint64      `json:"messages_limited" doc:"Messages of users that the quota refused"`
@@ -21,6 +25,8 @@ type tenantAnswer struct {
 type tenantQuota struct {
 	Conns                    int `json:"connections,omitzero"`
 	ConnsPerSecond           int `json:"connections_per_second,omitzero"`
+	Rooms                    int `json:"rooms,omitzero"`
+	Runs                     int `json:"runs,omitzero"`
 	MessagesPerMinute        int `json:"messages_per_minute,omitzero"`
 	BytesPerMinute           int `json:"bytes_per_minute,omitzero"`
 	BackendMessagesPerMinute int `json:"backend_messages_per_minute,omitzero"`
@@ -36,6 +42,7 @@ func (a *api) tenant(ctx context.Context, _ *struct{}) (*tenantOutput, error) {
 	}
 	return &tenantOutput{Body: tenantAnswer{
 		Connections: s.Connections, Accepted: s.Accepted, Refused: s.Refused,
+		Rooms: s.Rooms, RoomsRefused: s.RoomsRefused, Runs: s.Runs, RunsRefused: s.RunsRefused,
 		Published: s.Published, Bytes: s.Bytes, Limited: s.Limited,
 		BackendPublished: s.BackendPublished, BackendBytes: s.BackendBytes, BackendLimited: s.BackendLimited,
 		Quota: tenantQuota(s.Quota),

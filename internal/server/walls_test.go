@@ -1,8 +1,14 @@
 package server
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"testing"
+
+	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/wire"
 )
 
 func TestAKeyOfNamedTenantsDoesNotSeeWhatTheNodeCounts(t *testing.T) {
@@ -53,5 +59,38 @@ func TestAKeySeesTheCountersOfItsTenantOnly(t *testing.T) {
 	}
 	if got := serve(a, request{method: http.MethodGet, path: "/api/v1/tenant", header: as("key of b", "a")}); got.status != http.StatusForbidden {
 		t.Errorf("got %d for another tenant, want 403", got.status)
+	}
+}
+
+func TestARunMoreThanATenantMayHaveIsRefusedWith429(t *testing.T) {
+	m, err := switchboard.New(switchboard.Options{Auth: byName, Quota: func(string) switchboard.Quota { return switchboard.Quota{Runs: 1} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	a, err := newAPI(m, Config{APIKeys: []APIKey{{Name: "a", Hash: HashKey("key of a")}}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(method, path, body string) answer {
+		return serve(a, request{method: method, path: path, header: http.Header{"Authorization": {"Bearer key of a"}}, body: body})
+	}
+	start := `{"to":{"user":"u"},"agent_name":"a","run_id":"%d"}`
+	if got := call(http.MethodPost, "/api/v1/runs", fmt.Sprintf(start, 1)); got.status != http.StatusCreated {
+		t.Fatalf("got %d %s", got.status, got.body)
+	}
+	got := call(http.MethodPost, "/api/v1/runs", fmt.Sprintf(start, 2))
+	p := got.problem(t)
+	if got.status != http.StatusTooManyRequests || p.Code != wire.CodeRateLimited || p.Details["scope"] != "tenant" || p.Details["limit"] != 1.0 || got.header.Get("Retry-After") != "2" {
+		t.Errorf("got %d %s with %v", got.status, got.body, got.header)
+	}
+	var counted tenantAnswer
+	call(http.MethodGet, "/api/v1/tenant", "").decode(t, &counted)
+	if counted.Runs != 1 || counted.RunsRefused != 1 || counted.Quota.Runs != 1 {
+		t.Errorf("got %+v", counted)
 	}
 }
