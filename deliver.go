@@ -133,6 +133,15 @@ func (s *source) Text(ctx context.Context, topic, stream hub.Key, from uint64) (
 	return text, err
 }
 
+// Recall implements [hub.Source].
+func (s *source) Recall(ctx context.Context, topic hub.Key) error {
+	err := (*Manager)(s).recall(ctx, topic)
+	if errors.Is(err, broker.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
 // gapOf reports whether err says that records are gone, and how many (0: not known).
 func gapOf(err error) (lost uint64, ok bool) {
 	if gap, found := errors.AsType[*broker.GapError](err); found {

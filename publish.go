@@ -168,7 +168,7 @@ func (m *Manager) publishRecord(ctx context.Context, r wire.Record, to broker.Re
 	if len(data) > maxRecord {
 		return broker.Published{}, errTooLarge(maxRecord)
 	}
-	to.Topic, to.Data = broker.KeyOf(r.Topic), data
+	to.Topic, to.Data, to.Owner = broker.KeyOf(r.Topic), data, m.tenants.owner(r.Topic.Tenant, time.Now())
 	p, err := m.driver.Publish(ctx, to)
 	if errors.Is(err, broker.ErrClosed) {
 		err = errors.Join(ErrClosed, err)

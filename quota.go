@@ -11,6 +11,7 @@ import (
 
 	bucket "golang.org/x/time/rate"
 
+	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -29,6 +30,11 @@ type Quota struct {
 
 	BackendMessagesPerMinute int // published with [Manager.Publish] or the API
 	BackendBytesPerMinute    int // of their payloads
+
+	// HistoryBytes is what the broker keeps of the tenant, on all nodes together: messages, texts
+	// and what it needs beside them. Nothing is refused for it but text of runs that would take more
+	// than half: what came first leaves first.
+	HistoryBytes int
 }
 
 // TenantStats is what one node counts of one tenant. The counters begin anew when the tenant had no
@@ -46,6 +52,10 @@ type TenantStats struct {
 	// that it refused.
 	Published, Bytes, Limited                      uint64 // by users
 	BackendPublished, BackendBytes, BackendLimited uint64 // by back ends
+	// History is what the broker keeps of the tenant; nil: it does not answer. TextsRefused is how
+	// often text of a run was refused on this node because there was no room for it.
+	History      *broker.Kept
+	TextsRefused uint64
 }
 
 const (
@@ -82,6 +92,7 @@ type account struct {
 	users, backends   allowances
 	accepted, refused atomic.Uint64
 	rooms, runs       atomic.Uint64 // refused
+	texts             atomic.Uint64 // refused, because there was no room in the history
 }
 
 // allowances are for one of those who publish in the name of a tenant.
@@ -314,14 +325,16 @@ func (m *Manager) TenantStats(ctx context.Context) (TenantStats, error) {
 		return TenantStats{}, fmt.Errorf("tenant stats: %w", err)
 	}
 	a := m.tenants.account(tenant, time.Now())
+	history := m.keptOf(ctx, tenant)
 	if a.shared {
 		return TenantStats{
-			Quota: a.quota, Connections: m.tenantConns(tenant), Rooms: m.hub.RoomsOf(tenant), Runs: m.runs.liveOf(tenant),
+			Quota: a.quota, Connections: m.tenantConns(tenant), Rooms: m.hub.RoomsOf(tenant), Runs: m.runs.liveOf(tenant), History: history,
 		}, nil
 	}
 	return TenantStats{
 		Quota: a.quota, Connections: m.tenantConns(tenant), Accepted: a.accepted.Load(), Refused: a.refused.Load(),
 		Rooms: m.hub.RoomsOf(tenant), Runs: m.runs.liveOf(tenant), RoomsRefused: a.rooms.Load(), RunsRefused: a.runs.Load(),
+		History: history, TextsRefused: a.texts.Load(),
 		Published: a.users.published.Load(), Bytes: a.users.sent.Load(), Limited: a.users.limited.Load(),
 		BackendPublished: a.backends.published.Load(), BackendBytes: a.backends.sent.Load(), BackendLimited: a.backends.limited.Load(),
 	}, nil

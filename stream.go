@@ -302,6 +302,8 @@ func (s *ownedStream) compare(ctx context.Context, start int, text string, lengt
 	}
 	there, _, err := s.run.m.driver.Read(ctx, s.run.key(), s.key, start)
 	switch {
+	case errors.Is(err, broker.ErrNotFound):
+		return length, fieldError(wire.CodeNotFound, "stream", "the text of the stream is not kept any more")
 	case err != nil:
 		return length, err
 	case !strings.HasPrefix(there, text):
@@ -370,6 +372,8 @@ func (s *ownedStream) send(ctx context.Context, start int, text string) (int, er
 		return length, offsetError(length)
 	case errors.Is(err, broker.ErrConflict):
 		return length, differs(length)
+	case errors.Is(err, broker.ErrFull):
+		return length, r.m.tenants.historyFull(r.spec.Tenant, time.Now())
 	case !errors.Is(err, broker.ErrFenced):
 		return length, r.orOver(err)
 	}
@@ -413,9 +417,9 @@ func (m *Manager) readStream(ctx context.Context, spec *runSpec, name string) (w
 	stream := f.run.Streams[i]
 	text, length, err := m.driver.Read(ctx, broker.KeyOf(spec.topic()), broker.NameKey(id), 0)
 	switch {
-	case err == nil:
+	case err == nil && length >= stream.Length:
 		stream.Text, stream.Length = text, length
-	case !errors.Is(err, broker.ErrNotFound):
+	case err != nil && !errors.Is(err, broker.ErrNotFound):
 		return stream, err
 	case stream.Length > 0: // it was folded into the log
 		var kept bool

@@ -2,6 +2,7 @@ package switchboard
 
 import (
 	"context"
+	"errors"
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/runs"
@@ -52,6 +53,8 @@ func (s *ownedStream) complete(ctx context.Context, state string) error {
 	if err != nil {
 		return err
 	}
+	known, _, _ := s.now()
+	length = max(length, known) // by an earlier try, after which the text has left
 	text, err := r.m.finalText(ctx, r.key(), s.key, length)
 	if err != nil {
 		return err
@@ -75,16 +78,21 @@ func (s *ownedStream) completion() string {
 	return s.run.spec.eventID(string(wire.StreamComplete), s.name)
 }
 
-// finalText is the text that goes along with stream_complete: all of it, or none if it is long.
+// finalText is the text that goes along with stream_complete: all of it, or none if it is long or
+// has left for want of room.
 func (m *Manager) finalText(ctx context.Context, topic, stream broker.Key, length int) (text string, err error) {
 	if length == 0 || length > runs.MaxFinalText { // each code point has a byte at least
 		return "", nil
 	}
+	there := 0
 	err = m.retry(ctx, func() (err error) {
-		text, _, err = m.driver.Read(ctx, topic, stream, 0)
+		text, there, err = m.driver.Read(ctx, topic, stream, 0)
 		return err
 	})
-	if len(text) > runs.MaxFinalText {
+	if errors.Is(err, broker.ErrNotFound) {
+		return "", nil
+	}
+	if len(text) > runs.MaxFinalText || there != length {
 		text = ""
 	}
 	return text, err

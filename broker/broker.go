@@ -107,6 +107,7 @@ type Record struct {
 	DedupeID string        // "": none
 	Guard    Guard
 	Keep     Retention // Durable only
+	Owner    Owner     // Durable and Latest
 
 	// Data is a format version, the address and the encoded envelope without
 	// topic, offset and timestamp. It is opaque to drivers, and the caller's again when
@@ -166,6 +167,27 @@ type Retention struct {
 	Age      time.Duration
 }
 
+// Owner is whose quota pays for what is kept. A topic is that of the first record
+// that names an owner, for good; before that it is nobody's, the zero Key's. All
+// that is kept of the topic counts for its owner: records, Latest ones too, texts,
+// and what the driver needs beside them.
+//
+// Where an owner has more than Bytes, as its newest record says, what came first
+// leaves first: records, whole texts, and Latest records like those that are one
+// too many. It is the owner's own, and never another's. Nothing is refused because
+// of it but text, see [Streams.Append]: a record for which there is no room leaves
+// at once. Whoever asks for what has left gets the answers that [Log] and [Streams]
+// give for it, and epochs stay. A driver may leave a little room free, and may
+// count a publish that is under way later.
+//
+// The driver as a whole may have a bound too: there the owner that has most loses
+// what came first, until it has no more than others. A driver that can bound only
+// classes of topics may keep more, of an owner and as a whole.
+type Owner struct {
+	Key   Key   // of the tenant, as [OwnerKey] makes it
+	Bytes int64 // of all its topics together; 0: no bound
+}
+
 // Log reads history. What it returns is a snapshot and the caller's, except
 // that Data may be shared and must not be changed.
 type Log interface {
@@ -187,19 +209,33 @@ type Log interface {
 	Before(ctx context.Context, topic Key, pos wire.Position, limit int) ([]Entry, error)
 
 	// Latest returns the newest Latest record per key that has not expired,
-	// oldest first. A topic keeps at most [LatestKeys] of them; the one
-	// published longest ago leaves first.
+	// oldest first. A topic keeps at most [LatestKeys] of them, fewer if its
+	// [Owner] has no room; the one published longest ago leaves first.
 	Latest(ctx context.Context, topic Key) ([]Entry, error)
 
 	// Heads returns one head per topic, in order. A topic that has no record yet
 	// stands at offset 0 of the epoch that its first record will get. Without
-	// exact they may be seconds old.
+	// exact they may be seconds old. Of a topic of which nothing is kept any more a
+	// driver may forget all but that it had records: in the same epoch it then
+	// stands at an offset that is not below its last one.
 	Heads(ctx context.Context, exact bool, topics ...Key) ([]wire.Position, error)
 
 	// Drop erases the records and texts of a topic; the next record begins a new
 	// epoch, which Heads tells at once. Store items stay, also those that are
 	// placed with the topic. A topic that does not exist may be dropped.
 	Drop(ctx context.Context, topic Key) error
+
+	// Kept tells what is kept of an owner's topics; it may be seconds old.
+	Kept(ctx context.Context, owner Key) (Kept, error)
+}
+
+// Kept is what counts for an [Owner].
+type Kept struct {
+	Bytes int64
+	// Evicted is how many records and texts have left because the owner, or the
+	// driver as a whole, had more than its bound. It begins anew when nothing is
+	// kept of the owner, or with the driver.
+	Evicted uint64
 }
 
 // LatestKeys is how many keys of Latest records a topic keeps.
@@ -216,6 +252,13 @@ type Streams interface {
 	// length comes back in each of these cases. Text that is not valid UTF-8 and
 	// a start below -1 are refused.
 	//
+	// A stream is open from an append until a seal above that append's token, and
+	// what is open does not leave for want of room, see [Owner]. So that this does
+	// not take all, an append that adds text is [ErrFull], and changes nothing,
+	// while open ones have half of what the owner may have. A driver that has a
+	// bound as a whole does the same with half of that, of which each owner with
+	// open texts has an equal share.
+	//
 	// One append per stream is in flight; the driver queues the rest. After
 	// [ErrUnavailable] nothing is known: repeat it with the same start.
 	Append(ctx context.Context, topic, stream Key, start int, text string, token uint64) (length int, err error)
@@ -226,7 +269,8 @@ type Streams interface {
 	Seal(ctx context.Context, topic, stream Key, token uint64) (length int, err error)
 
 	// Read returns the text from a length on, and the length. From the end on
-	// the text is empty. The error is [ErrNotFound] when there is no such stream.
+	// the text is empty. The error is [ErrNotFound] when there is no such stream,
+	// or it has left, with its seal, for want of room.
 	Read(ctx context.Context, topic, stream Key, from int) (text string, length int, err error)
 
 	// Remove forgets a stream and its seal, once it is folded into the log. One

@@ -32,6 +32,7 @@ func TestKeysOfDifferentTopicsDiffer(t *testing.T) {
 			}
 		}
 		see(fmt.Sprintf("name %q", tenant), NameKey(tenant))
+		see(fmt.Sprintf("owner %q", tenant), OwnerKey(tenant))
 	}
 	see("the zero key", Key{})
 }
@@ -45,6 +46,7 @@ func TestKeysStayAsTheyAre(t *testing.T) {
 		{KeyOf(wire.Topic{Kind: wire.KindUser, ID: "alice"}), "95d053501293098051a358ce337c8537"},
 		{KeyOf(wire.Topic{Tenant: "acme", Kind: wire.KindRoom, ID: "r1"}), "41fa458d9662417117ebc531ecb881db"},
 		{NameKey("R/answer"), "e5198dd002afffc4a0159e07a571ebd0"},
+		{OwnerKey("acme"), "737c9c47882b56570cb01c82df793c12"},
 	} {
 		if tt.got.String() != tt.want {
 			t.Errorf("got %v, want %v", tt.got, tt.want)
@@ -98,6 +100,9 @@ func TestCheckRefusesWhatNoDriverTakes(t *testing.T) {
 		{"volatile with ttl", Record{Class: wire.Volatile, TTL: 1}, false},
 		{"negative count", Record{Keep: Retention{Messages: -1}}, false},
 		{"negative age", Record{Keep: Retention{Age: -1}}, false},
+		{"owner", Record{Owner: Owner{Key: OwnerKey("acme"), Bytes: 1}}, true},
+		{"negative bound of the owner", Record{Owner: Owner{Bytes: -1}}, false},
+		{"bound of nobody", Record{Owner: Owner{Bytes: 1}}, false},
 		{"guard without key", Record{Guard: Guard{Revision: 1}}, false},
 		{"guard of nothing that puts", Record{Guard: Guard{Put: []byte("v")}}, false},
 		{"guard elsewhere", Record{Guard: Guard{Key: NameKey("other").String() + "/run"}}, false},

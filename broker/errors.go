@@ -15,6 +15,7 @@ var (
 	ErrHole        = errors.New("start is beyond the end")  // the length comes back with it
 	ErrConflict    = errors.New("it has changed meanwhile") // another revision, or a text that differs
 	ErrNotFound    = errors.New("there is no such item")    // missing or expired
+	ErrFull        = errors.New("the owner has no room")    // for more text that may not leave
 )
 
 // GapError is an [ErrGap] that may know how much is missing.

@@ -22,6 +22,10 @@ func KeyOf(t wire.Topic) Key {
 // never the key of a topic.
 func NameKey(name string) Key { return sum("name", name) }
 
+// OwnerKey returns the key of a tenant, for [Owner]. It is never the key of a
+// topic or a name, nor the zero Key, which is nobody's.
+func OwnerKey(tenant string) Key { return sum("owner", tenant) }
+
 // String returns the key as 32 lower-case hexadecimal digits.
 func (k Key) String() string { return hex.EncodeToString(k[:]) }
 

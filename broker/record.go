@@ -9,9 +9,9 @@ import (
 
 // Check returns an error for a record that no driver takes, before anything is
 // done with it: an unknown class, a Latest record without Key or TTL, a Key or
-// TTL on any other, a negative retention, a guard on a Volatile record or with
-// a key that is not placed with the topic. Such an error is a mistake of the
-// caller and never one of this package's sentinels.
+// TTL on any other, a negative retention or bound, a bound of nobody, a guard on a
+// Volatile record or with a key that is not placed with the topic. Such an error is
+// a mistake of the caller and never one of this package's sentinels.
 func (r *Record) Check() error {
 	switch r.Class {
 	case wire.Durable, wire.Volatile:
@@ -27,6 +27,9 @@ func (r *Record) Check() error {
 	}
 	if r.Keep.Messages < 0 || r.Keep.Age < 0 {
 		return errors.New("publish: negative retention")
+	}
+	if r.Owner.Bytes < 0 || r.Owner.Bytes > 0 && r.Owner.Key == (Key{}) {
+		return errors.New("publish: a negative bound of the owner, or one of nobody")
 	}
 	return r.checkGuard()
 }

@@ -25,7 +25,8 @@ type Harness struct {
 	Dedupe time.Duration
 
 	// ExactRetention says that Record.Keep holds for each topic and to the
-	// record. Without it topics may keep more, for longer.
+	// record, and Record.Owner for each owner. Without it topics may keep more,
+	// for longer.
 	ExactRetention bool
 
 	// CutLink makes d lose its link once; calls that follow work again within
@@ -65,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"guard", true, guardRules()},
 		{"log", true, logRules()},
 		{"retention", true, retentionRules()},
+		{"owner", true, ownerRules()},
 		{"live", true, liveRules()},
 		{"link", true, linkRules()},
 		{"streams", true, streamRules()},

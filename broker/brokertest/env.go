@@ -145,7 +145,7 @@ func (e *env) wantRefused(what string, err error) {
 	}
 	for _, s := range []error{
 		broker.ErrClosed, broker.ErrUnavailable, broker.ErrGap, broker.ErrFenced,
-		broker.ErrHole, broker.ErrConflict, broker.ErrNotFound,
+		broker.ErrHole, broker.ErrConflict, broker.ErrNotFound, broker.ErrFull,
 	} {
 		if errors.Is(err, s) {
 			e.Fatalf("%s: got %v, want an error that no caller branches on", what, err)

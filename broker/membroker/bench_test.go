@@ -149,3 +149,25 @@ func BenchmarkAppendText(b *testing.B) {
 		length = n
 	}
 }
+
+func BenchmarkLatest(b *testing.B) {
+	for _, size := range []int{100, 16 << 10} {
+		b.Run(fmt.Sprint("64 keys of ", size), func(b *testing.B) {
+			br := following(b, keyOf(1))
+			data := make([]byte, size)
+			keys := make([]string, broker.LatestKeys)
+			for i := range keys {
+				keys[i] = fmt.Sprint("cursor of user ", i)
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				r := broker.Record{Topic: keyOf(1), Class: wire.Latest, Key: keys[i%len(keys)], TTL: time.Hour, Data: data}
+				if _, err := br.Publish(b.Context(), r); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+		})
+	}
+}

@@ -92,9 +92,10 @@ func (f Faults) LoseTail(topic broker.Key, n int) {
 	p := f.b.shared.of(topic)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t, slot := p.record(topic)
+	t, slot := p.record(topic, broker.Key{})
 	p.cutTail(t, t.head-min(t.head, uint64(max(n, 0))))
 	t.gen++
+	p.settle(t, slot)
 	p.dedupe.rollback(slot, t.head, t.gen)
 }
 
@@ -108,7 +109,9 @@ func (p *partition) cutTail(t *topic, head uint64) {
 			b.used -= uint32(len(skip(mem[:b.used], head-b.first+1)))
 			return
 		}
-		p.pool.dropNewest(&t.log)
+		r := t.log.newest
+		p.leave(t.share, r)
+		p.pool.drop(&t.log, r)
 	}
 }
 

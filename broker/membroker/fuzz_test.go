@@ -9,10 +9,10 @@ import (
 )
 
 func FuzzEntriesOfABlock(f *testing.F) {
-	var p partition
-	var t topic
+	p := &New(Options{}).shared.parts[0]
+	t, slot := p.record(broker.Key{}, broker.Key{})
 	for i, data := range []string{"", "a", "entry", string(make([]byte, 300))} {
-		p.appendEntry(&t, int64(i)<<(10*i), []byte(data))
+		p.appendEntry(t, slot, int64(i)<<(10*i), []byte(data))
 	}
 	b, mem := p.pool.at(t.log.oldest)
 	f.Add(bytes.Clone(mem[:b.used]))
@@ -41,12 +41,12 @@ func FuzzEntriesComeBack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, size uint16, at int64) {
 		e := New(Options{}).shared
 		p := &e.parts[0]
-		top := &topic{first: 1}
+		top, slot := p.record(broker.Key{}, broker.Key{})
 		var want [][]byte
 		for rest := data; len(rest) > 0; {
 			n := min(int(size)+1, len(rest))
 			want = append(want, rest[:n])
-			p.appendEntry(top, at&(1<<62-1), rest[:n])
+			p.appendEntry(top, slot, at&(1<<62-1), rest[:n])
 			rest = rest[n:]
 		}
 		got := p.read(broker.Key{}, top, 1, top.head, math.MaxInt)
@@ -62,25 +62,25 @@ func FuzzEntriesComeBack(f *testing.F) {
 }
 
 func FuzzLatestOfABlock(f *testing.F) {
-	b := appendNewest(nil, newest{1 << 40, 1, []byte("key"), []byte("data")})
-	f.Add(appendNewest(b, newest{0, 0, nil, nil}))
+	encode := func(n newest) []byte {
+		return append(append(appendNewest(nil, n, len(n.key), len(n.data)), n.key...), n.data...)
+	}
+	f.Add(encode(newest{1 << 40, 1, []byte("key"), []byte("data")}))
+	f.Add(encode(newest{0, 0, nil, nil}))
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte{0xff}, 40))
 	f.Add([]byte{1, 2, 3, 4})
 	f.Fuzz(func(t *testing.T, mem []byte) {
-		for rest := mem; ; {
-			n, next, ok := cutNewest(rest)
-			if !ok {
-				return
-			}
-			if n.expires < 0 || len(next) >= len(rest) {
-				t.Fatalf("%d bytes left of %d, expires %d", len(next), len(rest), n.expires)
-			}
-			again, tail, ok := cutNewest(appendNewest(nil, n))
-			if !ok || len(tail) != 0 || again.expires != n.expires || !bytes.Equal(again.key, n.key) || !bytes.Equal(again.data, n.data) {
-				t.Fatalf("encoded again it is %+v, want %+v", again, n)
-			}
-			rest = next
+		n, ok := cutNewest(mem)
+		if !ok {
+			return
+		}
+		if n.expires < 0 || len(n.key)+len(n.data) >= len(mem) {
+			t.Fatalf("key and data have %d bytes of %d, expires %d", len(n.key)+len(n.data), len(mem), n.expires)
+		}
+		again, ok := cutNewest(encode(n))
+		if !ok || again.expires != n.expires || !bytes.Equal(again.key, n.key) || !bytes.Equal(again.data, n.data) {
+			t.Fatalf("encoded again it is %+v, want %+v", again, n)
 		}
 	})
 }

@@ -4,15 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"hash/maphash"
 	"math"
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// The Latest records of a topic are one block, rewritten by each of them: oldest
-// first, each the millisecond when it expires, that when it was put, the length of
-// its key, that of its data, all as uvarint, key and data.
+// A Latest record in its block is the millisecond when it expires, that when it was
+// put, the length of its key, that of its data, all as uvarint, key and data. The
+// block's first is the former again, times 65,536, plus a hash of the key: most are
+// passed by without a look at their memory.
 
 // newest is a decoded Latest record; key and data alias the block.
 type newest struct {
@@ -20,85 +22,77 @@ type newest struct {
 	key, data   []byte
 }
 
-func appendNewest(dst []byte, n newest) []byte {
+// appendNewest appends what comes before key and data.
+func appendNewest(dst []byte, n newest, key, data int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(n.expires))
 	dst = binary.AppendUvarint(dst, uint64(n.at))
-	dst = binary.AppendUvarint(dst, uint64(len(n.key)))
-	dst = binary.AppendUvarint(dst, uint64(len(n.data)))
-	return append(append(dst, n.key...), n.data...)
+	dst = binary.AppendUvarint(dst, uint64(key))
+	return binary.AppendUvarint(dst, uint64(data))
 }
 
-// cutNewest splits the first record off. It reports false for bytes that
-// appendNewest did not write.
-func cutNewest(mem []byte) (n newest, rest []byte, ok bool) {
+// cutNewest decodes a record. It reports false for bytes that putLatest did not write.
+func cutNewest(mem []byte) (n newest, ok bool) {
 	var f [4]uint64
 	for i := range f {
 		v, size := binary.Uvarint(mem)
 		if size <= 0 {
-			return newest{}, nil, false
+			return newest{}, false
 		}
 		f[i], mem = v, mem[size:]
 	}
 	room := uint64(len(mem))
 	if f[0] > math.MaxInt64 || f[1] > math.MaxInt64 || f[2] > room || f[3] > room-f[2] {
-		return newest{}, nil, false
+		return newest{}, false
 	}
 	end := f[2] + f[3]
-	return newest{int64(f[0]), int64(f[1]), mem[:f[2]:f[2]], mem[f[2]:end:end]}, mem[end:], true
+	return newest{int64(f[0]), int64(f[1]), mem[:f[2]:f[2]], mem[f[2]:end:end]}, true
 }
 
 // putLatest makes data the newest record of key in t. What has expired leaves,
 // and the oldest keys while there are too many.
-func (p *partition) putLatest(t *topic, key string, expires int64, data []byte, now int64) {
-	kept := p.keepLatest(t, key, now)
-	p.scratch = appendNewest(p.scratch, newest{expires, now, []byte(key), data})
-	encoded := p.scratch
-	for ; kept >= broker.LatestKeys; kept-- {
-		_, encoded, _ = cutNewest(encoded)
+func (p *partition) putLatest(t *topic, slot uint32, key string, expires int64, data []byte, now int64) {
+	p.sweepLatest(t, key, now)
+	for t.latest.blocks >= broker.LatestKeys {
+		p.dropLatest(t, t.latest.oldest)
 	}
-	p.setLatest(t, encoded)
+	var head [4 * binary.MaxVarintLen64]byte
+	h := appendNewest(head[:0], newest{expires: expires, at: now}, len(key), len(data))
+	r := p.pool.add(&t.latest, len(h)+len(key)+len(data))
+	b, mem := p.pool.at(r)
+	n := copy(mem, h)
+	n += copy(mem[n:], key)
+	b.used = uint32(n + copy(mem[n:], data))
+	b.first, b.of = uint64(expires)<<16|p.hashOf(key), slot<<2|ofLatest
+	p.enter(t.share, r)
 }
 
-// keepLatest fills scratch with the records of t but those of key and those that
-// have expired, and returns their number.
-func (p *partition) keepLatest(t *topic, key string, now int64) (kept int) {
-	if cap(p.scratch) > 2*maxBlock {
-		p.scratch = nil
-	}
-	p.scratch = p.scratch[:0]
-	if t.latest == 0 {
-		return 0
-	}
-	b, mem := p.pool.at(t.latest)
-	for rest := mem[:b.used]; len(rest) > 0; {
-		n, next, ok := cutNewest(rest)
-		if !ok {
-			break
-		}
-		if string(n.key) != key && now < n.expires {
-			p.scratch = append(p.scratch, rest[:len(rest)-len(next)]...)
-			kept++
-		}
-		rest = next
-	}
-	return kept
+// hashOf returns 16 bits.
+func (p *partition) hashOf(key string) uint64 {
+	return maphash.String(p.shared.seeds[0], key) & math.MaxUint16
 }
 
-// setLatest stores encoded records, which may be in scratch, as those of t.
-func (p *partition) setLatest(t *topic, encoded []byte) {
-	if t.latest != 0 {
-		if _, mem := p.pool.at(t.latest); len(encoded) > len(mem) || 4*len(encoded) < len(mem) {
-			p.pool.free(t.latest)
-			t.latest = 0
+// sweepLatest drops the record of key, if that is not empty, and those that have expired.
+func (p *partition) sweepLatest(t *topic, key string, now int64) {
+	hash := p.hashOf(key)
+	for r := t.latest.oldest; r != 0; {
+		b, mem := p.pool.at(r)
+		next := b.next
+		gone := now >= int64(b.first>>16)
+		if !gone && b.first&math.MaxUint16 == hash {
+			n, ok := cutNewest(mem[:b.used])
+			gone = !ok || string(n.key) == key
 		}
+		if gone {
+			p.dropLatest(t, r)
+		}
+		r = next
 	}
-	if t.latest == 0 && len(encoded) > 0 {
-		t.latest = p.pool.alloc(len(encoded))
-	}
-	if t.latest != 0 {
-		b, mem := p.pool.at(t.latest)
-		b.used = uint32(copy(mem, encoded))
-	}
+}
+
+// dropLatest frees one of the Latest records of t.
+func (p *partition) dropLatest(t *topic, r ref) {
+	p.leave(t.share, r)
+	p.pool.drop(&t.latest, r)
 }
 
 // Latest returns the newest record of each key that has not expired.
@@ -118,19 +112,12 @@ func (b *Broker) Latest(ctx context.Context, key broker.Key) ([]broker.Entry, er
 
 // latest returns the Latest records of t that have not expired.
 func (p *partition) latest(key broker.Key, t *topic, now int64) (out []broker.Entry) {
-	if t.latest == 0 {
-		return nil
-	}
-	b, mem := p.pool.at(t.latest)
-	for rest := mem[:b.used]; len(rest) > 0; {
-		n, next, ok := cutNewest(rest)
-		if !ok {
-			break
-		}
-		if now < n.expires {
+	for r := t.latest.oldest; r != 0; {
+		b, mem := p.pool.at(r)
+		if n, ok := cutNewest(mem[:b.used]); ok && now < n.expires {
 			out = append(out, broker.Entry{Topic: key, Class: wire.Latest, Key: string(n.key), At: p.shared.time(n.at), Data: bytes.Clone(n.data)})
 		}
-		rest = next
+		r = b.next
 	}
 	return out
 }

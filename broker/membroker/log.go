@@ -16,31 +16,42 @@ import (
 // topic is what is known of one topic. Its entries are those from first to head,
 // one for each offset. It has no pointers.
 type topic struct {
-	log    chain  // a block's first is the offset of its first entry
-	gen    uint32 // says the epoch: how often the topic was dropped
-	head   uint64 // 0: no record in this epoch
-	first  uint64 // head+1: nothing is retained
-	age    int64  // millis that entries are kept; 0: no bound
-	keep   uint32 // entries that are kept; 0: no bound
-	latest ref    // the newest per key; 0: none
-	texts  uint32 // the first text of the topic; 0: none
-	follow uint32 // who follows it, a bit per node
+	key        broker.Key
+	head       uint64 // 0: no record in this epoch
+	first      uint64 // head+1: nothing is retained
+	age        int64  // millis that entries are kept; 0: no bound
+	log        chain  // a block's first is the offset of its first entry
+	latest     chain  // the newest per key, a block each
+	keep       uint32 // entries that are kept; 0: no bound
+	gen        uint32 // says the epoch: how often the topic was dropped
+	texts      uint32 // the first text of the topic; 0: none
+	follow     uint32 // who follows it, a bit per node
+	share      uint32 // whose it is
+	prev, next uint32 // in the list of those of which nothing is kept
+	bare       bool   // it is in that list
+	again      bool   // it may have been known before, and forgotten
 }
 
 // An entry in a block is the length of its data, the millisecond when it was
 // appended, both as uvarint, and the data.
 
 // appendEntry gives data the next offset.
-func (p *partition) appendEntry(t *topic, at int64, data []byte) {
+func (p *partition) appendEntry(t *topic, slot uint32, at int64, data []byte) {
 	var head [2 * binary.MaxVarintLen64]byte
 	h := binary.AppendUvarint(head[:0], uint64(len(data)))
 	h = binary.AppendUvarint(h, uint64(at))
 	t.head++
+	last := t.log.newest
 	b, mem := p.pool.grow(&t.log, len(h)+len(data), t.head)
 	n := copy(mem[b.used:], h)
 	n += copy(mem[int(b.used)+n:], data)
 	b.used += uint32(n)
-	b.newest = max(b.newest, at)
+	if t.log.newest == last {
+		p.touch(t.share, last)
+		return
+	}
+	b.of = slot<<2 | ofLog
+	p.enter(t.share, t.log.newest)
 }
 
 // cutEntry splits the first entry off a block's bytes. It reports false for
@@ -96,17 +107,33 @@ func (p *partition) trim(t *topic, now int64) {
 	}
 	for t.log.oldest != 0 {
 		b, _ := p.pool.at(t.log.oldest)
-		end := t.head + 1
-		if b.next != 0 {
-			n, _ := p.pool.at(b.next)
-			end = n.first
-		}
-		if end > t.first && (t.age == 0 || b.newest+t.age > now) {
+		if p.end(t, b) > t.first && (t.age == 0 || b.newest/int64(time.Millisecond)+t.age > now) {
 			return
 		}
-		t.first = max(t.first, end)
-		p.pool.dropOldest(&t.log)
+		p.dropOldest(t)
 	}
+}
+
+// end is the offset after the last entry of a block of t.
+func (p *partition) end(t *topic, b *block) uint64 {
+	if b.next == 0 {
+		return t.head + 1
+	}
+	n, _ := p.pool.at(b.next)
+	return n.first
+}
+
+// dropOldest frees the oldest block of t, which must have one, and returns how many
+// of its entries were retained.
+func (p *partition) dropOldest(t *topic) (lost uint64) {
+	r := t.log.oldest
+	b, _ := p.pool.at(r)
+	if end := p.end(t, b); end > t.first {
+		lost, t.first = end-t.first, end
+	}
+	p.leave(t.share, r)
+	p.pool.drop(&t.log, r)
+	return lost
 }
 
 // expire is trim to the entry, for reading.
@@ -162,6 +189,18 @@ func (p *partition) read(key broker.Key, t *topic, lo, hi uint64, most int) []br
 	return out
 }
 
+// known returns a topic, also one that has no record, for reading.
+func (p *partition) known(key broker.Key, now int64) *topic {
+	slot := p.find(key)
+	if slot == 0 {
+		t := p.unknown(key)
+		return &t
+	}
+	t := p.records.at(slot)
+	p.expire(t, now)
+	return t
+}
+
 // Since returns what comes after pos; see [broker.Log]. A limit below 1 asks for
 // the head only.
 func (b *Broker) Since(ctx context.Context, key broker.Key, pos wire.Position, limit int) ([]broker.Entry, wire.Position, error) {
@@ -172,11 +211,7 @@ func (b *Broker) Since(ctx context.Context, key broker.Key, pos wire.Position, l
 	now := b.shared.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := &topic{first: 1}
-	if slot := p.find(key); slot != 0 {
-		t = p.records.at(slot)
-		p.expire(t, now)
-	}
+	t := p.known(key, now)
 	head := p.shared.position(t.gen, t.head)
 	lo := t.first
 	var gap error
@@ -185,7 +220,9 @@ func (b *Broker) Since(ctx context.Context, key broker.Key, pos wire.Position, l
 	case pos.Epoch != head.Epoch || pos.Offset > head.Offset:
 		gap = &broker.GapError{}
 	case pos.Offset+1 < t.first:
-		gap = &broker.GapError{Lost: t.first - 1 - pos.Offset}
+		if gap = (&broker.GapError{}); !t.again {
+			gap = &broker.GapError{Lost: t.first - 1 - pos.Offset}
+		}
 	default:
 		lo = pos.Offset + 1
 	}
@@ -208,11 +245,7 @@ func (b *Broker) Before(ctx context.Context, key broker.Key, pos wire.Position, 
 	now := b.shared.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := &topic{first: 1}
-	if slot := p.find(key); slot != 0 {
-		t = p.records.at(slot)
-		p.expire(t, now)
-	}
+	t := p.known(key, now)
 	hi := t.head
 	var gap error
 	switch {
@@ -249,7 +282,7 @@ func (b *Broker) Heads(ctx context.Context, _ bool, topics ...broker.Key) ([]wir
 			t := p.records.at(slot)
 			heads[i] = p.shared.position(t.gen, t.head)
 		} else {
-			heads[i] = p.shared.position(0, 0)
+			heads[i] = p.shared.position(0, p.unknown(key).head)
 		}
 		p.mu.Unlock()
 	}
@@ -265,16 +298,18 @@ func (b *Broker) Drop(ctx context.Context, key broker.Key) error {
 	p := b.shared.of(key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t, _ := p.record(key)
-	p.pool.clear(&t.log)
-	if t.latest != 0 {
-		p.pool.free(t.latest)
-		t.latest = 0
+	t, slot := p.record(key, broker.Key{})
+	for t.log.oldest != 0 {
+		p.dropOldest(t)
+	}
+	for t.latest.oldest != 0 {
+		p.dropLatest(t, t.latest.oldest)
 	}
 	for t.texts != 0 {
 		p.removeText(t.texts)
 	}
 	t.gen++
-	t.head, t.first = 0, 1
+	t.head, t.first, t.again = 0, 1, false
+	p.settle(t, slot)
 	return nil
 }

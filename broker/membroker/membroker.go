@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,12 @@ type Options struct {
 	// (2,097,152, of about 100 bytes each); while there are more in a window, it
 	// is shorter.
 	DedupeIDs int
+
+	// HistoryBytes bounds what is kept of all topics together: records, texts, and
+	// what is known of the topics, but not what is stored with Put (half of
+	// GOMEMLIMIT, else 1 GiB; negative: no bound). Beyond it who has most loses
+	// what came first, see [broker.Owner].
+	HistoryBytes int64
 
 	// Chaos injects faults, for tests of what stands above. Zero: none.
 	Chaos Chaos
@@ -73,6 +80,8 @@ type engine struct {
 	runs    atomic.Pointer[[]*run]
 	down    atomic.Bool // there is no leader
 	swept   atomic.Uint32
+	owners  owners
+	history int64 // Options.HistoryBytes
 
 	mu     sync.Mutex // guards the fields below
 	nodes  []*Broker  // by slot; nil: vacant
@@ -96,12 +105,28 @@ func New(opts Options) *Broker {
 		base:    strings.ToLower(rand.Text()[:10]),
 		seeds:   [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		handoff: make(chan *partition, partitions),
+		owners:  owners{of: map[broker.Key]*owner{}},
+		history: bytesOf(opts.HistoryBytes),
 	}
 	e.runs.Store(new([]*run))
 	for i := range e.parts {
 		e.parts[i].init(e, opts, uint64(i))
 	}
 	return e.node()
+}
+
+// bytesOf returns a bound as Options has it, with its default.
+func bytesOf(history int64) int64 {
+	if history < 0 {
+		return math.MaxInt64
+	}
+	if history > 0 {
+		return history
+	}
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return max(limit/2, 32<<20)
+	}
+	return 1 << 30
 }
 
 // Node returns another node on the same log, as another process would have it:

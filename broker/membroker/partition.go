@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/netra-systems/switchboard/broker"
 )
@@ -16,6 +17,8 @@ type partition struct {
 	mu       sync.Mutex // guards the fields below; not held while delivering
 	topics   map[broker.Key]uint32
 	records  slab[topic]
+	owners   map[broker.Key]uint32 // slots of shares
+	shares   slab[share]
 	texts    texts
 	store    store
 	pool     pool
@@ -26,12 +29,15 @@ type partition struct {
 	spare    []delivery              // empty, to be used again
 	waiting  int                     // bytes in pending
 	missed   map[broker.Key]struct{} // topics with deliveries that pending had no room for
-	scratch  []byte                  // of whoever holds mu
+	clock    int64                   // nanoseconds since the log began, when mu was taken to write
+	gone     forgotten               // topics
+	floor    uint64                  // none of them had a higher offset
 }
 
 func (p *partition) init(e *engine, opts Options, seed uint64) {
 	p.shared = e
 	p.topics = map[broker.Key]uint32{}
+	p.owners = map[broker.Key]uint32{}
 	p.texts.slots = map[textID]uint32{}
 	p.dedupe.window = max(1, opts.Dedupe.Milliseconds())
 	p.dedupe.most = max(1, opts.DedupeIDs/partitions/2)
@@ -52,8 +58,14 @@ func (p *partition) find(key broker.Key) uint32 {
 	return v >> 1
 }
 
-// record returns a topic's record and slot; it makes one if there is none.
-func (p *partition) record(key broker.Key) (*topic, uint32) {
+// tick sets the partition's clock and returns it in milliseconds.
+func (p *partition) tick() int64 {
+	p.clock = time.Since(p.shared.start).Nanoseconds()
+	return p.clock / int64(time.Millisecond)
+}
+
+// record returns a topic's record and slot; it makes one for an owner if there is none.
+func (p *partition) record(key, owner broker.Key) (*topic, uint32) {
 	v := p.topics[key]
 	if v&1 == 0 && v != 0 {
 		return p.records.at(v >> 1), v >> 1
@@ -61,9 +73,18 @@ func (p *partition) record(key broker.Key) (*topic, uint32) {
 	slot := p.records.take()
 	p.topics[key] = slot << 1
 	t := p.records.at(slot)
-	t.first = 1
+	*t = p.unknown(key)
 	t.follow = v >> 1
+	p.enlist(t, owner)
 	return t, slot
+}
+
+// unknown returns what is to be told of a topic that has no record.
+func (p *partition) unknown(key broker.Key) topic {
+	if p.gone.has(key) {
+		return topic{key: key, head: p.floor, first: p.floor + 1, again: true}
+	}
+	return topic{key: key, first: 1}
 }
 
 // mask returns who follows a topic.
@@ -83,6 +104,12 @@ func (p *partition) follow(key broker.Key, bit uint32, on bool) {
 	if v&1 == 0 && v != 0 {
 		t := p.records.at(v >> 1)
 		t.follow = with(t.follow, bit, on)
+		return
+	}
+	if v == 0 && on && p.gone.has(key) { // floor may rise, and who follows must not think that something was missed
+		t, slot := p.record(key, broker.Key{})
+		t.follow = bit
+		p.settle(t, slot)
 		return
 	}
 	if m := with(v>>1, bit, on); m != 0 {

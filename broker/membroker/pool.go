@@ -9,10 +9,12 @@ type ref uint32
 // block is the head of a piece of memory. What the fields mean is up to who
 // allocated it, except used, which is how many bytes hold something.
 type block struct {
-	prev, next ref
-	used       uint32
-	first      uint64
-	newest     int64
+	prev, next   ref
+	older, newer ref // neighbours in the list of an owner, see share
+	of           uint32
+	used         uint32
+	first        uint64
+	newest       int64 // nanoseconds since the log began
 }
 
 // A ref is a class plus 1, 6 bits, and an index in the class, 26 bits: an arena
@@ -140,6 +142,12 @@ func (p *pool) at(r ref) (*block, []byte) {
 	return &a.heads[i], a.mem[i*size : (i+1)*size]
 }
 
+// cost returns how much memory a block takes.
+func (p *pool) cost(r ref) int64 {
+	_, mem := p.at(r)
+	return int64(len(mem)) + blockBytes
+}
+
 // bytes returns how much memory the pool holds, used or not.
 func (p *pool) bytes() (n int) {
 	for c := range p.classes {
@@ -173,56 +181,43 @@ func (p *pool) grow(ch *chain, n int, first uint64) (*block, []byte) {
 			return b, mem
 		}
 	}
-	r := p.alloc(max(n, min(maxBlock, 128<<min(ch.blocks/4, 8))))
-	b, mem := p.at(r)
-	b.first, b.prev = first, ch.newest
-	if ch.newest == 0 {
+	b, mem := p.at(p.add(ch, max(n, min(maxBlock, 128<<min(ch.blocks/4, 8)))))
+	b.first = first
+	return b, mem
+}
+
+// add adds a block of at least n bytes to ch, as its newest.
+func (p *pool) add(ch *chain, n int) ref {
+	r := p.alloc(n)
+	b, _ := p.at(r)
+	if b.prev = ch.newest; b.prev == 0 {
 		ch.oldest = r
 	} else {
-		last, _ := p.at(ch.newest)
+		last, _ := p.at(b.prev)
 		last.next = r
 	}
 	ch.newest = r
 	ch.blocks++
-	return b, mem
+	return r
 }
 
-// dropOldest frees the oldest block of ch, which must have one.
-func (p *pool) dropOldest(ch *chain) {
-	r := ch.oldest
+// drop frees a block of ch.
+func (p *pool) drop(ch *chain, r ref) {
 	b, _ := p.at(r)
-	next := b.next
+	prev, next := b.prev, b.next
 	p.free(r)
-	ch.oldest = next
-	ch.blocks--
-	if next == 0 {
-		ch.newest = 0
-		return
-	}
-	b, _ = p.at(next)
-	b.prev = 0
-}
-
-// dropNewest frees the newest block of ch, which must have one.
-func (p *pool) dropNewest(ch *chain) {
-	r := ch.newest
-	b, _ := p.at(r)
-	prev := b.prev
-	p.free(r)
-	ch.newest = prev
 	ch.blocks--
 	if prev == 0 {
-		ch.oldest = 0
-		return
+		ch.oldest = next
+	} else {
+		b, _ = p.at(prev)
+		b.next = next
 	}
-	b, _ = p.at(prev)
-	b.next = 0
-}
-
-// clear frees all of ch.
-func (p *pool) clear(ch *chain) {
-	for ch.oldest != 0 {
-		p.dropOldest(ch)
+	if next == 0 {
+		ch.newest = prev
+	} else {
+		b, _ = p.at(next)
+		b.prev = prev
 	}
 }
 

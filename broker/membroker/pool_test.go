@@ -114,10 +114,10 @@ func TestChainSeeksFromBothEnds(t *testing.T) {
 		head := place - 1
 		for range rapid.IntRange(0, len(refs)-1).Draw(t, "dropped") {
 			if rapid.Bool().Draw(t, "oldest") {
-				p.dropOldest(&ch)
+				p.drop(&ch, ch.oldest)
 				firsts, refs = firsts[1:], refs[1:]
 			} else {
-				p.dropNewest(&ch)
+				p.drop(&ch, ch.newest)
 				head = firsts[len(firsts)-1] - 1
 				firsts, refs = firsts[:len(firsts)-1], refs[:len(refs)-1]
 			}
@@ -134,7 +134,11 @@ func TestChainSeeksFromBothEnds(t *testing.T) {
 				t.Fatalf("seek(%d) = %x, want %x", at, got, refs[want])
 			}
 		}
-		p.clear(&ch)
+		for len(refs) > 0 { // from anywhere
+			i := rapid.IntRange(0, len(refs)-1).Draw(t, "which")
+			p.drop(&ch, refs[i])
+			refs = append(refs[:i], refs[i+1:]...)
+		}
 		if ch != (chain{}) || p.bytes() != 0 {
 			t.Errorf("a cleared chain is %+v, the pool has %d bytes", ch, p.bytes())
 		}

@@ -24,8 +24,8 @@ func (b *Broker) Publish(ctx context.Context, r broker.Record) (broker.Published
 	}
 	p := b.shared.of(r.Topic)
 	p.mu.Lock()
-	now := b.shared.now() // under the lock, so that it never falls within a topic
-	done, err := p.publish(&r, id, now)
+	now := p.tick() // under the lock, so that it never falls within a topic
+	done, of, err := p.publish(&r, id, now)
 	batch := p.claim()
 	watchers := p.store.changed()
 	p.mu.Unlock()
@@ -33,29 +33,32 @@ func (b *Broker) Publish(ctx context.Context, r broker.Record) (broker.Published
 	if batch != nil {
 		p.drain(batch)
 	}
+	b.shared.makeRoom(of)
 	if err != nil {
 		return broker.Published{}, fmt.Errorf("publish: %w", err)
 	}
 	return done, nil
 }
 
-// publish does all of Publish that is one step. p.mu is held.
-func (p *partition) publish(r *broker.Record, id recordID, now int64) (broker.Published, error) {
+// publish does all of Publish that is one step, and returns who has more kept by it,
+// or nil. p.mu is held.
+func (p *partition) publish(r *broker.Record, id recordID, now int64) (broker.Published, *owner, error) {
 	if r.Class == wire.Volatile {
 		p.fanOut(r, p.mask(r.Topic), broker.Entry{At: p.shared.time(now)})
-		return broker.Published{}, nil
+		return broker.Published{}, nil, nil
 	}
 	if id != (recordID{}) {
 		if done, ok := p.repeated(r.Topic, id, now); ok {
-			return done, nil
+			return done, nil, nil
 		}
 	}
 	if r.Guard.Key != "" {
 		if p.store.revision(p, r.Guard.Key, now) != r.Guard.Revision && !mutantGuard {
-			return broker.Published{}, broker.ErrFenced
+			return broker.Published{}, nil, broker.ErrFenced
 		}
 	}
-	t, slot := p.record(r.Topic)
+	t, slot := p.record(r.Topic, r.Owner.Key)
+	p.own(t, slot, r.Owner)
 	var done broker.Published
 	if r.Guard.Key != "" {
 		done.Revision = r.Guard.Revision
@@ -65,24 +68,26 @@ func (p *partition) publish(r *broker.Record, id recordID, now int64) (broker.Pu
 	}
 	prev := uint64(0)
 	if r.Class == wire.Latest {
-		p.putLatest(t, r.Key, p.shared.after(r.TTL), r.Data, now)
+		p.putLatest(t, slot, r.Key, p.shared.after(r.TTL), r.Data, now)
 	} else {
-		prev = p.append(t, r, now)
+		prev = p.append(t, slot, r, now)
 		done.Pos = p.shared.position(t.gen, t.head)
 	}
+	p.settle(t, slot)
+	of := p.shares.at(t.share).of
 	if id != (recordID{}) {
 		p.dedupe.add(id, seen{offset: done.Pos.Offset, revision: done.Revision, at: now, slot: slot, gen: t.gen})
 	}
 	p.fanOut(r, t.follow, broker.Entry{Pos: done.Pos, Prev: prev, At: p.shared.time(now)})
 	if p.chaos.hits(r.Topic, loseAck) {
-		return broker.Published{}, broker.ErrUnavailable
+		return broker.Published{}, of, broker.ErrUnavailable
 	}
-	return done, nil
+	return done, of, nil
 }
 
 // append appends a durable record and returns the offset of the one before it,
 // 0 if that is not retained.
-func (p *partition) append(t *topic, r *broker.Record, now int64) (prev uint64) {
+func (p *partition) append(t *topic, slot uint32, r *broker.Record, now int64) (prev uint64) {
 	if t.keeps(r.Keep) {
 		p.trim(t, now)
 	} else {
@@ -92,13 +97,15 @@ func (p *partition) append(t *topic, r *broker.Record, now int64) (prev uint64) 
 		prev = t.head
 	}
 	if r.Keep == (broker.Retention{}) {
-		p.pool.clear(&t.log)
+		for t.log.oldest != 0 {
+			p.dropOldest(t)
+		}
 		t.head++
 		t.first = t.head + 1
 		return prev
 	}
 	t.retain(r.Keep)
-	p.appendEntry(t, now, r.Data)
+	p.appendEntry(t, slot, now, r.Data)
 	p.trim(t, now)
 	return prev
 }
@@ -106,18 +113,17 @@ func (p *partition) append(t *topic, r *broker.Record, now int64) (prev uint64) 
 // repeated returns what the first publish of id returned, if there was one. Its
 // receivers may have missed it, so the topic's newest record goes out again.
 func (p *partition) repeated(key broker.Key, id recordID, now int64) (broker.Published, bool) {
-	slot := p.find(key)
-	if slot == 0 {
-		return broker.Published{}, false
+	gen := uint32(0) // also of a topic that was forgotten
+	if slot := p.find(key); slot != 0 {
+		gen = p.records.at(slot).gen
 	}
-	t := p.records.at(slot)
-	s, ok := p.dedupe.find(id, t.gen, now)
+	s, ok := p.dedupe.find(id, gen, now)
 	if !ok {
 		return broker.Published{}, false
 	}
 	done := broker.Published{Duplicate: true, Revision: s.revision}
 	if s.offset != 0 {
-		done.Pos = p.shared.position(t.gen, s.offset)
+		done.Pos = p.shared.position(gen, s.offset)
 	}
 	p.announce(key, false)
 	return done, true

@@ -24,11 +24,12 @@ func (p *partition) sweepTopics(from uint32, now int64) bool {
 	end := min(from+sweepTopics, p.records.made+1)
 	for slot := from; slot < end; slot++ {
 		t := p.records.at(slot)
-		p.trim(t, now)
-		if t.latest != 0 {
-			p.keepLatest(t, "", now) // no record has an empty key
-			p.setLatest(t, p.scratch)
+		if t.share == 0 {
+			continue // a topic was forgotten here
 		}
+		p.trim(t, now)
+		p.sweepLatest(t, "", now)
+		p.settle(t, slot)
 	}
 	return end <= p.records.made
 }

@@ -31,6 +31,9 @@ type stream struct {
 	length     uint64 // code points
 	bytes      uint64
 	seal       uint64 // tokens below it are refused
+	token      uint64 // of the last append
+	kept       int64  // bytes, as the owner is charged for them
+	open       bool   // it is written, and must not leave for want of room
 }
 
 // Append adds what is new in added to a stream and delivers it.
@@ -47,54 +50,71 @@ func (b *Broker) Append(ctx context.Context, key, name broker.Key, start int, ad
 	count := utf8.RuneCountInString(added)
 	p := b.shared.of(key)
 	p.mu.Lock()
-	length, err := p.appendText(key, name, start, added, count, token)
+	p.tick()
+	length, of, err := p.appendText(key, name, start, added, count, token)
 	batch := p.claim()
 	p.mu.Unlock()
 	if batch != nil {
 		p.drain(batch)
 	}
+	b.shared.makeRoom(of)
 	if err != nil {
 		return length, fmt.Errorf("append: %w", err)
 	}
 	return length, nil
 }
 
-// appendText does all of Append that is one step. p.mu is held.
-func (p *partition) appendText(key, name broker.Key, start int, added string, count int, token uint64) (int, error) {
-	s := p.stream(key, name)
-	if s == nil {
+// appendText does all of Append that is one step, and returns who has more kept by it,
+// or nil. p.mu is held.
+func (p *partition) appendText(key, name broker.Key, start int, added string, count int, token uint64) (int, *owner, error) {
+	slot := p.stream(key, name)
+	if slot == 0 {
 		if start > 0 {
-			return 0, broker.ErrHole
+			return 0, nil, broker.ErrHole
 		}
-		s = p.newStream(key, name)
+		if !p.fits(p.find(key), int64(len(added))+streamBytes) {
+			return 0, nil, broker.ErrFull
+		}
+		slot = p.newStream(key, name)
 	}
+	s := p.texts.records.at(slot)
 	length := int(s.length)
 	switch {
 	case token < s.seal:
-		return length, broker.ErrFenced
+		return length, nil, broker.ErrFenced
 	case start > length:
-		return length, broker.ErrHole
+		return length, nil, broker.ErrHole
 	case start < 0:
 		start = length
 	}
 	if start < length {
 		overlap := p.overlap(s, uint64(start), added)
 		if overlap < 0 {
-			return length, broker.ErrConflict
+			return length, nil, broker.ErrConflict
 		}
 		if !mutantOverlap {
 			added = added[overlap:]
 		}
 	}
+	more := int64(len(added))
+	if !s.open {
+		more += s.kept
+	}
+	if added != "" && !p.fits(s.id.topic, more) {
+		return length, nil, broker.ErrFull
+	}
+	s.token = token
+	p.setOpen(slot, true)
+	of := p.shares.at(p.records.at(s.id.topic).share).of
 	if added == "" {
-		return length, nil
+		return length, of, nil
 	}
 	p.extend(s, added, uint64(start+count))
 	mask := p.mask(key)
 	if p.shared.wanted(mask) && !p.chaos.hits(key, dropLive) {
 		p.queue(delivery{mask: mask, entry: broker.Entry{Topic: key}, text: &text{name, length, added}})
 	}
-	return start + count, nil
+	return start + count, of, nil
 }
 
 // overlap returns how many bytes of added are in s already, from start on, or -1
@@ -123,7 +143,11 @@ func (p *partition) extend(s *stream, added string, length uint64) {
 	at := s.length
 	for added != "" {
 		// What is left of a block is used if a code point fits.
+		last := s.text.newest
 		b, mem := p.pool.grow(&s.text, min(len(added), utf8.UTFMax), at)
+		if s.text.newest != last {
+			p.chargeText(s, p.pool.cost(s.text.newest))
+		}
 		room := mem[b.used:]
 		piece := added[:whole(added, len(room))]
 		b.used += uint32(copy(room, piece))
@@ -131,6 +155,39 @@ func (p *partition) extend(s *stream, added string, length uint64) {
 		added = added[len(piece):]
 	}
 	s.length = length
+}
+
+// chargeText counts n bytes more for a text.
+func (p *partition) chargeText(s *stream, n int64) {
+	s.kept += n
+	share := p.records.at(s.id.topic).share
+	p.charge(share, n)
+	if s.open {
+		p.chargeOpen(share, n)
+	}
+}
+
+// setOpen notes whether a text is being written. One that is not may leave, and is in
+// the list of its owner with its first block, which may be empty.
+func (p *partition) setOpen(slot uint32, open bool) {
+	s := p.texts.records.at(slot)
+	if s.open == open {
+		return
+	}
+	share := p.records.at(s.id.topic).share
+	if s.open = open; open {
+		p.pull(share, s.text.oldest)
+		p.chargeOpen(share, s.kept)
+		return
+	}
+	p.chargeOpen(share, -s.kept)
+	if s.text.oldest == 0 {
+		p.pool.add(&s.text, 1)
+		p.chargeText(s, p.pool.cost(s.text.oldest))
+	}
+	b, _ := p.pool.at(s.text.oldest)
+	b.of = slot<<2 | ofText
+	p.push(share, s.text.oldest)
 }
 
 // whole returns how much of s fits into n bytes without cutting a code point.
@@ -164,13 +221,20 @@ func (b *Broker) Seal(ctx context.Context, key, name broker.Key, token uint64) (
 	}
 	p := b.shared.of(key)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.stream(key, name)
-	if s == nil {
-		s = p.newStream(key, name)
+	p.tick()
+	slot, appended := p.stream(key, name), true
+	if slot == 0 {
+		slot, appended = p.newStream(key, name), false
 	}
+	s := p.texts.records.at(slot)
 	s.seal = max(s.seal, token)
-	return int(s.length), nil
+	if !appended || s.token < s.seal {
+		p.setOpen(slot, false)
+	}
+	length, of := int(s.length), p.shares.at(p.records.at(s.id.topic).share).of
+	p.mu.Unlock()
+	b.shared.makeRoom(of)
+	return length, nil
 }
 
 // Read returns a stream's text from a length on.
@@ -184,10 +248,11 @@ func (b *Broker) Read(ctx context.Context, key, name broker.Key, from int) (stri
 	p := b.shared.of(key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.stream(key, name)
-	if s == nil {
+	slot := p.stream(key, name)
+	if slot == 0 {
 		return "", 0, fmt.Errorf("read: %w", broker.ErrNotFound)
 	}
+	s := p.texts.records.at(slot)
 	if uint64(from) >= s.length {
 		return "", int(s.length), nil
 	}
@@ -223,22 +288,18 @@ func (b *Broker) Remove(ctx context.Context, key, name broker.Key) error {
 	return nil
 }
 
-// stream returns a topic's stream, nil if there is none.
-func (p *partition) stream(key, name broker.Key) *stream {
+// stream returns the slot of a topic's stream, 0 if there is none.
+func (p *partition) stream(key, name broker.Key) uint32 {
 	topic := p.find(key)
 	if topic == 0 {
-		return nil
+		return 0
 	}
-	slot := p.texts.slots[textID{topic, name}]
-	if slot == 0 {
-		return nil
-	}
-	return p.texts.records.at(slot)
+	return p.texts.slots[textID{topic, name}]
 }
 
-// newStream adds an empty stream to a topic.
-func (p *partition) newStream(key, name broker.Key) *stream {
-	t, topic := p.record(key)
+// newStream adds an empty stream to a topic. It is open.
+func (p *partition) newStream(key, name broker.Key) uint32 {
+	t, topic := p.record(key, broker.Key{})
 	slot := p.texts.records.take()
 	s := p.texts.records.at(slot)
 	s.id = textID{topic, name}
@@ -248,21 +309,32 @@ func (p *partition) newStream(key, name broker.Key) *stream {
 	}
 	t.texts = slot
 	p.texts.slots[s.id] = slot
-	return s
+	s.open = true
+	p.chargeText(s, streamBytes)
+	p.settle(t, topic)
+	return slot
 }
 
 // removeText frees a stream.
 func (p *partition) removeText(slot uint32) {
 	s := p.texts.records.at(slot)
-	p.pool.clear(&s.text)
+	t := p.records.at(s.id.topic)
+	if !s.open {
+		p.pull(t.share, s.text.oldest)
+	}
+	p.chargeText(s, -s.kept)
+	for s.text.oldest != 0 {
+		p.pool.drop(&s.text, s.text.oldest)
+	}
 	if s.prev != 0 {
 		p.texts.records.at(s.prev).next = s.next
 	} else {
-		p.records.at(s.id.topic).texts = s.next
+		t.texts = s.next
 	}
 	if s.next != 0 {
 		p.texts.records.at(s.next).prev = s.prev
 	}
+	p.settle(t, s.id.topic)
 	delete(p.texts.slots, s.id)
 	p.texts.records.put(slot)
 }

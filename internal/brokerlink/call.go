@@ -25,6 +25,7 @@ const (
 	latest
 	heads
 	drop
+	kept
 	appendText
 	seal
 	read
@@ -64,6 +65,7 @@ type answer struct {
 	Entries   []broker.Entry
 	Head      wire.Position
 	Heads     []wire.Position
+	Kept      broker.Kept
 	Number    int
 	Text      string
 	Item      broker.Item
@@ -90,6 +92,7 @@ type failure struct {
 func kinds() []error {
 	return []error{
 		broker.ErrClosed, broker.ErrUnavailable, broker.ErrFenced, broker.ErrHole, broker.ErrConflict, broker.ErrNotFound,
+		broker.ErrFull,
 	}
 }
 

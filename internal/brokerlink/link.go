@@ -258,6 +258,12 @@ func (l *Link) Drop(ctx context.Context, topic broker.Key) error {
 	return err
 }
 
+// Kept implements [broker.Log].
+func (l *Link) Kept(ctx context.Context, owner broker.Key) (broker.Kept, error) {
+	a, err := l.do(ctx, &call{Method: kept, Topics: []broker.Key{owner}})
+	return a.Kept, err
+}
+
 // Append implements [broker.Streams].
 func (l *Link) Append(ctx context.Context, topic, stream broker.Key, start int, text string, token uint64) (int, error) {
 	a, err := l.do(ctx, &call{Method: appendText, Topics: []broker.Key{topic}, Stream: stream, Number: start, Text: text, Token: token})

@@ -115,6 +115,8 @@ func (s *server) do(ctx context.Context, c *call) *answer {
 		a.Heads, err = s.d.Heads(ctx, c.Exact, c.Topics...)
 	case drop:
 		err = s.d.Drop(ctx, topic)
+	case kept:
+		a.Kept, err = s.d.Kept(ctx, topic)
 	default:
 		err = s.doOther(ctx, c, topic, a)
 	}

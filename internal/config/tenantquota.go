@@ -38,6 +38,8 @@ func quotaField(q *switchboard.Quota, word string) *int {
 		return &q.BackendMessagesPerMinute
 	case "backend-bytes-per-minute":
 		return &q.BackendBytesPerMinute
+	case "history-bytes":
+		return &q.HistoryBytes
 	}
 	return nil
 }

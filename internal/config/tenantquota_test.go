@@ -13,14 +13,14 @@ jwt-secret: 0123456789abcdef0123456789abcdef
 environment: development
 tenant-quota:
   - "* connections=10"
-  - acme connections=500 messages-per-minute=6000
+  - acme connections=500 messages-per-minute=6000 history-bytes=1000000
   - connections-per-second=3
 `)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for tenant, want := range map[string]switchboard.Quota{
-		"acme": {Conns: 500, MessagesPerMinute: 6000}, "": {ConnsPerSecond: 3}, "other": {Conns: 10}, "*": {Conns: 10},
+		"acme": {Conns: 500, MessagesPerMinute: 6000, HistoryBytes: 1_000_000}, "": {ConnsPerSecond: 3}, "other": {Conns: 10}, "*": {Conns: 10},
 	} {
 		if got := l.server.Quota(tenant); got != want {
 			t.Errorf("%q: got %+v, want %+v", tenant, got, want)

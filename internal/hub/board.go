@@ -38,19 +38,24 @@ type Posting struct {
 // board holds the postings of a topic. The lock of its topic guards it; the atomic fields are
 // written under it and may be read without.
 type board struct {
-	owner atomic.Uint32 // topic, 0: unused; a hint to the reaper, as in window
+	owner   atomic.Uint32 // topic, 0: unused; a hint to the reaper, as in window
+	touched atomic.Uint32 // tick when frames of class Latest were last put here
 
 	latest  []posted      // one per key, by number, the oldest first
 	newest  atomic.Uint64 // number of the latest message posted last
 	passing []posted      // volatile messages by number, the last one being passed
 	passed  atomic.Uint64 // how many volatile messages there were
 	bytes   int           // what both cost
+	need    uint64        // the first of the latest whose frame was given up and is needed; 0: none
+	force   bool          // there is room for it in any case
+	fills   uint64        // how often the driver was asked for such frames
 }
 
 // posted is a message on a board. Messages of each class have numbers of their own.
 type posted struct {
 	number  uint64
-	frame   []byte
+	frame   []byte // latest: nil if it was given up
+	sum     uint64 // hash of the frame that was given up
 	except  []Session
 	key     string
 	thread  uint64    // tag; volatile only; 0: for all
@@ -64,6 +69,7 @@ type boardCursor struct {
 	told    uint32 // tick of the last gap, 0: none
 	latest  uint64
 	passed  uint64
+	asked   uint64 // value of board.fills with which it goes on; not above it: it waits for none
 	skipped uint64 // volatile messages that it did not get and was not told of
 	waits   bool   // the reaper will look, because it is too early for another gap
 }
@@ -149,8 +155,7 @@ func (h *Hub) postLatest(slot uint32, rec *topic, p *Posting) {
 	put := posted{
 		number: b.newest.Load() + 1, frame: p.Frame, except: p.Except, key: p.Key, at: p.At, expires: p.Expires,
 	}
-	b.latest = append(b.latest, put)
-	h.charged(b, put.weight())
+	h.putLatest(b, put)
 	b.newest.Add(1)
 }
 
@@ -217,6 +222,7 @@ func (h *Hub) dropBoard(rec *topic) {
 	b.latest, b.passing = nil, nil
 	b.newest.Store(0)
 	b.passed.Store(0)
+	b.need, b.force, b.fills = 0, false, 0
 	rec.board.Store(0)
 	h.boards.put(i)
 }
@@ -324,7 +330,14 @@ func (h *Hub) gatherLatest(s *scratch, rec *conn, topicSlot uint32) (more bool) 
 	}
 	b := h.boards.at(i)
 	cur, which := h.boardCursorOf(rec, topicSlot)
-	return cur.latest < b.newest.Load() && !h.takeLatest(s, rec, b, cur, markLatest+which)
+	if cur.latest >= b.newest.Load() {
+		return false
+	}
+	missing, done := h.takeLatest(s, rec, b, cur, markLatest+which)
+	if missing != 0 {
+		h.askLatest(s, rec, t, b, cur, missing)
+	}
+	return missing == 0 && !done
 }
 
 // gatherPassing does so for volatile messages, and tells how many were skipped. log is the number
@@ -412,8 +425,9 @@ func (h *Hub) takePassing(s *scratch, rec *conn, b *board, cur *boardCursor, whi
 	return true
 }
 
-// takeLatest does so for the newest messages of the keys.
-func (h *Hub) takeLatest(s *scratch, rec *conn, b *board, cur *boardCursor, which int) (done bool) {
+// takeLatest does so for the newest messages of the keys. It ends before one whose frame was
+// given up, and returns its number.
+func (h *Hub) takeLatest(s *scratch, rec *conn, b *board, cur *boardCursor, which int) (missing uint64, done bool) {
 	now := time.Now()
 	for i := range b.latest {
 		p := &b.latest[i]
@@ -422,14 +436,16 @@ func (h *Hub) takeLatest(s *scratch, rec *conn, b *board, cur *boardCursor, whic
 		case !now.Before(p.expires) || slices.Contains(p.except, rec.session):
 			s.passOver(which, p.number, &cur.latest)
 		case s.full():
-			return false
+			return 0, false
+		case p.frame == nil:
+			return p.number, false
 		default:
 			s.add(p.frame, which, p.number)
 		}
 	}
 	// The newest may be gone already: replaced, expired or one too many.
 	s.passOver(which, b.newest.Load(), &cur.latest)
-	return true
+	return 0, true
 }
 
 // passOver moves a number over what is not written: with what is written before it, or at once.

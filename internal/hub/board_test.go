@@ -3,6 +3,7 @@ package hub
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,7 +21,21 @@ func (r *rig) pass(a wire.Topic, n int, thread string, except ...Session) {
 
 // put posts a message of class Latest that says n.
 func (r *rig) put(a wire.Topic, key string, n int, except ...Session) {
-	r.hub.Post(latest(a, key, n, except...))
+	p := latest(a, key, n, except...)
+	r.keepLatest(p)
+	r.hub.Post(p)
+}
+
+// keepLatest gives the driver what is posted next.
+func (r *rig) keepLatest(p Posting) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.latest == nil {
+		r.latest = map[Key][]Posting{}
+	}
+	list := slices.DeleteFunc(r.latest[p.Topic], func(old Posting) bool { return old.Key == p.Key })
+	list = append(list, p)
+	r.latest[p.Topic] = list[max(0, len(list)-latestKeys):]
 }
 
 func latest(a wire.Topic, key string, n int, except ...Session) Posting {

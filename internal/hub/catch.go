@@ -22,11 +22,12 @@ const (
 const handSlice = 32
 
 // place is where somebody wants to read on: in the log of a topic, or in one of its streams,
-// where the offset is a length.
+// where the offset is a length; or needs what a board has given up.
 type place struct {
 	tenant uint32 // number of the topic's tenant
 	key    Key
 	stream Key // zero: the log
+	board  bool
 	pos    wire.Position
 }
 
@@ -145,6 +146,8 @@ func (h *Hub) catchLoop() {
 		switch {
 		case j.topic != 0:
 			h.syncTopic(j)
+		case j.from.board:
+			h.readBoard(j.from)
 		case j.from.stream != Key{}:
 			h.readStream(s, j)
 		default:

@@ -400,6 +400,11 @@ func (rec *conn) catching(h *Hub) bool {
 				return true
 			}
 		}
+		for _, cur := range h.readings.at(rec.reading).boards {
+			if h.waitsForBoard(&cur) {
+				return true
+			}
+		}
 	}
 	return flags&cursorCatching != 0
 }

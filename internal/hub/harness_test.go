@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -222,7 +223,9 @@ type rig struct {
 	failing    error        // what readings of logs return
 	unreadable map[Key]bool // logs and streams that cannot be read
 	texts      map[Key]*testText
-	textFails  int // readings of streams that fail
+	textFails  int               // readings of streams that fail
+	latest     map[Key][]Posting // what the driver has, for Recall
+	recalls    int
 	// afterText is called when a stream was read, before the hub has the text.
 	afterText func(stream Key, from uint64)
 }
@@ -322,6 +325,20 @@ func (r *rig) Since(_ context.Context, key Key, pos wire.Position, limit int) (B
 		b.Gap, b.Lost = true, first-1-after
 	}
 	return b, nil
+}
+
+// Recall answers with what was put.
+func (r *rig) Recall(_ context.Context, key Key) error {
+	asked := r.hub.Asking(key)
+	r.mu.Lock()
+	list, failing := slices.Clone(r.latest[key]), r.failing
+	r.recalls++
+	r.mu.Unlock()
+	if failing != nil {
+		return failing
+	}
+	r.hub.Recall(key, Recalled{Asked: asked, List: list})
+	return nil
 }
 
 func (r *rig) Text(_ context.Context, topic, stream Key, from uint64) (string, error) {

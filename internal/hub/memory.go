@@ -13,9 +13,9 @@ import (
 
 // memory counts what is kept of topics: windows, boards, texts with the frames made of them,
 // and long texts that were read. What is kept is never more than [Config].MemoryBytes and, of one tenant,
-// [Config].TenantBytes; only what no log has, which is the newest message of each key of a
-// board, is kept in any case. Whoever finds no room keeps less, down to nothing: what is not
-// kept is read from the log. When three quarters are taken the reaper gives up what was used
+// [Config].TenantBytes; only that there is a newest message of a key on a board, without its
+// frame, is kept in any case. Whoever finds no room keeps less, down to nothing: what is not
+// kept is read from the driver. When three quarters are taken the reaper gives up what was used
 // longest ago, so that this is rare.
 type memory struct {
 	total   atomic.Int64
@@ -119,11 +119,13 @@ func (h *Hub) press(tenant uint32, fits bool) {
 	}
 }
 
-// held is something that can be given up: a window or the text of a stream.
+// held is something that can be given up: a window, the text of a stream or the frames of class
+// Latest on a board.
 type held struct {
 	age    int32 // ticks since it was used
 	window uint32
 	stream uint32
+	board  uint32
 }
 
 // relieve gives up what was used longest ago, of tenants that have much, or of all if the node
@@ -151,6 +153,11 @@ func (h *Hub) relieve() {
 			list = append(list, held{age: int32(now - st.touched.Load()), stream: i})
 		}
 	}
+	for i := uint32(1); i < h.boards.limit(); i++ {
+		if b := h.boards.at(i); h.crowded(b.owner.Load()) {
+			list = append(list, held{age: int32(now - b.touched.Load()), board: i})
+		}
+	}
 	slices.SortFunc(list, func(a, b held) int { return cmp.Compare(b.age, a.age) })
 	for _, it := range list {
 		h.giveUp(it)
@@ -169,12 +176,15 @@ func (h *Hub) crowded(topicSlot uint32) bool {
 	return h.above(rec.tenant, calm)
 }
 
-// giveUp drops a window or a text, if its tenant or the node still has too much.
+// giveUp drops a window, a text or the frames of a board, if its tenant or the node still has too much.
 func (h *Hub) giveUp(it held) {
 	owner := uint32(0)
-	if it.window != 0 {
+	switch {
+	case it.window != 0:
 		owner = h.windows.at(it.window).owner.Load()
-	} else {
+	case it.board != 0:
+		owner = h.boards.at(it.board).owner.Load()
+	default:
 		owner = h.streams.at(it.stream).owner.Load()
 	}
 	if owner == 0 {
@@ -191,6 +201,8 @@ func (h *Hub) giveUp(it held) {
 		w := h.windows.at(it.window)
 		h.count.evicted.Add(uint64(len(w.entries) - w.from))
 		h.dropWindow(rec)
+	case it.board != 0 && rec.board.Load() == it.board:
+		h.stripAll(h.boards.at(it.board))
 	case it.stream != 0 && h.streams.at(it.stream).owner.Load() == owner:
 		if st := h.streams.at(it.stream); st.weight > 0 {
 			h.count.evicted.Add(1)

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"bytes"
 	"slices"
 	"time"
 )
@@ -54,8 +53,9 @@ func (h *Hub) Recall(key Key, r Recalled) (again bool) {
 			continue
 		}
 		switch old := h.latestOf(rec, p.Key); {
-		case old != nil && bytes.Equal(old.frame, p.Frame):
+		case old != nil && h.same(old, p.Frame):
 			old.at = p.At
+			changed = h.refill(h.boards.at(rec.board.Load()), old, p.Frame) || changed
 		case old == nil || old.at.Before(p.At) || old.at.Equal(p.At) && !p.At.After(r.Sure):
 			h.postLatest(slot, rec, p)
 			changed = true
@@ -95,7 +95,7 @@ func (h *Hub) dropGone(rec *topic, r *Recalled) {
 // caller holds rec.mu.
 func (h *Hub) superseded(rec *topic, p *Posting) bool {
 	old := h.latestOf(rec, p.Key)
-	return old != nil && (p.At.Before(old.at) || p.At.Equal(old.at) && bytes.Equal(old.frame, p.Frame))
+	return old != nil && (p.At.Before(old.at) || p.At.Equal(old.at) && h.same(old, p.Frame))
 }
 
 // agePostings makes whatever comes newer than what a topic has of class Latest: another epoch

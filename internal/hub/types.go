@@ -111,6 +111,8 @@ type Source interface {
 	// Text returns the text of a stream of topic from a length on. What is not kept any
 	// more is no error: then there is none.
 	Text(ctx context.Context, topic, stream Key, from uint64) (string, error)
+	// Recall has [Hub.Recall] called with what is there of class Latest.
+	Recall(ctx context.Context, topic Key) error
 }
 
 // Batch is a part of a log.

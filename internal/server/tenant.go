@@ -19,6 +19,9 @@ type tenantAnswer struct {
 	BackendPublished uint64      `json:"backend_messages_published" doc:"By the application"`
 	BackendBytes     uint64      `json:"backend_bytes_published" doc:"Payloads of these"`
 	BackendLimited   uint64      `json:"backend_messages_limited" doc:"Messages of the application that the quota refused"`
+	HistoryBytes     *int64      `json:"history_bytes,omitempty" doc:"What the broker keeps of messages and texts, with what it needs beside them; absent: it does not answer"`
+	HistoryEvicted   *uint64     `json:"history_evicted,omitempty" doc:"Messages and texts that left early because there was no room"`
+	TextsRefused     uint64      `json:"texts_refused" doc:"Text of runs for which there was no room"`
 	Quota            tenantQuota `json:"quota" doc:"What is absent has no bound"`
 }
 
@@ -31,6 +34,7 @@ type tenantQuota struct {
 	BytesPerMinute           int `json:"bytes_per_minute,omitzero"`
 	BackendMessagesPerMinute int `json:"backend_messages_per_minute,omitzero"`
 	BackendBytesPerMinute    int `json:"backend_bytes_per_minute,omitzero"`
+	HistoryBytes             int `json:"history_bytes,omitzero"`
 }
 
 type tenantOutput struct{ Body tenantAnswer }
@@ -40,11 +44,15 @@ func (a *api) tenant(ctx context.Context, _ *struct{}) (*tenantOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tenantOutput{Body: tenantAnswer{
+	out := &tenantOutput{Body: tenantAnswer{
 		Connections: s.Connections, Accepted: s.Accepted, Refused: s.Refused,
 		Rooms: s.Rooms, RoomsRefused: s.RoomsRefused, Runs: s.Runs, RunsRefused: s.RunsRefused,
 		Published: s.Published, Bytes: s.Bytes, Limited: s.Limited,
 		BackendPublished: s.BackendPublished, BackendBytes: s.BackendBytes, BackendLimited: s.BackendLimited,
-		Quota: tenantQuota(s.Quota),
-	}}, nil
+		TextsRefused: s.TextsRefused, Quota: tenantQuota(s.Quota),
+	}}
+	if s.History != nil {
+		out.Body.HistoryBytes, out.Body.HistoryEvicted = &s.History.Bytes, &s.History.Evicted
+	}
+	return out, nil
 }

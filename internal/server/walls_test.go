@@ -51,10 +51,11 @@ func TestAKeySeesTheCountersOfItsTenantOnly(t *testing.T) {
 		serve(a, request{method: http.MethodGet, path: "/api/v1/tenant", header: as(key, "")}).decode(t, &got)
 		return got
 	}
-	if got := counted("key of a"); got.BackendPublished != 3 || got.BackendBytes != 6 {
+	if got := counted("key of a"); got.BackendPublished != 3 || got.BackendBytes != 6 || *got.HistoryBytes == 0 {
 		t.Errorf("got %+v of the one that published", got)
 	}
-	if got := counted("key of b"); got != (tenantAnswer{}) {
+	if got := counted("key of b"); got != (tenantAnswer{HistoryBytes: got.HistoryBytes, HistoryEvicted: got.HistoryEvicted}) ||
+		*got.HistoryBytes+int64(*got.HistoryEvicted) != 0 {
 		t.Errorf("got %+v of the other, want nothing", got)
 	}
 	if got := serve(a, request{method: http.MethodGet, path: "/api/v1/tenant", header: as("key of b", "a")}); got.status != http.StatusForbidden {
