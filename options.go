@@ -107,7 +107,7 @@ type Limits struct {
 	MessagesPerUser int
 	// ControlPerMinute is what one connection may send besides, all at once: pings, pongs and
 	// acknowledgements for 1 each, auth, logout and session_restore for 10, and everything that is
-	// refused; 1 more for each 4 KiB of a message (600). Both clients here spend about 35. One who
+	// refused; 1 more for each 4 KiB of a message (240). Both clients here spend about 35. One who
 	// goes on after it was told RATE_LIMITED, for a tenth more, is closed with 1008.
 	ControlPerMinute  int
 	Conns             int           // on this node (no limit)
@@ -212,7 +212,7 @@ func (l Limits) withDefaults() Limits {
 	l.MessageBytes = limit(l.MessageBytes, 64<<10, math.MaxInt32)
 	l.MessagesPerMinute = limit(l.MessagesPerMinute, 120, 0)
 	l.MessagesPerUser = limit(l.MessagesPerUser, 4*l.MessagesPerMinute, 0)
-	l.ControlPerMinute = limit(l.ControlPerMinute, 600, 0)
+	l.ControlPerMinute = limit(l.ControlPerMinute, 240, 0)
 	l.Conns = limit(l.Conns, 0, 0)
 	l.ConnsPerUser = limit(l.ConnsPerUser, 20, 0)
 	l.RoomsPerConn = limit(l.RoomsPerConn, 128, 0)

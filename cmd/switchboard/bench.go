@@ -12,7 +12,7 @@ import (
 // benchCmd is scenarios that prove something, with numbers.
 type benchCmd struct {
 	Drain   benchDrainCmd   `cmd:"" help:"Drain one of two server processes under load, and prove that nothing was lost."`
-	Hostile benchHostileCmd `cmd:"" help:"Attack a server process in twelve ways, and prove that its normal clients lose nothing."`
+	Hostile benchHostileCmd `cmd:"" help:"Attack a server process in fourteen ways, and prove that its normal clients lose nothing."`
 	Node    benchNodeCmd    `cmd:"" hidden:"" help:"A server process of a scenario."`
 	Attack  benchAttackCmd  `cmd:"" hidden:"" help:"The hostile process of a scenario."`
 }
@@ -43,11 +43,12 @@ type benchNodeCmd struct {
 	Socket    string        `help:"Where the broker is; without it there is one of its own."`
 	Key       string        `required:"" help:"The API key."`
 	DrainTime time.Duration `name:"drain-timeout" default:"10s" help:"How long a drain may take."`
+	Strict    bool          `help:"Has the usual limits, and believes X-Forwarded-For of this machine."`
 }
 
 // Run serves until its standard input ends.
 func (c *benchNodeCmd) Run(ctx context.Context, term terminal) error {
-	return bench.Node(ctx, c.Socket, c.Key, c.DrainTime, term.in, term.out)
+	return bench.Node{Socket: c.Socket, Key: c.Key, Drain: c.DrainTime, Strict: c.Strict}.Run(ctx, term.in, term.out)
 }
 
 type benchHostileCmd struct {
@@ -67,7 +68,7 @@ func (c *benchHostileCmd) Run(ctx context.Context, term terminal) error {
 	}
 	return bench.Hostile{
 		Connections: c.Connections, Clients: c.Clients, Time: c.Time, Out: term.out,
-		Node: func(key string) []string { return []string{self, "bench", "node", "--key", key} },
+		Node: func(key string) []string { return []string{self, "bench", "node", "--strict", "--key", key} },
 		Attack: func(host string, n int) []string {
 			return []string{self, "bench", "attack", "--host", host, "--connections", fmt.Sprint(n)}
 		},

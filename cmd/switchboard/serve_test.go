@@ -127,6 +127,41 @@ func TestServeMovesClientsAwayAndEndsWithZero(t *testing.T) {
 	}
 }
 
+func TestServeKeepsToTheLimitsOfALiveSocket(t *testing.T) {
+	n := serve(t, []string{"SWITCHBOARD_JWT_SECRET=" + serveSecret, "SWITCHBOARD_MESSAGE_TIMEOUT=50ms"}, "--max-control-per-minute", "20")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ends := func(ws *websocket.Conn) (messages int) {
+		t.Helper()
+		for ; ; messages++ {
+			if _, _, err := ws.Read(ctx); err != nil {
+				if websocket.CloseStatus(err) != 1008 {
+					t.Errorf("got %v, want close code 1008", err)
+				}
+				return messages
+			}
+		}
+	}
+	flood := n.dial(t, tokenFor(t, "alice"), nil)
+	for range 30 {
+		if err := flood.Write(ctx, websocket.MessageText, []byte(`{"type":"ping"}`)); err != nil {
+			break // it was closed already
+		}
+	}
+	if got := ends(flood); got < 20 || got > 22 {
+		t.Errorf("got %d answers to a flood, want 20, and 2 that say stop", got)
+	}
+	half := n.dial(t, tokenFor(t, "bob"), nil)
+	w, err := half.Writer(ctx, websocket.MessageText)
+	if err == nil {
+		_, err = w.Write(make([]byte, 8<<10)) // more than is kept for the end of the message
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends(half)
+}
+
 func TestASecondSignalEndsServeAtOnce(t *testing.T) {
 	n := serve(t, []string{"SWITCHBOARD_JWT_SECRET=" + serveSecret})
 	ws := n.dial(t, tokenFor(t, "alice"), nil)

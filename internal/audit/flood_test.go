@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -144,4 +145,31 @@ func BenchmarkRefusalFlood(b *testing.B) {
 			l.Record(e)
 		}
 	})
+}
+
+// TestALineOfAFullLogInMemoryCostsNoCopyOfTheOthers: an audited flood would be paid for by everybody.
+func TestALineOfAFullLogInMemoryCostsNoCopyOfTheOthers(t *testing.T) {
+	l := open(t, Options{})
+	defer shut(t, l)
+	var seq uint64
+	store := func(n int) {
+		for range n {
+			seq++
+			if _, err := l.store(actors, []Entry{{Seq: seq, Event: did(1)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	store(2 * ringEntries)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	store(ringEntries)
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / ringEntries; each > 16<<10 {
+		t.Errorf("a line costs %d bytes", each)
+	}
+	ring := lastOf(l.rings[actors])
+	if len(ring) != ringEntries || ring[ringEntries-1].Seq != seq || ring[0].Seq != seq-ringEntries+1 {
+		t.Errorf("got %d lines from %d to %d, want the last %d", len(ring), ring[0].Seq, ring[len(ring)-1].Seq, ringEntries)
+	}
 }

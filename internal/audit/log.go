@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -52,7 +53,7 @@ type Log struct {
 	actors    intake
 	strangers intake
 	seq       uint64             // of the last line that readers may see
-	rings     map[string][]Entry // of a log in memory
+	rings     map[string][]Entry // of a log in memory; see lastOf
 
 	chains   map[string]*chain // nil: in memory. The goroutine's, from here on
 	next     uint64            // sequence number
@@ -277,9 +278,12 @@ func (l *Log) store(series string, entries []Entry) (written int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ring := append(l.rings[series], entries...)
-	if over := len(ring) - ringEntries; over > 0 {
-		ring = append([]Entry(nil), ring[over:]...)
+	if len(ring) >= 2*ringEntries { // not for each that is too many: what stays is copied
+		ring = slices.Clone(lastOf(ring))
 	}
 	l.rings[series] = ring
 	return len(entries), nil
 }
+
+// lastOf is what a log in memory shows of a series.
+func lastOf(ring []Entry) []Entry { return ring[max(0, len(ring)-ringEntries):] }

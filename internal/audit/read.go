@@ -114,7 +114,7 @@ func (l *Log) from(since uint64) (merged source, closeAll func(), err error) {
 
 func (l *Log) ringSource(series string, since uint64) source {
 	l.mu.Lock()
-	ring := slices.Clone(l.rings[series])
+	ring := slices.Clone(lastOf(l.rings[series]))
 	l.mu.Unlock()
 	return func() (Entry, int, error) {
 		for len(ring) > 0 {

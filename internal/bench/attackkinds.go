@@ -17,6 +17,8 @@ type kind struct {
 	after   time.Duration // until it does so
 	again   time.Duration // until an attacker comes back
 	refused bool          // at the handshake
+	resumes bool          // comes back with its session
+	shared  bool          // all have one address
 	quiet   bool          // reads nothing
 	token   func(i int) string
 	bare    func(context.Context, *attacker) // instead of a handshake
@@ -78,6 +80,11 @@ func kinds() []kind {
 		{name: "bad tokens again and again", wants: "401", again: 2 * time.Second, refused: true, token: func(i int) string {
 			return fmt.Sprint(badToken, i)
 		}},
+		// Fourteen share a user, who may connect 120 times in a minute.
+		{name: "sessions again and again", wants: "429", after: 30 * time.Second, again: time.Second, resumes: true, token: func(i int) string {
+			return fmt.Sprint("mallory-and-friends-", i/200)
+		}},
+		{name: "one address", wants: "429", again: time.Second, shared: true, token: mallory, send: func(context.Context, *attacker) {}},
 	}
 }
 

@@ -23,7 +23,8 @@ const (
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == nodeVariable {
-		if err := bench.Node(context.Background(), os.Args[2], os.Args[3], 10*time.Second, os.Stdin, os.Stdout); err != nil {
+		node := bench.Node{Socket: os.Args[2], Key: os.Args[3], Drain: 10 * time.Second, Strict: os.Args[2] == ""}
+		if err := node.Run(context.Background(), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -23,22 +24,35 @@ type address struct {
 // badToken begins credentials that nobody is let in with.
 const badToken = "bad"
 
-// Node runs a server process of a scenario: it shares the broker behind the socket, or has one of
-// its own if that is "", lets in who says a name, tells its address on out, and ends with in.
-func Node(ctx context.Context, socket, key string, drain time.Duration, in io.Reader, out io.Writer) error {
+// Node is a server process of a scenario.
+type Node struct {
+	Socket string        // of the broker that it shares; "": it has one of its own
+	Key    string        // of the API
+	Drain  time.Duration // how long that may take
+	// Strict has the limits that are usual, of clients that this machine is a proxy of; else a
+	// user has as many connections as it wants.
+	Strict bool
+}
+
+// Run serves who says a name, tells its address on out, and ends with in.
+func (n Node) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	config := server.Config{
-		Listen: "127.0.0.1:0", Drain: drain,
+		Listen: "127.0.0.1:0", Drain: n.Drain,
 		Auth: func(_ context.Context, c switchboard.Credential) (switchboard.Identity, error) {
 			if strings.HasPrefix(c.Token, badToken) {
 				return switchboard.Identity{}, switchboard.ErrUnauthenticated
 			}
 			return switchboard.Identity{User: c.Token, Permissions: []string{"room:*:*"}}, nil
 		},
-		APIKeys: []server.APIKey{{Name: "bench", Hash: server.HashKey(key)}},
-		Limits:  switchboard.Limits{ConnsPerUser: -1},
+		APIKeys: []server.APIKey{{Name: "bench", Hash: server.HashKey(n.Key)}},
 	}
-	if socket != "" {
-		link, err := brokerlink.Dial(ctx, "unix", socket)
+	if n.Strict {
+		config.TrustedProxy = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	} else {
+		config.Limits.ConnsPerUser = -1
+	}
+	if n.Socket != "" {
+		link, err := brokerlink.Dial(ctx, "unix", n.Socket)
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,8 @@ func startNode(ctx context.Context, program []string, key string) (*process, err
 	if err != nil {
 		return nil, err
 	}
-	p.key, p.http = key, &http.Client{Timeout: 20 * time.Second}
+	// As many connections as there are publishers: what is measured is no handshake.
+	p.key, p.http = key, &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1000}}
 	var a address
 	if err := answers.Decode(&a); err != nil {
 		p.stop()

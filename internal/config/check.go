@@ -48,7 +48,9 @@ func (l *loader) check() {
 		l.problem("canaries", "must be at least 1s, or 0s for never")
 	}
 	s.Limits = switchboard.Limits{
-		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute, MessagesPerUser: c.MessagesPerUser,
+		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute, MessagesPerUser: c.MessagesPerUser, ControlPerMinute: c.ControlPerMinute,
+		Handshake: c.HandshakeTimeout, Frame: c.MessageTimeout,
+		MemoryBytes: int64(c.MemoryBytes), TenantMemoryBytes: int64(c.TenantMemoryBytes),
 		Conns: c.Conns, ConnsPerUser: c.ConnsPerUser, RoomsPerConn: c.RoomsPerConn,
 		Handshakes: c.Handshakes, HandshakesPerSecond: c.HandshakeRate,
 		ConnsPerAddress: orNone(c.ConnsPerAddress), CallsPerAddress: orNone(c.CallsPerAddress), GuessesPerAddress: orNone(c.GuessesPerAddress),

@@ -51,6 +51,8 @@ type Pace struct {
 	HeartbeatInterval time.Duration `name:"heartbeat-interval" min:"10ms" placeholder:"D" help:"How long a connection may be silent before it is pinged. Without it: 25s in production, 30s in staging, 45s in development."`
 	HeartbeatTimeout  time.Duration `name:"heartbeat-timeout" min:"10ms" placeholder:"D" help:"How long it may be silent before it is closed. Without it: three times heartbeat-interval if that is set, else 75s, 90s, 60s."`
 	Canaries          time.Duration `name:"canaries" default:"0s" min:"0s" placeholder:"D" help:"How often two users that the server makes up in each tenant try to read each other; the statistics count what they find, and a leak is logged as an error. At least 1s; 0s is never."`
+	HandshakeTimeout  time.Duration `name:"handshake-timeout" default:"10s" min:"10ms" placeholder:"D" help:"How long a client may take to connect, with what checks its token."`
+	MessageTimeout    time.Duration `name:"message-timeout" default:"30s" min:"10ms" placeholder:"D" help:"How long a message of a client may take from its first byte to its last; then the connection is closed."`
 	DrainTimeout      time.Duration `name:"drain-timeout" default:"10s" min:"1ms" placeholder:"D" help:"How long clients are given to leave when the server stops."`
 }
 
@@ -59,6 +61,7 @@ type Bounds struct {
 	MessageBytes      int           `name:"max-message-bytes" default:"65536" min:"1024" max:"1073741824" placeholder:"N" help:"Bytes of one message from a client."`
 	MessagesPerMinute int           `name:"max-messages-per-minute" default:"120" min:"1" placeholder:"N" help:"Messages from one connection; heartbeats are not counted."`
 	MessagesPerUser   int           `name:"max-messages-per-user" default:"0" min:"0" placeholder:"N" help:"Messages in a minute from all connections of one user together. 0 is four times max-messages-per-minute."`
+	ControlPerMinute  int           `name:"max-control-per-minute" default:"240" min:"1" placeholder:"N" help:"Heartbeats, acknowledgements and refused messages from one connection; who goes on beyond it is closed."`
 	Conns             int           `name:"max-connections" default:"0" min:"0" placeholder:"N" help:"Connections to this server. 0 is no bound."`
 	ConnsPerUser      int           `name:"max-connections-per-user" default:"20" min:"1" placeholder:"N" help:"Connections of one user."`
 	RoomsPerConn      int           `name:"max-rooms-per-connection" default:"128" min:"1" placeholder:"N" help:"Rooms that one connection follows."`
@@ -70,6 +73,8 @@ type Bounds struct {
 	GuessesPerAddress int           `name:"max-refused-credentials-per-address" default:"10" min:"0" placeholder:"N" help:"Credentials and API keys from one address that are refused in a minute; then none is looked at. 0 is no bound."`
 	ConnectsPerUser   int           `name:"max-connects-per-user" default:"120" min:"1" placeholder:"N" help:"New connections of one user in a minute."`
 	CallsPerUser      int           `name:"max-calls-per-user" default:"1200" min:"1" placeholder:"N" help:"HTTP calls of one user in a minute."`
+	MemoryBytes       int           `name:"max-memory-bytes" min:"1048576" placeholder:"N" help:"Bytes of memory for recent messages and texts; the oldest leave first. Without it: a quarter of GOMEMLIMIT if that is set, else 268435456."`
+	TenantMemoryBytes int           `name:"max-tenant-memory-bytes" min:"1048576" placeholder:"N" help:"The same of one tenant. Without it: half of all."`
 	HistoryMessages   int           `name:"history-messages" default:"10000" min:"1" placeholder:"N" help:"Messages that are kept of each topic."`
 	HistoryAge        time.Duration `name:"history-age" default:"168h" min:"1s" placeholder:"D" help:"How long a message is kept."`
 }

@@ -55,7 +55,8 @@ func TestDefaultsAreThoseOfTheLibrary(t *testing.T) {
 	want := server.Config{
 		Listen: "127.0.0.1:8080", Origins: []string{"https://app.test"}, SecureOrigins: true, Drain: 10 * time.Second,
 		Heartbeat: switchboard.HeartbeatFor("production"),
-		Limits: switchboard.Limits{MessageBytes: 64 << 10, MessagesPerMinute: 120, ConnsPerUser: 20, RoomsPerConn: 128, Handshakes: 256, HandshakesPerSecond: 2000,
+		Limits: switchboard.Limits{MessageBytes: 64 << 10, MessagesPerMinute: 120, ControlPerMinute: 240, ConnsPerUser: 20, RoomsPerConn: 128,
+			Handshake: 10 * time.Second, Frame: 30 * time.Second, Handshakes: 256, HandshakesPerSecond: 2000,
 			ConnsPerAddress: 60, CallsPerAddress: 1200, GuessesPerAddress: 10, ConnectsPerUser: 120, CallsPerUser: 1200},
 	}
 	want.Retention.Messages, want.Retention.Age = 10_000, 7*24*time.Hour
@@ -129,12 +130,14 @@ func example(s setting) string {
 		return "https://login.test/keys"
 	case "heartbeat-timeout", "history-age":
 		return "33s"
-	case "heartbeat-interval", "drain-timeout", "canaries":
+	case "heartbeat-interval", "drain-timeout", "canaries", "handshake-timeout", "message-timeout":
 		return "7s"
 	case "tenant-quota":
 		return "acme connections=7"
 	case "max-message-bytes":
 		return "8192"
+	case "max-memory-bytes", "max-tenant-memory-bytes":
+		return "2097152"
 	}
 	if s.of(new(Config)).Kind() == reflect.Int {
 		return "7"

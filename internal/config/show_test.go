@@ -31,10 +31,13 @@ session-key:
 heartbeat-interval: 25s # production
 heartbeat-timeout: 1m15s # production
 canaries: 0s # default
+handshake-timeout: 10s # default
+message-timeout: 30s # default
 drain-timeout: 10s # default
 max-message-bytes: 65536 # default
 max-messages-per-minute: 120 # default
 max-messages-per-user: 0 # default
+max-control-per-minute: 240 # default
 max-connections: 500 # $SWITCHBOARD_MAX_CONNECTIONS
 max-connections-per-user: 20 # default
 max-rooms-per-connection: 128 # default

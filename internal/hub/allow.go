@@ -141,7 +141,7 @@ func (h *Hub) Spend(c Handle, n int) (retry time.Duration, p Payment) {
 		return 0, Paid
 	}
 	// Nothing is so dear that it ends a connection that was not told before.
-	n = min(n, max(1, h.cfg.MaxControl/40))
+	n = min(n, max(1, h.cfg.MaxControl/20))
 	after, ahead := allowance{rec.control, rec.controlPart}.spend(h.tick(), n, h.cfg.MaxControl)
 	if ahead <= minute {
 		rec.control, rec.controlPart = after.tick, after.part

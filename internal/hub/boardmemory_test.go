@@ -75,7 +75,7 @@ func TestBoardsAreWithinTheBoundOfTheirTenant(t *testing.T) {
 				r.putLarge(in("loud", i), fmt.Sprint(k), i, size)
 				want = append(want, fmt.Sprintf("latest room/r%d %d %d", i, k, i))
 				all, frames := r.boards("loud")
-				if got := r.hub.memory.of(r.hub.tenants.number("loud")).Load(); got != all || got > most {
+				if got := r.hub.memory.tenants.of(r.hub.tenants.number("loud")).Load(); got != all || got > most {
 					t.Fatalf("charged for %d bytes of %d, %d of them frames; want at most %d", got, all, frames, most)
 				}
 				if k%4 == 0 {

@@ -195,8 +195,9 @@ func (f *partial) payload(chunk []byte) ([]byte, error) {
 	return all, nil
 }
 
-// grow makes room for n more bytes that have arrived. It at most doubles what is in
-// use, and stops at the end of the message where that is known.
+// grow makes room for n more bytes that have arrived. It takes at most twice of what is in
+// use, and no more than the message where its end is known: then the second half of what is
+// read in two pieces needs no room of its own.
 func (f *partial) grow(n int) {
 	need := len(f.message) + n
 	if need <= cap(f.message) {
@@ -204,7 +205,7 @@ func (f *partial) grow(n int) {
 	}
 	size := max(need, 2*cap(f.message), 64)
 	if f.frame.fin {
-		size = min(size, need+f.left)
+		size = min(max(size, 2*need), need+f.left)
 	}
 	f.message = append(make([]byte, 0, size), f.message...)
 }

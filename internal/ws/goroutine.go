@@ -27,6 +27,7 @@ type GoroutineEngine struct {
 	limits       Limits
 	frameTimeout time.Duration
 	userTimeout  time.Duration
+	began        time.Time
 
 	sockets table
 	buffers sync.Pool // *buffer
@@ -49,6 +50,7 @@ func NewGoroutineEngine(sink Sink, cfg Config) *GoroutineEngine {
 		limits:       cfg.limits(),
 		frameTimeout: cfg.frameTimeout(),
 		userTimeout:  cfg.userTimeout(),
+		began:        time.Now(),
 	}
 	e.buffers.New = func() any { return new(buffer) }
 	e.vectors.New = func() any { return newVector() }

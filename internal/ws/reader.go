@@ -142,9 +142,37 @@ func (c *conn) deliver() (stop bool, err error) {
 		}
 		c.rest = c.rest[n:]
 		if m.Op != OpContinuation && c.state.Load()&(released|refusing) == 0 {
+			start := time.Now()
 			c.tell(m)
+			c.breathe(len(m.Payload), time.Since(start))
 		}
 	}
+}
+
+const (
+	// stretch is how many messages in a row one connection tells before others have their turn for
+	// a breath. A long one counts for more, and so does one that takes long.
+	stretch      = 16
+	stretchBytes = 4 << 10
+	stretchTime  = 16 * time.Microsecond
+	breath       = time.Millisecond
+)
+
+// breathe lets others go first if c has told much in a short time. Goroutines that are ready are
+// run one after the other, and while there are any nobody looks what has come in: behind a few
+// hundred floods everybody would wait until all were dealt with. So a flood takes its turn in
+// stretches, between which a processor has nothing to do but look.
+func (c *conn) breathe(size int, took time.Duration) {
+	c.burst += uint16(1 + min(size/stretchBytes+int(took/stretchTime), stretch))
+	if c.burst < stretch || mutantBreath {
+		return
+	}
+	now := uint32(time.Since(c.engine.began) / breath)
+	if now-c.since <= 1 {
+		<-time.After(breath)
+		now++
+	}
+	c.burst, c.since = 0, now
 }
 
 func (c *conn) tell(m Message) {

@@ -1,0 +1,5 @@
+//go:build mutant_breath
+
+package ws
+
+const mutantBreath = true // a flood is told without a pause

@@ -1,0 +1,5 @@
+//go:build !mutant_breath
+
+package ws
+
+const mutantBreath = false
