@@ -17,6 +17,7 @@ type deadlineKind uint8
 const (
 	endHold    deadlineKind = iota // delivery begins without a session_restore
 	credential                     // the credential is about to expire, or has
+	endTyping                      // the user may have ceased to type
 )
 
 const (
@@ -149,6 +150,8 @@ func (m *Manager) meet(d deadline) {
 		}
 	case credential:
 		m.checkCredential(d)
+	case endTyping:
+		m.lookAtTyping(d.conn)
 	}
 }
 

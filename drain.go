@@ -172,6 +172,7 @@ func (m *Manager) shutDown(ctx context.Context) {
 	m.gate.inside.Wait()
 	m.hub.Shutdown()
 	m.workers.Wait()
+	m.flushTyping(context.WithoutCancel(ctx))
 	m.flushReceipts(context.WithoutCancel(ctx))
 	if err := m.closeDriver(); err != nil {
 		m.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelWarn, "broker not closed", slog.Any("err", err))

@@ -47,7 +47,7 @@ func TestBadMessagesAreRefusedAndKeepTheConnection(t *testing.T) {
 		{"ticket", `{"type":"auth","message_id":"e","payload":{"ticket":"x"}}`, wire.CodeAuthError, "e", "ticket"},
 		{"forbidden room", `{"type":"subscribe","message_id":"e","payload":{"rooms":["board"]}}`, wire.CodeForbidden, "e", "rooms"},
 		{"run event", `{"type":"agent_completed","message_id":"e","run_id":"r","payload":{}}`, wire.CodeRunContract, "e", "type"},
-		{"verb without effect yet", `{"type":"mark_read","message_id":"e","payload":{"thread_id":"t"}}`, wire.CodeUnsupported, "e", "type"},
+		{"verb without effect yet", `{"type":"steer","message_id":"e","payload":{"run_id":"R","text":"t"}}`, wire.CodeUnsupported, "e", "type"},
 		{"chat to another user", `{"type":"chat","message_id":"e","topic":"user/bob"}`, wire.CodeForbidden, "e", "topic"},
 		{"chat to all", `{"type":"chat","message_id":"e","topic":"all"}`, wire.CodeForbidden, "e", "topic"},
 		{"chat to nothing", `{"type":"chat","message_id":"e","topic":"nothing"}`, wire.CodeInvalidMessage, "e", "topic"},

@@ -65,6 +65,7 @@ type Manager struct {
 	nodes       nodes
 	questions   questions
 	presence    presenceFeed
+	typing      typing
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
@@ -99,6 +100,7 @@ func New(opts Options) (*Manager, error) {
 	m.tenants.quota, m.tenants.conns, m.tenants.log = opts.Quota, m.tenantConns, opts.Log
 	m.receipts.wake, m.presence.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	m.nodes.init()
+	m.typing.init()
 	m.hub = hub.New(hub.Config{
 		Engine: func(sink ws.Sink) ws.Engine {
 			return ws.NewGoroutineEngine(sink, ws.Config{Message: opts.Limits.MessageBytes, FrameTimeout: opts.Limits.Frame})
@@ -109,7 +111,7 @@ func New(opts Options) (*Manager, error) {
 		MemoryBytes: opts.Limits.MemoryBytes, TenantBytes: opts.Limits.TenantMemoryBytes,
 	})
 	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.runCanaries,
-		m.watchRevocations, m.reachStore, m.enforceRevocations, m.keepSessionKeys, m.holdLease, m.watchNodes, m.keepPresence} {
+		m.watchRevocations, m.reachStore, m.enforceRevocations, m.keepSessionKeys, m.holdLease, m.watchNodes, m.keepPresence, m.relayTyping} {
 		m.workers.Go(func() { work(m.life) })
 	}
 	return m, nil
@@ -147,5 +149,6 @@ func (m *Manager) forgetTopics(ctx context.Context) {
 		}
 		m.ended.expire(time.Now())
 		m.tenants.forget(time.Now(), tenantKept)
+		m.typing.forget(time.Now())
 	}
 }

@@ -167,7 +167,12 @@ func (m *Manager) unfollowAll(user, room wire.Topic, pos Position, reason string
 	}
 	left := false
 	for _, c := range m.hub.Followers(hubKey(user)) {
-		left = m.hub.Leave(c, hubKey(room), pos, frame) || left
+		if m.hub.Leave(c, hubKey(room), pos, frame) {
+			left = true
+		} else if _, again := m.hub.Cursor(c, hubKey(room)); again {
+			continue // it has begun to follow since
+		}
+		m.typesNoMore(c, room)
 	}
 	if left {
 		m.rejoin(user, room, pos)
@@ -290,6 +295,7 @@ func (m *Manager) quit(c hub.Handle, user, room wire.Topic, reason, id string, g
 		m.log.LogAttrs(m.life, slog.LevelError, "end of a membership not told", slog.Any("err", err))
 	}
 	m.stayAway(c, user, room, frames[:]...)
+	m.typesNoMore(c, room)
 }
 
 // follow makes c receive a room from pos on and takes over the reference in a. Without move

@@ -15,8 +15,8 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// inTeam may do everything in the room "team" but read what was said before.
-const inTeam = " room:team:join room:team:publish room:team:presence"
+// seesTeam may do everything in the room "team" but read what was said before.
+const seesTeam = " room:team:join room:team:publish room:team:presence"
 
 // watching connects somebody who hears who is there.
 func (s *server) watching(t testing.TB, token string) *device {
@@ -186,7 +186,7 @@ func TestTheDevicesOfAUserKnowOfEachOther(t *testing.T) {
 func TestWhoIsInARoomIsForWhoMaySeeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{})
-		alice, bob := s.watching(t, "alice"+inTeam), s.watching(t, "bob"+inTeam)
+		alice, bob := s.watching(t, "alice"+seesTeam), s.watching(t, "bob"+seesTeam)
 		blind := s.watching(t, "blind room:team:join")
 		alice.follow()
 		known := alice.hears("room/team", nil, time.Second)
@@ -206,7 +206,7 @@ func TestWhoIsInARoomIsForWhoMaySeeIt(t *testing.T) {
 		}
 
 		// The right may come, and go, with a credential.
-		blind.send(`{"type":"auth","payload":{"token":"blind%s"}}`, inTeam)
+		blind.send(`{"type":"auth","payload":{"token":"blind%s"}}`, seesTeam)
 		blind.await(wire.AuthOK)
 		seen := blind.hears("room/team", nil, time.Second)
 		seen.want(t, "with the right", "alice (active); blind (active)")
@@ -241,11 +241,11 @@ func cluster(t *testing.T, opts switchboard.Options) (b *membroker.Broker, one, 
 func TestPresenceIsThatOfAllNodes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, one, two, _ := cluster(t, switchboard.Options{Heartbeat: patientBeat})
-		alice := one.watching(t, "alice"+inTeam)
+		alice := one.watching(t, "alice"+seesTeam)
 		alice.follow()
 		known := alice.hears("room/team", nil, 2*time.Second)
 		known.want(t, "one", "alice (active)")
-		bob, phone := two.watching(t, "bob"+inTeam), two.phone(t, "alice"+inTeam, "phone")
+		bob, phone := two.watching(t, "bob"+seesTeam), two.phone(t, "alice"+seesTeam, "phone")
 		bob.follow()
 		known = alice.hears("room/team", known, time.Second)
 		known.want(t, "one", "alice (active); bob (active)")
@@ -294,8 +294,8 @@ func TestPresenceIsThatOfAllNodes(t *testing.T) {
 func TestTheGhostsOfADeadNodeLiveAsLongAsItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, one, two, second := cluster(t, switchboard.Options{Heartbeat: patientBeat})
-		alice, bob := one.watching(t, "alice"+inTeam), two.watching(t, "bob"+inTeam)
-		phone := two.phone(t, "alice"+inTeam, "phone")
+		alice, bob := one.watching(t, "alice"+seesTeam), two.watching(t, "bob"+seesTeam)
+		phone := two.phone(t, "alice"+seesTeam, "phone")
 		for _, c := range []*device{alice, bob, phone} {
 			c.follow()
 		}
@@ -319,8 +319,8 @@ func TestTheGhostsOfADeadNodeLiveAsLongAsItsLease(t *testing.T) {
 func TestANodeThatComesBackHasItsUsersAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, one, two, _ := cluster(t, switchboard.Options{Heartbeat: patientBeat})
-		alice, bob := one.watching(t, "alice"+inTeam), two.watching(t, "bob"+inTeam)
-		phone := two.phone(t, "alice"+inTeam, "phone")
+		alice, bob := one.watching(t, "alice"+seesTeam), two.watching(t, "bob"+seesTeam)
+		phone := two.phone(t, "alice"+seesTeam, "phone")
 		alice.follow()
 		bob.follow()
 		known := alice.hears("room/team", nil, 3*time.Second)
@@ -360,7 +360,7 @@ func expire(t *testing.T, d broker.Driver, node string) {
 func TestALostChangeOfPresenceIsFoundOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, one, two, _ := cluster(t, switchboard.Options{Heartbeat: patientBeat})
-		alice, bob := one.watching(t, "alice"+inTeam), two.watching(t, "bob"+inTeam)
+		alice, bob := one.watching(t, "alice"+seesTeam), two.watching(t, "bob"+seesTeam)
 		alice.follow()
 		bob.follow()
 		known := alice.hears("room/team", nil, 30*time.Second)
@@ -379,7 +379,7 @@ func TestALostChangeOfPresenceIsFoundOut(t *testing.T) {
 func TestOfALargeRoomTheNumberIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{Limits: unlimited})
-		alice := s.watching(t, "alice"+inTeam)
+		alice := s.watching(t, "alice"+seesTeam)
 		alice.follow()
 		var crowd []*device
 		for n := range 300 {
@@ -418,8 +418,8 @@ func TestOfALargeRoomTheNumberIsTold(t *testing.T) {
 func TestWhoIsThereIsForTheTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, one, two, _ := cluster(t, switchboard.Options{Heartbeat: patientBeat})
-		alice := one.watching(t, "acme/alice"+inTeam)
-		other := two.watching(t, "alice"+inTeam)
+		alice := one.watching(t, "acme/alice"+seesTeam)
+		other := two.watching(t, "alice"+seesTeam)
 		alice.follow()
 		other.follow()
 		alice.hears("room/team", nil, 3*time.Second).want(t, "acme", "alice (active)")

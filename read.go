@@ -207,6 +207,7 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 	m.mail.remove(c)
 	m.beat.forget(c)
 	m.receipts.hurry(end.View.Session, end.Topics)
+	m.typing.end(c, everywhere)
 	if s, err := decodeState(end.Info); err == nil {
 		m.ended.add(end.View.User.Tenant, m.endInfo(end, s))
 		m.presence.post(presenceEvent{what: connEnded, conn: c, ended: m.leaving(end, s)})

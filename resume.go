@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,8 +67,14 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	}
 	plan, err := m.planRestore(ctx, sender, req)
 	var told []wire.RestoredRun
+	var markers [][]byte
 	if err == nil {
-		if told, err = m.restoredRuns(ctx, sender.view.User, plan); err != nil {
+		if told, err = m.restoredRuns(ctx, sender.view.User, plan); err == nil {
+			markers, err = m.markFrames(ctx, sender.view.User, maxMarksTold, func(k wire.ReadMarkerPayload) bool {
+				return k.Room == "" || planned(plan, k.Room)
+			})
+		}
+		if err != nil {
 			releasePlan(m, plan)
 		}
 	}
@@ -83,6 +90,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	}
 	m.replace(sender, req.Replace)
 	m.answer(in.c, wire.SessionRestored, in.env.ID, m.followRestored(ctx, sender, plan, told, !held)) // before the first replayed message
+	m.tell(in.c, markers)
 	for _, p := range plan {
 		switch {
 		case p.followed.c != 0:
@@ -118,6 +126,7 @@ func (m *Manager) followRestored(ctx context.Context, sender *Conn, plan []resto
 		p := &plan[i]
 		if p.left != (hub.Key{}) {
 			m.hub.Unfollow(sender.handle, p.left) // the answer says so, and nothing of it comes behind
+			m.typesNoMore(sender.handle, p.topic)
 		}
 		if p.room.key != (hub.Key{}) {
 			f, err := m.followFor(ctx, sender, p.room, p.from, true, p.claim)
@@ -298,6 +307,11 @@ func (m *Manager) planRestore(ctx context.Context, sender *Conn, req wire.Restor
 		}
 	}
 	return plan, nil
+}
+
+// planned reports whether a room is among those to be followed again.
+func planned(plan []restored, room string) bool {
+	return slices.ContainsFunc(plan, func(p restored) bool { return p.room.key != hub.Key{} && p.topic.ID == room })
 }
 
 // releasePlan gives back the references of a plan that is not carried out.

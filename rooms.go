@@ -73,6 +73,57 @@ func (r Rooms) Members(ctx context.Context, room string) iter.Seq2[string, error
 	}
 }
 
+// RoomInfo is what there is of a room at the moment of the call. A room is not made: it is there
+// by being named, and nothing of it is left when its members, followers and messages are gone.
+type RoomInfo struct {
+	Members   int       // memberships
+	Followers int       // connections of this node that follow it
+	Head      Position  // of its log; offset 0: nothing was ever said
+	Oldest    time.Time // when what is kept of its log begins; zero: nothing is kept
+	Newest    time.Time // when something was last said, or somebody joined or left; zero likewise
+}
+
+// Info says what there is of room. It reads all memberships to count them.
+func (r Rooms) Info(ctx context.Context, room string) (RoomInfo, error) {
+	info, err := r.info(ctx, room)
+	if err != nil {
+		return RoomInfo{}, fmt.Errorf("room: %w", err)
+	}
+	return info, nil
+}
+
+func (r Rooms) info(ctx context.Context, room string) (info RoomInfo, err error) {
+	tenant, err := r.m.tenantOf(ctx)
+	if err != nil {
+		return info, err
+	}
+	topic, err := Room(room).topic(tenant)
+	if err != nil {
+		return info, err
+	}
+	for _, err := range r.m.members(ctx, topic) {
+		if err != nil {
+			return info, err
+		}
+		info.Members++
+	}
+	_, info.Followers, _ = r.m.hub.Lookup(hubKey(topic))
+	key := broker.KeyOf(topic)
+	oldest, head, err := r.m.driver.Since(ctx, key, Position{}, 1)
+	if _, gap := gapOf(err); err != nil && !gap {
+		return info, err
+	}
+	newest, err := r.m.driver.Before(ctx, key, Position{}, 1)
+	if err != nil {
+		return info, err
+	}
+	info.Head = head
+	if len(oldest) > 0 && len(newest) > 0 {
+		info.Oldest, info.Newest = oldest[0].At, newest[0].At
+	}
+	return info, nil
+}
+
 // roomTopic checks the arguments of a change of membership.
 func (m *Manager) roomTopic(ctx context.Context, room, user string) (wire.Topic, error) {
 	tenant, err := m.tenantOf(ctx)

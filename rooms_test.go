@@ -25,7 +25,7 @@ func (c *device) join(room string) wire.RoomJoinedPayload {
 	return payload[wire.RoomJoinedPayload](c.t, env)
 }
 
-// TestARoomMessageReachesEverybodyInTheRoom is journey 10, without typing.
+// TestARoomMessageReachesEverybodyInTheRoom is journey 10 without typing, and with what it does not show.
 func TestARoomMessageReachesEverybodyInTheRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{})

@@ -56,6 +56,10 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 		return err
 	}
 	joined, err := m.roomJoined(ctx, room, f.from, in.env.ID)
+	var marker [][]byte
+	if err == nil {
+		marker, err = m.markFrames(ctx, user, 1, ofRooms(room.ID))
+	}
 	if err == nil && !m.begin(f, joined) { // before the first message that it speaks for
 		err = errMayNotJoin(room.ID)
 	}
@@ -63,6 +67,7 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 		m.retract(f)
 		return err
 	}
+	m.tell(in.c, marker)
 	if !changed {
 		return nil
 	}
@@ -228,7 +233,14 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 		begun = append(begun, f)
 		told[w.address.String()] = f.from
 	}
+	markers, err := m.markFrames(ctx, sender.view.User, maxMarksTold, func(k wire.ReadMarkerPayload) bool {
+		return slices.Contains(req.Rooms, k.Room) || k.Room == "" && slices.Contains(req.Threads, k.ThreadID)
+	})
+	if err != nil {
+		return err
+	}
 	m.answer(in.c, wire.Subscribed, in.env.ID, wire.SubscribedPayload{Topics: told})
+	m.tell(in.c, markers)
 	for _, f := range begun {
 		m.beginOrLeave(ctx, f)
 	}
@@ -312,6 +324,7 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 	for _, topic := range topics {
 		if at, followed := in.m.hub.Quit(in.c, hubKey(topic)); followed {
 			told[topic.String()] = at
+			in.m.typesNoMore(in.c, topic)
 		}
 	}
 	in.m.answer(in.c, wire.Unsubscribed, in.env.ID, wire.SubscribedPayload{Topics: told})

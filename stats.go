@@ -45,11 +45,18 @@ type Stats struct {
 	WindowBytes                int64             // recent messages and texts in memory, now
 	Evicted                    uint64            // messages and texts that left memory early because of Limits.MemoryBytes or TenantMemoryBytes
 	Canaries                   CanaryStats
+	Typing                     TypingStats
 	Revocations                int    // in force, known here, now
 	RevokedClosed              uint64 // connections closed because of them
 	RevokedRefused             uint64 // credentials refused because of them: to connect, to call, to refresh
 	Presence                   PresenceStats
 	CatchUps, Syncs, Unwritten uint64 // readings of logs for slow clients, and for missed records; writes that sockets took only in part
+}
+
+// TypingStats is about users who type.
+type TypingStats struct {
+	Now           int    // in how many rooms and threads connections type
+	Relayed, Lost uint64 // times others were told, and could not be
 }
 
 // HeartbeatStats counts pings since the start.
@@ -149,6 +156,7 @@ func (m *Manager) Stats() Stats {
 		Presence: PresenceStats{
 			Nodes: len(m.nodes.others()) + 1, Told: m.count.presence.Load(), Asked: m.count.asked.Load(), Unanswered: m.count.unanswered.Load(),
 		},
+		Typing: TypingStats{Now: m.typing.count(), Relayed: m.typing.relayed.Load(), Lost: m.typing.lost.Load()},
 		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(), CallRefusals: m.count.callRefusals.all(),
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,

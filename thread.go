@@ -153,14 +153,18 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 	}
 	t, seen, err := m.threadAt(ctx, topic, req.ThreadID, Query{Limit: req.Limit, Before: req.Before}, at, maxPageBytes)
 	in.owe(seen / recordsPerMessage)
+	var marker [][]byte
 	if err == nil && req.Before.IsZero() {
-		err = in.watchThread(req.ThreadID, instead)
+		if marker, err = m.markFrames(ctx, sender.view.User, 1, ofThread(req.ThreadID, req.Room)); err == nil {
+			err = in.watchThread(req.ThreadID, instead)
+		}
 	}
 	if err != nil {
 		m.hub.Release(a.topic)
 		return err
 	}
 	in.sendThread(topic, req.ThreadID, t)
+	m.tell(in.c, marker)
 	if !req.Before.IsZero() {
 		m.hub.Release(a.topic)
 		return nil

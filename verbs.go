@@ -39,6 +39,9 @@ func verbTable() map[wire.MessageType]verb {
 		wire.SwitchThread:   {do: switchThreadVerb},
 		wire.StopAgent:      {do: stopAgentVerb},
 		wire.PresenceUpdate: {do: presenceUpdateVerb},
+		wire.MarkRead:       {do: markReadVerb},
+		wire.TypingStarted:  {do: typingStartedVerb, price: 2},
+		wire.TypingStopped:  {do: typingStoppedVerb, price: 1},
 	}
 }
 
@@ -117,21 +120,27 @@ func (in *inbound) spokenTo(ctx context.Context, own wire.Topic) (wire.Topic, er
 	if in.env.Topic == "" {
 		return own, nil
 	}
-	topic, err := wire.ParseTopic(own.Tenant, in.env.Topic)
-	if err != nil {
-		return topic, fieldError(wire.CodeInvalidMessage, "topic", "topic "+err.Error())
-	}
-	if topic == own {
-		return own, nil
-	}
-	if topic.Kind != wire.KindRoom {
-		return topic, fieldError(wire.CodeForbidden, "topic", "a client may name a room only")
+	topic, err := in.namedTopic(own)
+	if err != nil || topic == own {
+		return topic, err
 	}
 	sender, err := in.conn()
 	if err != nil {
 		return topic, err
 	}
 	return topic, in.mayPublish(ctx, sender, "topic", topic.ID)
+}
+
+// namedTopic is the topic in the envelope: a room, or the sender's own.
+func (in *inbound) namedTopic(own wire.Topic) (wire.Topic, error) {
+	topic, err := wire.ParseTopic(own.Tenant, in.env.Topic)
+	if err != nil {
+		return topic, fieldError(wire.CodeInvalidMessage, "topic", "topic "+err.Error())
+	}
+	if topic != own && topic.Kind != wire.KindRoom {
+		return topic, fieldError(wire.CodeForbidden, "topic", "a client may name a room only")
+	}
+	return topic, nil
 }
 
 // mayPublish refuses the sender who may not speak in a room.

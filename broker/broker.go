@@ -301,7 +301,8 @@ type Store interface {
 	// changes, in order per key; expiry is a change. A change may be repeated.
 	// The sequence ends after an error: ErrUnavailable when the link is lost (or
 	// the caller reads too slowly), [ErrClosed], or ctx's. The caller may stop
-	// at any time, such as at Synced, which makes a list. Each range over the
+	// at any time, such as at Synced, which makes a list, and a driver should not
+	// have read much more by then than the caller has taken. Each range over the
 	// sequence is a watch of its own.
 	Watch(ctx context.Context, prefix string) iter.Seq2[Change, error]
 }

@@ -91,7 +91,7 @@ func (b *Broker) Watch(ctx context.Context, prefix string) iter.Seq2[broker.Chan
 		parts := b.shared.below(prefix)
 		defer w.leave(parts)
 		watch := watch{shared: b.shared, watcher: w, yield: yield}
-		if !watch.present(parts) || !yield(broker.Change{Synced: true}, nil) {
+		if !watch.list(parts) || !yield(broker.Change{Synced: true}, nil) {
 			return
 		}
 		if err := watch.follow(ctx, l); err != nil {
@@ -127,41 +127,81 @@ type watch struct {
 	watcher   *watcher
 	yield     func(broker.Change, error) bool
 	deadlines deadlines // of items that were yielded; some have been renewed since
+
+	pending []broker.Change // before the end of the list, and not in it
+	behind  bool            // changes were left out then
 }
 
-// present makes the watcher known to each partition and yields what is there. It
+// listPage is how many items are read at once: who stops early has not paid for the rest.
+const listPage = 128
+
+// listed is how far a partition was listed, and what its newest revision was then.
+type listed struct {
+	last     string // key; everything up to it, from the listed before, was read at once
+	end      bool   // everything behind it was, too
+	revision uint64
+}
+
+// list makes the watcher known to each partition and yields what is there. It
 // reports false when the caller stopped.
-func (w *watch) present(parts []*partition) bool {
+func (w *watch) list(parts []*partition) bool {
+	pages := make(map[*partition][]listed, len(parts))
 	for _, p := range parts {
-		for _, it := range p.join(w.watcher, w.shared.now()) {
-			if !w.send(broker.Change{Item: it}) {
-				return false
+		p.join(w.watcher)
+		for from, more := w.watcher.prefix, true; more; {
+			items, page := p.page(w.watcher.prefix, from, w.shared.now())
+			pages[p] = append(pages[p], page)
+			for _, it := range items {
+				if !w.send(broker.Change{Item: it}) {
+					return false
+				}
 			}
+			from, more = page.last+"\x00", !page.end
 		}
 	}
+	// Of what has changed meanwhile, some was read above.
+	w.pending, w.behind = w.watcher.take()
+	w.pending = slices.DeleteFunc(w.pending, func(c broker.Change) bool {
+		of := pages[w.shared.place(c.Key)]
+		i := slices.IndexFunc(of, func(l listed) bool { return l.end || c.Key <= l.last })
+		return c.Revision <= of[i].revision
+	})
 	return true
 }
 
-// join makes w known to p and returns the items that it watches, in one step: no
-// change is lost or comes before its item.
-func (p *partition) join(w *watcher, now int64) (items []broker.Item) {
+// join makes w known to p.
+func (p *partition) join(w *watcher) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.store
 	s.watchers = append(slices.Clone(s.watchers), w)
-	page, place, _ := s.keys.seek(w.prefix, s.keyOf(p))
-	s.keys.from(page, place, func(slot uint32) bool {
+}
+
+// page returns some of the items below prefix, from a key on.
+func (p *partition) page(prefix, from string, now int64) (items []broker.Item, page listed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &p.store
+	page = listed{end: true, revision: s.last}
+	n := 0
+	at, place, _ := s.keys.seek(from, s.keyOf(p))
+	s.keys.from(at, place, func(slot uint32) bool {
 		it := s.items.at(slot)
 		out := s.export(p, it)
-		if !strings.HasPrefix(out.Key, w.prefix) {
+		if !strings.HasPrefix(out.Key, prefix) {
 			return false
 		}
+		if n == listPage {
+			page.end = false
+			return false
+		}
+		n, page.last = n+1, out.Key
 		if it.expires == 0 || now < it.expires {
 			items = append(items, out)
 		}
 		return true
 	})
-	return items
+	return items, page
 }
 
 // follow yields changes until the link is lost. It returns nil when the caller
@@ -169,8 +209,8 @@ func (p *partition) join(w *watcher, now int64) (items []broker.Item) {
 func (w *watch) follow(ctx context.Context, l *link) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		changes, behind := w.watcher.take()
+	changes, behind := w.pending, w.behind
+	for ; ; changes, behind = w.watcher.take() {
 		for _, c := range changes {
 			if !w.send(c) {
 				return nil

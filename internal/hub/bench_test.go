@@ -138,19 +138,10 @@ func BenchmarkIngest(b *testing.B) {
 			r.ingest(user("a"), key, offset, frame)
 		}
 	})
-	for _, n := range []int{1_000, 10_000} {
+	for _, n := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("room of %d", n), func(b *testing.B) {
 			r := nullRig(b)
-			for i := range n {
-				h := r.connect(user(fmt.Sprint(i)))
-				t, live := r.hub.Acquire(keyOf(room("r")), room("r"))
-				if !live {
-					r.hub.Confirm(t, wire.Position{Epoch: "e1"}, r.hub.Link())
-				}
-				if err := r.hub.Follow(h, t, wire.Position{Epoch: "e1"}); err != nil {
-					b.Fatal(err)
-				}
-			}
+			r.crowd(n)
 			key, offset := keyOf(room("r")), uint64(0)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -161,6 +152,40 @@ func BenchmarkIngest(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/delivery")
+		})
+	}
+}
+
+// crowd is n users who follow room r.
+func (r *rig) crowd(n int) {
+	for i := range n {
+		r.enter(r.connect(user(fmt.Sprint(i))))
+	}
+}
+
+// enter makes h follow room r.
+func (r *rig) enter(h Handle) {
+	t, live := r.hub.Acquire(keyOf(room("r")), room("r"))
+	if !live {
+		r.hub.Confirm(t, wire.Position{Epoch: "e1"}, r.hub.Link())
+	}
+	if err := r.hub.Follow(h, t, wire.Position{Epoch: "e1"}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// BenchmarkFollow is one who comes to a room and leaves it.
+func BenchmarkFollow(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("room of %d", n), func(b *testing.B) {
+			r := nullRig(b)
+			r.crowd(n)
+			h := r.connect(user("new"))
+			b.ReportAllocs()
+			for b.Loop() {
+				r.enter(h)
+				r.hub.Unfollow(h, keyOf(room("r")))
+			}
 		})
 	}
 }

@@ -127,6 +127,14 @@ func (a *api) routes() {
 		"List what is revoked"), a.listRevocations)
 	register(a, operation("restore", http.MethodDelete, "/api/v1/revocations/{id}", ScopeManage,
 		"Take a revocation back"), a.restore)
+	register(a, operation("room", http.MethodGet, "/api/v1/rooms/{room}", ScopeRead,
+		"See what there is of a room"), a.room)
+	register(a, operation("list-members", http.MethodGet, "/api/v1/rooms/{room}/members", ScopeRead,
+		"List the members of a room"), a.listMembers)
+	register(a, operation("add-member", http.MethodPut, "/api/v1/rooms/{room}/members/{user}", ScopeManage,
+		"Make a user a member of a room, with the right to follow it"), a.addMember)
+	register(a, operation("remove-member", http.MethodDelete, "/api/v1/rooms/{room}/members/{user}", ScopeManage,
+		"End a membership: all devices of the user stop receiving the room"), a.removeMember)
 	register(a, operation("list-nodes", http.MethodGet, "/api/v1/nodes", ScopeMonitor,
 		"List the nodes, and how far they are drained"), a.listNodes)
 	register(a, operation("drain-node", http.MethodPost, "/api/v1/nodes/{id}/drain", ScopeManage,

@@ -24,8 +24,8 @@ type Scope string
 // The scopes of API keys.
 const (
 	ScopePublish Scope = "publish" // publish messages, produce and stop runs
-	ScopeRead    Scope = "read"    // read messages and runs
-	ScopeManage  Scope = "manage"  // close connections, revoke credentials
+	ScopeRead    Scope = "read"    // read messages, runs and memberships
+	ScopeManage  Scope = "manage"  // close connections, revoke credentials, change memberships
 	ScopeTickets Scope = "tickets" // make tickets, and so connect as any user
 	ScopeMonitor Scope = "monitor" // see connections and counters, but no message
 	ScopeAudit   Scope = "audit"   // read the audit log

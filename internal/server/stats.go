@@ -50,6 +50,7 @@ type statsAnswer struct {
 	CallsRefused      map[string]uint64    `json:"calls_refused_by_reason" doc:"Calls of clients refused at the door"`
 	Canaries          statsCanaries        `json:"canaries"`
 	Presence          statsPresence        `json:"presence"`
+	Typing            statsTyping          `json:"typing"`
 	Rooms             int                  `json:"rooms_active"`
 	Topics            int                  `json:"topics_active"`
 	UptimeSeconds     float64              `json:"uptime_seconds"`
@@ -69,6 +70,12 @@ type statsCanaries struct {
 	Tries  uint64 `json:"tries" doc:"To read what is another's, that were answered"`
 	Leaks  uint64 `json:"leaks" doc:"Must be 0"`
 	Missed uint64 `json:"missed" doc:"Rounds that did not end, or in which a canary did not get what is its own"`
+}
+
+type statsTyping struct {
+	Now     int    `json:"now" doc:"In how many rooms and threads connections type"`
+	Relayed uint64 `json:"relayed" doc:"Times others were told that a user types, or types no more"`
+	Lost    uint64 `json:"lost" doc:"Times others could not be told"`
 }
 
 type statsHealth struct {
@@ -107,6 +114,7 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		CallsRefused: s.CallRefusals,
 		Canaries:     statsCanaries(s.Canaries),
 		Presence:     statsPresence(s.Presence),
+		Typing:       statsTyping(s.Typing),
 		Rooms:        s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
 		Heartbeat: statsHeartbeat{

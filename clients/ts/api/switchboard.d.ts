@@ -924,6 +924,10 @@ interface Events {
   /** The client is where it would have been without the loss of the connection. */
   recovered: Recovery;
   outbox: OutboxItem;
+  /** Somebody else has begun to type, or has stopped: said so, has said something, or was not heard of for 5 seconds. */
+  typing: TypingEvent;
+  /** How far the user has read: on another device, or before. It comes behind the snapshot of a thread, too, and when the client comes back. */
+  readMarker: ReadMarkerEvent;
   /** What answers nothing of ours. */
   error: SwitchboardError;
 }
@@ -940,6 +944,18 @@ interface TextEvent {
   /** In code points: how far the stream has come. */
   length: number;
   why: Why;
+}
+interface TypingEvent {
+  userId: string;
+  topic: string;
+  threadId?: string;
+  typing: boolean;
+}
+/** Of a thread of the user's own, or of a room. */
+interface ReadMarkerEvent {
+  threadId?: string;
+  room?: string;
+  position: Position;
 }
 interface GapEvent {
   topic: string;
@@ -1055,8 +1071,8 @@ type MessagesOf<Payloads> = { [T in keyof Payloads]: Labels & {
 /** Everything that a server sends. */
 type ServerMessage = MessagesOf<ServerPayloads> | MessagesOf<ApplicationMessages> | ErrorMessage;
 /** What the client takes for itself, or tells by other events. */
-type Internal = 'system_message' | 'session_restored' | 'auth_ok' | 'auth_expiring' | 'ping' | 'pong' | 'heartbeat_ack' | 'server_shutdown' | 'ack' | 'error_message' | 'gap' | 'subscribed' | 'unsubscribed' | 'thread_snapshot' | 'history_result' | 'stream_chunk';
-/** A message of a topic, or one that is not kept, such as user_typing. */
+type Internal = 'system_message' | 'session_restored' | 'auth_ok' | 'auth_expiring' | 'ping' | 'pong' | 'heartbeat_ack' | 'server_shutdown' | 'ack' | 'error_message' | 'gap' | 'subscribed' | 'unsubscribed' | 'thread_snapshot' | 'history_result' | 'stream_chunk' | 'user_typing' | 'read_marker';
+/** A message of a topic, or one that is not kept, such as agent_typing. */
 type Incoming = Exclude<ServerMessage, {
   type: Internal;
 }> & {
@@ -1099,6 +1115,15 @@ interface ThreadOptions {
   before?: Position;
 }
 //#endregion
+//#region src/typing.d.ts
+/** Where somebody types. */
+interface TypingPlace {
+  /** The user's own topic if absent. */
+  room?: string;
+  /** The default thread if absent. */
+  threadId?: string;
+}
+//#endregion
 //#region src/switchboard.d.ts
 /**
  * A session with a Switchboard server, over any number of connections. It begins with
@@ -1129,6 +1154,24 @@ declare class Switchboard {
    * connection. That messages have arrived is told by itself. Of what has no position there is nothing to say.
    */
   seen(message: Pick<Incoming, 'topic' | 'position'>): void;
+  /**
+   * Says that the user types in a thread of a room, or of the user's own; call it at each key. The server is told every two
+   * seconds at most, and that it has ended with `types` false, by a message that is sent there, or by itself after
+   * five seconds. Others hear of it by `typing`.
+   */
+  typing({
+    room,
+    threadId
+  }?: TypingPlace, types?: boolean): void;
+  /**
+   * Says how far the user has read a thread of the user's own (the default one without any name) or a room, and returns how
+   * far that is now: markers move forward only. The user's other devices hear of it by `readMarker`.
+   */
+  markRead({
+    threadId,
+    room,
+    position
+  }: ReadMarkerEvent): Promise<Position>;
   /** Tries a failed item again, with the same id. */
   retry(id: string): void;
   /** What is sending or has failed, in order. */
@@ -1196,4 +1239,4 @@ declare function codePoints(s: string): number;
  */
 declare function newId(now?: number): string;
 //#endregion
-export { Ack, AckRequest, AgentCancelledPayload, AgentCompletedPayload, AgentDeathPayload, AgentErrorPayload, AgentLogPayload, AgentStalledPayload, AgentStartedPayload, AgentThinkingPayload, ApplicationMessages, type Applied, Approval, ApprovalResolvedPayload, ApproveRequest, AuthExpiringPayload, AuthOKPayload, AuthRequest, ClientPayloads, Closing, Config, ConnectionState, Device, Envelope, type ErrorCode, ErrorContext, ErrorMessage, Events, FinalReportPayload, Frame, Gap, GapEvent, HistoryRequest, HistoryResultPayload, Incoming, JoinRoomRequest, LogoutRequest, MarkReadRequest, Options, OutboxItem, OutgoingMessage, PartialResultPayload, Position, Presence, PresenceDiffPayload, PresenceStatePayload, PresenceUpdateRequest, Progress, ProgressUpdatePayload, ReadMarkerPayload, Recovery, Restore, Restored, RestoredRun, RestoredTopic, RoomJoinedPayload, RoomLeftPayload, RoomMessageRequest, Run, ServerMessage, ServerPayloads, ServerShutdownPayload, SessionInfo, SteerRequest, StopAgentRequest, StopResult, StoppedRun, Stream, StreamChunkPayload, StreamCompletePayload, StreamOpenPayload, type StreamText, SubagentPayload, SubscribeRequest, SubscribedPayload, Switchboard, SwitchboardError, TextEvent, type TextState, Thread, ThreadOpenRequest, type ThreadOptions, ThreadSnapshot, ToolCompletedPayload, ToolExecutingPayload, Truncation, TypingPayload, TypingRequest, Verb, VerbAnswer, VerbPayload, Welcome, Why, applyChunk, codePoints, newId };
+export { Ack, AckRequest, AgentCancelledPayload, AgentCompletedPayload, AgentDeathPayload, AgentErrorPayload, AgentLogPayload, AgentStalledPayload, AgentStartedPayload, AgentThinkingPayload, ApplicationMessages, type Applied, Approval, ApprovalResolvedPayload, ApproveRequest, AuthExpiringPayload, AuthOKPayload, AuthRequest, ClientPayloads, Closing, Config, ConnectionState, Device, Envelope, type ErrorCode, ErrorContext, ErrorMessage, Events, FinalReportPayload, Frame, Gap, GapEvent, HistoryRequest, HistoryResultPayload, Incoming, JoinRoomRequest, LogoutRequest, MarkReadRequest, Options, OutboxItem, OutgoingMessage, PartialResultPayload, Position, Presence, PresenceDiffPayload, PresenceStatePayload, PresenceUpdateRequest, Progress, ProgressUpdatePayload, ReadMarkerEvent, ReadMarkerPayload, Recovery, Restore, Restored, RestoredRun, RestoredTopic, RoomJoinedPayload, RoomLeftPayload, RoomMessageRequest, Run, ServerMessage, ServerPayloads, ServerShutdownPayload, SessionInfo, SteerRequest, StopAgentRequest, StopResult, StoppedRun, Stream, StreamChunkPayload, StreamCompletePayload, StreamOpenPayload, type StreamText, SubagentPayload, SubscribeRequest, SubscribedPayload, Switchboard, SwitchboardError, TextEvent, type TextState, Thread, ThreadOpenRequest, type ThreadOptions, ThreadSnapshot, ToolCompletedPayload, ToolExecutingPayload, Truncation, TypingEvent, TypingPayload, type TypingPlace, TypingRequest, Verb, VerbAnswer, VerbPayload, Welcome, Why, applyChunk, codePoints, newId };

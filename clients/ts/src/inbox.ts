@@ -5,8 +5,9 @@ import type { Resume } from './recovery.js'
 import type { Change, Texts } from './texts.js'
 import { incoming, type Threads } from './threads.js'
 import { formatPlace, type Track } from './track.js'
-import type { Events, GapEvent, TextEvent, Why } from './types.js'
-import type { Envelope, Gap, Position, StreamChunkPayload, StreamCompletePayload, StreamOpenPayload, Thread } from './wire.js'
+import type { Events, GapEvent, ReadMarkerEvent, TextEvent, Why } from './types.js'
+import type { Typing } from './typing.js'
+import type { Envelope, Gap, Position, ReadMarkerPayload, StreamChunkPayload, StreamCompletePayload, StreamOpenPayload, Thread } from './wire.js'
 
 /** Takes what comes of topics and texts, and tells each thing once. */
 export class Inbox {
@@ -20,13 +21,15 @@ export class Inbox {
   readonly #texts: Texts
   readonly #threads: Threads
   readonly #acks: Acks
+  readonly #typing: Typing
 
-  constructor(events: Emitter<Events>, track: Track, texts: Texts, threads: Threads, acks: Acks) {
+  constructor(events: Emitter<Events>, track: Track, texts: Texts, threads: Threads, acks: Acks, typing: Typing) {
     this.#events = events
     this.#track = track
     this.#texts = texts
     this.#threads = threads
     this.#acks = acks
+    this.#typing = typing
   }
 
   /** Takes a message that has a place in a topic. */
@@ -43,6 +46,7 @@ export class Inbox {
       const change = this.#texts.complete(p)
       if (change) this.#grown(env, p.stream_id, from, change, why)
     }
+    this.#typing.said(env)
     this.tell(env, place.epoch ? formatPlace(place) : undefined, why)
     return why
   }
@@ -71,6 +75,14 @@ export class Inbox {
   /** Tells a message. */
   tell(env: Envelope, position: Position | undefined, why: Why): void {
     this.#events.emit('message', incoming(env, position, why))
+  }
+
+  /** Takes a read_marker. */
+  marker({ thread_id, room, position }: ReadMarkerPayload): void {
+    const event: ReadMarkerEvent = { position }
+    if (room) event.room = room
+    else event.threadId = thread_id ?? ''
+    this.#events.emit('readMarker', event)
   }
 
   /** Takes a gap. */

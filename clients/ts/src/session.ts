@@ -12,8 +12,9 @@ import { Resume } from './recovery.js'
 import { Texts } from './texts.js'
 import { snapshotOf, Threads, type ThreadOptions } from './threads.js'
 import { Track } from './track.js'
+import { Typing } from './typing.js'
 import type { ConnectionState, Events, Options, ThreadSnapshot, Why } from './types.js'
-import type { AuthOKPayload, Envelope, ErrorMessage, Gap, Restored, ServerShutdownPayload, Welcome } from './wire.js'
+import type { AuthOKPayload, Envelope, ErrorMessage, Gap, ReadMarkerPayload, Restored, ServerShutdownPayload, Welcome } from './wire.js'
 
 /** What goes on over any number of connections: it takes what they bring, and tells each thing once. */
 export class Session implements Duties {
@@ -23,6 +24,7 @@ export class Session implements Duties {
   readonly calls: Calls
   readonly threads: Threads
   readonly acks: Acks
+  readonly typing: Typing
   user: string | undefined
   connection!: Connection // set by who makes both
 
@@ -47,7 +49,8 @@ export class Session implements Duties {
     this.calls = new Calls({ post, limit })
     this.threads = new Threads(this.calls)
     this.acks = new Acks(post)
-    this.#inbox = new Inbox(this.events, this.#track, this.texts, this.threads, this.acks)
+    this.typing = new Typing(post, this.events)
+    this.#inbox = new Inbox(this.events, this.#track, this.texts, this.threads, this.acks, this.typing)
     this.outbox = new Outbox({
       post,
       limit,
@@ -85,6 +88,7 @@ export class Session implements Duties {
     this.#track.lost()
     this.outbox.lost()
     this.acks.lost()
+    this.typing.lost()
     this.#inbox.resume?.stop()
     if (!this.#resuming) this.#lostAt = performance.now()
   }
@@ -197,6 +201,12 @@ export class Session implements Duties {
       case 'auth_expiring':
         void this.#refresh()
         return 'control'
+      case 'user_typing':
+        this.typing.heard(env)
+        return 'live'
+      case 'read_marker':
+        this.#inbox.marker(payload as ReadMarkerPayload)
+        return 'live'
       case 'pong':
         this.#inbox.resume?.pong(env.message_id)
         break

@@ -5,6 +5,7 @@ import { Session } from './session.js'
 import { parsePlace } from './track.js'
 import type { StreamText } from './texts.js'
 import type { ThreadOptions } from './threads.js'
+import type { TypingPlace } from './typing.js'
 import type {
   ConnectionState,
   Events,
@@ -12,12 +13,14 @@ import type {
   Options,
   OutboxItem,
   OutgoingMessage,
+  ReadMarkerEvent,
   StopResult,
   ThreadSnapshot,
   Verb,
   VerbAnswer,
   VerbPayload,
 } from './types.js'
+import type { Position } from './wire.js'
 
 /** How long a verb waits for its answer if nobody says otherwise, with the time that a new connection takes. */
 const answerMs = 30_000
@@ -74,6 +77,7 @@ export class Switchboard {
    * as typing_started, is sent now or fails.
    */
   send(message: OutgoingMessage): OutboxItem {
+    if (message.type !== 'typing_started') this.typing(message, false)
     return this.#session.outbox.add(message)
   }
 
@@ -83,6 +87,28 @@ export class Switchboard {
    */
   seen(message: Pick<Incoming, 'topic' | 'position'>): void {
     this.#session.acks.note('seen', message.topic ?? '', parsePlace(message.position))
+  }
+
+  /**
+   * Says that the user types in a thread of a room, or of the user's own; call it at each key. The server is told every two
+   * seconds at most, and that it has ended with `types` false, by a message that is sent there, or by itself after
+   * five seconds. Others hear of it by `typing`.
+   */
+  typing({ room, threadId }: TypingPlace = {}, types = true): void {
+    this.#session.typing.tell({ ...(room !== undefined && { room }), ...(threadId !== undefined && { threadId }) }, types)
+  }
+
+  /**
+   * Says how far the user has read a thread of the user's own (the default one without any name) or a room, and returns how
+   * far that is now: markers move forward only. The user's other devices hear of it by `readMarker`.
+   */
+  async markRead({ threadId, room, position }: ReadMarkerEvent): Promise<Position> {
+    const answer = await this.request('mark_read', {
+      ...(threadId && { thread_id: threadId }),
+      ...(room !== undefined && { room }),
+      position,
+    })
+    return answer.position ?? position
   }
 
   /** Tries a failed item again, with the same id. */

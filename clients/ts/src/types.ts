@@ -85,6 +85,10 @@ export interface Events {
   /** The client is where it would have been without the loss of the connection. */
   recovered: Recovery
   outbox: OutboxItem
+  /** Somebody else has begun to type, or has stopped: said so, has said something, or was not heard of for 5 seconds. */
+  typing: TypingEvent
+  /** How far the user has read: on another device, or before. It comes behind the snapshot of a thread, too, and when the client comes back. */
+  readMarker: ReadMarkerEvent
   /** What answers nothing of ours. */
   error: SwitchboardError
 }
@@ -102,6 +106,20 @@ export interface TextEvent {
   /** In code points: how far the stream has come. */
   length: number
   why: Why
+}
+
+export interface TypingEvent {
+  userId: string
+  topic: string
+  threadId?: string
+  typing: boolean
+}
+
+/** Of a thread of the user's own, or of a room. */
+export interface ReadMarkerEvent {
+  threadId?: string
+  room?: string
+  position: Position
 }
 
 export interface GapEvent {
@@ -239,8 +257,10 @@ type Internal =
   | 'thread_snapshot'
   | 'history_result'
   | 'stream_chunk'
+  | 'user_typing'
+  | 'read_marker'
 
-/** A message of a topic, or one that is not kept, such as user_typing. */
+/** A message of a topic, or one that is not kept, such as agent_typing. */
 export type Incoming = Exclude<ServerMessage, { type: Internal }> & {
   /** Its place in its topic, if it has one: unique, and the same in events and snapshots. */
   position?: Position

@@ -64,13 +64,13 @@ test('a message is told once, by its topic, epoch and offset', async () => {
 test('messages that are not kept are told too, and answers to nobody are not', async () => {
   const b = await live()
   b.socket().say(
-    { type: 'user_typing', topic: 'room/r1', payload: { is_typing: true } },
+    { type: 'agent_typing', topic: 'room/r1', payload: { is_typing: true } },
     { type: 'hello', message_id: 'h', payload: {} },
     { type: 'pong', message_id: 'x' },
     { type: 'ack', message_id: 'y', payload: { message_id: 'y', status: 'ok' } },
     { type: 'error_message', error_code: 'INTERNAL', error_message: 'oh', message_id: 'z' },
   )
-  expect(b.of('message').map((m) => m.type)).toEqual(['user_typing', 'hello'])
+  expect(b.of('message').map((m) => m.type)).toEqual(['agent_typing', 'hello'])
   expect(b.of('error')).toMatchObject([{ code: 'INTERNAL', message: 'oh' }])
 })
 

@@ -201,3 +201,33 @@ test('an opened thread with a live run goes on behind its text', async () => {
   expect(behind.map((t) => t.e.added).join('')).toBe(', and on')
   expect(d.of('message')).toEqual([])
 })
+
+test('others see who types in a room, until it ends, and other devices how far the user has read', async () => {
+  const ada = device('typing-ada')
+  const bob = device('typing-bob')
+  const phone = device('typing-bob')
+  for (const d of [ada, bob, phone]) {
+    await d.live()
+    await d.client.request('subscribe', { rooms: ['typing-room'] })
+  }
+  bob.client.typing({ room: 'typing-room', threadId: 't1' })
+  const who = { userId: 'typing-bob', topic: 'room/typing-room', threadId: 't1' }
+  for (const d of [ada, phone]) await until('the typing', () => d.of('typing').length === 1)
+  bob.client.typing({ room: 'typing-room', threadId: 't1' }, false)
+  for (const d of [ada, phone]) {
+    await until('its end', () => d.of('typing').length === 2)
+    expect(d.of('typing')).toEqual([
+      { ...who, typing: true },
+      { ...who, typing: false },
+    ])
+  }
+  expect(bob.of('typing')).toEqual([])
+
+  const { position } = await bob.client.request('room_message', { room: 'typing-room', text: 'read me' })
+  expect(await bob.client.markRead({ room: 'typing-room', position: position! })).toBe(position)
+  await until('the mark', () => phone.of('readMarker').length === 1)
+  expect(phone.of('readMarker')).toEqual([{ room: 'typing-room', position }])
+  expect(ada.of('readMarker')).toEqual([])
+  phone.cut()
+  await until('the mark again', () => phone.of('readMarker').length === 2)
+})
