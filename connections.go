@@ -23,9 +23,13 @@ type ConnInfo struct {
 	Transport               string // websocket or sse
 	Address                 netip.Addr
 	Opened, LastActivity    time.Time
+	Idle                    time.Duration // since LastActivity, which is its last frame of any kind
 	RoundTrip               time.Duration // of the last ping; 0: not known yet, or sse
-	Missed                  int           // pings in a row without an answer
-	// Health is 100 less 25 for each missed ping, and 0 while the socket takes nothing.
+	LastPing, LastPong      time.Time     // the last of each; zero: none yet
+	Pinging                 bool          // a ping is under way
+	Missed                  int           // pings in a row after which nothing came
+	// Health is 100 at first; each pong adds 10 and each missed ping takes 25, within 0 and 100.
+	// It closes nothing: see [Heartbeat] for what does.
 	Health          int
 	Behind          int       // messages not yet written, at most
 	UnwritableSince time.Time // zero: writable
@@ -37,6 +41,13 @@ type ConnInfo struct {
 	Received, Sent uint64      // messages
 	Errors         uint64      // messages refused
 }
+
+// Healthy reports whether the connection answers its pings, by and large: its Health is above 50.
+func (c ConnInfo) Healthy() bool { return c.Health > hub.HealthGood }
+
+// Stale reports whether nothing has come from it for more than five minutes. With a shorter
+// Heartbeat.Timeout none gets that far.
+func (c ConnInfo) Stale() bool { return c.Idle > staleAfter }
 
 // ConnTopic is how far a connection is in one topic.
 type ConnTopic struct {
@@ -147,7 +158,8 @@ func (m *Manager) infoOf(v hub.View, s state, topics []hub.Cursor) ConnInfo {
 	info := ConnInfo{
 		ID: v.ID, Session: v.Session.String(), User: v.User.ID, Node: m.opts.Node, Device: s.device,
 		Transport: "websocket", Address: s.address, Opened: v.Opened, LastActivity: v.Seen,
-		RoundTrip: v.RoundTrip, Missed: v.Missed, Health: max(0, 100-25*v.Missed), Behind: int(v.Behind),
+		Idle: v.Idle, RoundTrip: v.RoundTrip, LastPing: v.Pinged, LastPong: v.Ponged, Pinging: v.Pinging,
+		Missed: v.Missed, Health: v.Health, Behind: int(v.Behind),
 		UnwritableSince: v.Blocked, Received: v.Received, Sent: v.Sent, Errors: v.Errors,
 		LastAck: v.Acked, Topics: make([]ConnTopic, len(topics)),
 	}
@@ -157,9 +169,6 @@ func (m *Manager) infoOf(v hub.View, s state, topics []hub.Cursor) ConnInfo {
 	}
 	if s.flags&flagEvents != 0 {
 		info.Transport = "sse"
-	}
-	if !v.Blocked.IsZero() {
-		info.Health = 0
 	}
 	return info
 }

@@ -53,12 +53,14 @@ func TestAPeerThatMissesTwoPingsIsClosed(t *testing.T) {
 		s := newServer(t, switchboard.Options{})
 		a := s.as(t, "alice")
 		began := time.Now()
-		a.pings(50*time.Second, false)
-		a.ends(wire.CloseGoingAway) // and does not answer: ends reads for two minutes
-		if got := time.Since(began); got < 50*time.Second || got > 90*time.Second {
-			t.Errorf("closed after %v, want about 75s", got)
+		if at := a.pings(60*time.Second, false); len(at) != 2 || at[1] < 53*time.Second {
+			t.Errorf("got pings at %v, want one after 25 s and another 30 s later", at)
 		}
-		if st := s.Stats().Heartbeat; st.Dropped != 1 || st.Missed == 0 {
+		a.ends(wire.CloseGoingAway)
+		if got := time.Since(began); got < 75*time.Second || got > 79*time.Second {
+			t.Errorf("closed after %v, want 75s", got)
+		}
+		if st := s.Stats().Heartbeat; st.Dropped != 1 || st.Missed != 1 || st.Resurrected != 0 {
 			t.Errorf("got %+v, want one dropped", st)
 		}
 	})

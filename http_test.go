@@ -83,14 +83,16 @@ func TestWhatHasNoLimitIsNotTold(t *testing.T) {
 func TestHealthSaysWhatIsWrongAndNever5xx(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := openDriver(t)
-		s := newServer(t, switchboard.Options{Broker: d})
+		s := newServer(t, switchboard.Options{Broker: d, Heartbeat: switchboard.Heartbeat{
+			Interval: 20 * time.Second, Timeout: 2 * time.Minute, MaxMissed: 5,
+		}})
 		c := s.web(t)
-		dead := s.as(t, "alice") // answers no pings
+		dead := s.as(t, "alice") // answers no pings: two are missed
 		health := func() map[string]any { return c.do(call{path: "/ws/health"}).facts(t, "timestamp") }
 		if got := health(); got["status"] != "healthy" || got["errors"] != nil {
 			t.Errorf("got %v, want healthy", got)
 		}
-		time.Sleep(55 * time.Second)
+		time.Sleep(75 * time.Second)
 		watched := health()["metrics"].(map[string]any)["monitoring"]
 		wantEqual(t, "monitoring", watched, any(map[string]any{"monitored_connections": 1.0, "healthy_connections": 0.0}))
 		_ = dead.conn.Close()

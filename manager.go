@@ -103,7 +103,9 @@ func New(opts Options) (*Manager, error) {
 	m.typing.init()
 	m.hub = hub.New(hub.Config{
 		Engine: func(sink ws.Sink) ws.Engine {
-			return ws.NewGoroutineEngine(sink, ws.Config{Message: opts.Limits.MessageBytes, FrameTimeout: opts.Limits.Frame})
+			return ws.NewGoroutineEngine(sink, ws.Config{
+				Message: opts.Limits.MessageBytes, FrameTimeout: opts.Limits.Frame, UserTimeout: opts.Heartbeat.unacked(),
+			})
 		},
 		Events: (*events)(m), Source: (*source)(m), Log: opts.Log,
 		MaxConns: opts.Limits.Conns, MaxPerUser: opts.Limits.ConnsPerUser, MaxRooms: opts.Limits.RoomsPerConn,

@@ -73,30 +73,6 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Heartbeat says how dead peers are found. A peer that has been silent is pinged every
-// Interval; one that was silent for Timeout, or that missed MaxMissed pings, is closed with
-// 1001, and one that took nothing for Timeout with 1013. Any frame is a sign of life. Zero
-// fields are 25 s, three intervals and 2. See [HeartbeatFor].
-type Heartbeat struct {
-	Interval, Timeout time.Duration
-	MaxMissed         int
-	// OfflineAfter is how long a device counts as there whose connection was lost (30 s), so that
-	// who comes back within it was never away. Negative: not at all.
-	OfflineAfter time.Duration
-}
-
-// HeartbeatFor returns the values for "production" (25 s, 75 s, 2), "staging" (30 s, 90 s,
-// 2), and for "development", "testing" or any other name (45 s, 60 s, 3).
-func HeartbeatFor(environment string) Heartbeat {
-	switch strings.ToLower(environment) {
-	case "production":
-		return Heartbeat{Interval: 25 * time.Second, Timeout: 75 * time.Second, MaxMissed: 2}
-	case "staging":
-		return Heartbeat{Interval: 30 * time.Second, Timeout: 90 * time.Second, MaxMissed: 2}
-	}
-	return Heartbeat{Interval: 45 * time.Second, Timeout: 60 * time.Second, MaxMissed: 3}
-}
-
 // Limits bounds what one client may cost. Zero is the default in parentheses, a negative
 // value means no limit.
 type Limits struct {
@@ -105,9 +81,9 @@ type Limits struct {
 	// MessagesPerUser is the same for all connections of a user to this node together (four times
 	// MessagesPerMinute).
 	MessagesPerUser int
-	// ControlPerMinute is what one connection may send besides, all at once: pings, pongs and
-	// acknowledgements for 1 each, auth, logout and session_restore for 10, and everything that is
-	// refused; 1 more for each 4 KiB of a message (240). Both clients here spend about 35. One who
+	// ControlPerMinute is what one connection may send besides, all at once: pings, pongs that
+	// answer no ping, and acknowledgements for 1 each, auth, logout and session_restore for 10, and
+	// everything that is refused; 1 more for each 4 KiB of a message (240). Both clients here spend about 35. One who
 	// goes on after it was told RATE_LIMITED, for a tenth more, is closed with 1008.
 	ControlPerMinute  int
 	Conns             int           // on this node (no limit)
@@ -186,26 +162,6 @@ func (o Options) checked() (Options, error) {
 	var err error
 	o.Heartbeat, err = o.Heartbeat.checked()
 	return o, err
-}
-
-func (h Heartbeat) checked() (Heartbeat, error) {
-	if h.Interval < 0 || h.Timeout < 0 || h.MaxMissed < 0 {
-		return h, errors.New("Options.Heartbeat must not be negative")
-	}
-	d := HeartbeatFor("production")
-	if h.Timeout == 0 && h.Interval != 0 {
-		h.Timeout = 3 * h.Interval
-	}
-	h.Interval, h.Timeout = cmp.Or(h.Interval, d.Interval), cmp.Or(h.Timeout, d.Timeout)
-	h.MaxMissed = cmp.Or(h.MaxMissed, d.MaxMissed)
-	h.OfflineAfter = max(0, cmp.Or(h.OfflineAfter, 30*time.Second))
-	if h.Interval < 10*time.Millisecond {
-		return h, errors.New("Options.Heartbeat.Interval must be at least 10ms")
-	}
-	if h.Timeout < h.Interval {
-		return h, errors.New("Options.Heartbeat.Timeout must not be shorter than Interval")
-	}
-	return h, nil
 }
 
 func (l Limits) withDefaults() Limits {

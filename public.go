@@ -117,7 +117,7 @@ func (m *Manager) getHealth(w http.ResponseWriter, _ *http.Request) {
 	ws, watch := &health.Metrics.WebSocket, &health.Metrics.Monitoring
 	ws.Connections, ws.Accepted, ws.Received = stats.Connections, m.count.accepted.Load(), stats.Received
 	watch.Watched = stats.Connections
-	watch.Healthy = max(0, stats.Connections-m.beat.missed())
+	watch.Healthy = stats.Healthy
 	if m.gate.shut() {
 		health.Errors = append(health.Errors, "this node is draining")
 	}

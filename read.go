@@ -205,7 +205,6 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 	m.lives.end(c, why)
 	m.holds.release(c)
 	m.mail.remove(c)
-	m.beat.forget(c)
 	m.receipts.hurry(end.View.Session, end.Topics)
 	m.typing.end(c, everywhere)
 	if s, err := decodeState(end.Info); err == nil {

@@ -9,10 +9,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/internal/ws"
+	"github.com/netra-systems/switchboard/wire"
 )
 
 // overSockets runs a test over real sockets on the loopback interface, plain and with TLS.
@@ -109,4 +112,125 @@ func TestOverRealSocketsToo(t *testing.T) {
 		}
 		a.ends(4000)
 	})
+}
+
+// blackHole passes bytes between clients and a server until it is told to keep them: then it
+// takes what comes, so that every system sees a network that works, and passes nothing on.
+type blackHole struct {
+	ln    net.Listener
+	gone  atomic.Bool
+	ended sync.WaitGroup
+}
+
+func newBlackHole(t *testing.T, server string) *blackHole {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &blackHole{ln: ln}
+	p.ended.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			back, err := net.Dial("tcp", server)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, way := range [][2]net.Conn{{client, back}, {back, client}} {
+				p.ended.Go(func() { p.pass(way[0], way[1]) })
+			}
+		}
+	})
+	return p
+}
+
+func (p *blackHole) pass(from, to net.Conn) {
+	defer func() { _ = from.Close() }()
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if err == nil && !p.gone.Load() {
+			_, err = to.Write(buf[:n])
+		}
+		if err != nil {
+			_ = to.Close()
+			return
+		}
+	}
+}
+
+// A half-open connection that no system notices, because something between answers for the peer,
+// is found by the heartbeat; what is beside it stays.
+func TestAPeerBehindABlackHoleIsClosed(t *testing.T) {
+	beat := switchboard.Heartbeat{Interval: 200 * time.Millisecond, Timeout: 2 * time.Second, MaxMissed: 255}
+	m, err := switchboard.New(switchboard.Options{Auth: login, Heartbeat: beat})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(m.ClientAPI())
+	defer srv.Close()
+	defer shutDown(t, m)
+	hole := newBlackHole(t, srv.Listener.Addr().String())
+	var reading sync.WaitGroup
+	dial := func(addr net.Addr, user string) *device {
+		conn, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, resp := handshakeOver(t, conn, request{token: user})
+		c.welcomed(resp)
+		reading.Go(c.answer)
+		return c
+	}
+	lost, stays := dial(hole.ln.Addr(), "lost"), dial(srv.Listener.Addr(), "stays")
+	until(t, "both were pinged", func() bool { return m.Stats().Heartbeat.Pongs >= 4 })
+	hole.gone.Store(true)
+	began := time.Now()
+	until(t, "one is gone", func() bool { return m.Stats().Connections == 1 })
+	if took := time.Since(began); took < beat.Timeout-2*beat.Interval {
+		t.Errorf("closed after %v, want about %v", took, beat.Timeout)
+	}
+	if st := m.Stats().Heartbeat; st.Dropped != 1 || st.Healthy > 1 || st.Pending > 1 {
+		t.Errorf("got %+v, want one dropped and one left", st)
+	}
+	ended := 0
+	for info, err := range m.Connections().Ended(t.Context(), switchboard.User("lost")) {
+		if ended++; err != nil || info.Code != wire.CloseGoingAway || info.Remote || info.Idle < beat.Timeout {
+			t.Errorf("got %+v, %v, want it closed by us after %v", info, err, beat.Timeout)
+		}
+	}
+	if ended != 1 {
+		t.Errorf("got %d that ended, want one", ended)
+	}
+	_, _ = lost.conn.Close(), stays.conn.Close()
+	_ = hole.ln.Close()
+	reading.Wait()
+	hole.ended.Wait()
+}
+
+// answer reads until the connection ends, and answers pings.
+func (c *device) answer() {
+	for {
+		op, payload, err := c.frame(time.Hour)
+		if err == nil && op == ws.OpPing {
+			_, err = c.conn.Write(ws.AppendMasked(nil, ws.OpPong, true, [4]byte{1, 2, 3, 4}, payload))
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// until waits for what real sockets bring about.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited a minute until %s", what)
+		}
+	}
 }

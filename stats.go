@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/netra-systems/switchboard/internal/hub"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -59,12 +60,19 @@ type TypingStats struct {
 	Relayed, Lost uint64 // times others were told, and could not be
 }
 
-// HeartbeatStats counts pings since the start.
+// HeartbeatStats counts pings since the start, and says how the connections are now.
 type HeartbeatStats struct {
-	Pings, Pongs, Missed    uint64
-	Dropped                 uint64 // connections closed because of it
-	Resurrected             uint64 // connections that were heard again after a missed ping
-	MeanRTT, MinRTT, MaxRTT time.Duration
+	Pings, Pongs, Missed    uint64        // pongs are answers to pings of this node
+	Late                    uint64        // pongs that came after more than 30 s: no round trips
+	Dropped                 uint64        // connections closed because of it, each once
+	Resurrected             uint64        // times a connection was heard again after a missed ping
+	Sweeps                  uint64        // looks at all connections
+	Pending                 int           // pings under way, now
+	Missing                 int           // connections with a missed ping and nothing since, now
+	Healthy                 int           // connections whose ConnInfo.Health is above 50, now
+	Stale                   int           // connections idle for more than five minutes, as of the last sweep
+	MeanHealth              float64       // of the connections, now; 0: there is none
+	MeanRTT, MinRTT, MaxRTT time.Duration // of round trips above 0 and up to 30 s; the mean follows the latest
 }
 
 // PresenceStats counts what was told of who is where, since the start.
@@ -142,11 +150,7 @@ func (m *Manager) Stats() Stats {
 		RunsLive: m.runs.live(), RunsStarted: m.count.runsStarted.Load(), RunsEnded: m.count.runsEnded.all(),
 		RunRetries: m.count.runRetries.Load(), TextReads: h.TextReads,
 		Gaps: h.Gaps + m.count.gaps.Load(), Skipped: h.Skipped, Isolation: h.Isolation + m.count.isolation.Load(), Unreadable: m.count.unreadable.Load(),
-		Heartbeat: HeartbeatStats{
-			Pings: h.Pings, Pongs: h.Pongs, Missed: h.Missed,
-			Dropped: m.beat.dropped.Load(), Resurrected: m.beat.resurrected.Load(),
-			MeanRTT: h.MeanRTT, MinRTT: h.MinRTT, MaxRTT: h.MaxRTT,
-		},
+		Heartbeat:       m.heartbeatStats(h),
 		ReceiptsWaiting: m.receipts.count(), ReceiptErrors: m.count.receiptErrors.Load(),
 		ReceiptsDropped: m.count.receiptsDropped.Load(), Acks: m.count.acks.Load(), AcksDoubted: m.count.acksDoubted.Load(),
 		Canaries: CanaryStats{
@@ -162,4 +166,16 @@ func (m *Manager) Stats() Stats {
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 		Limited: h.Limited, Flooded: h.Flooded, UserLimited: m.count.userLimited.Load(),
 	}
+}
+
+func (m *Manager) heartbeatStats(h hub.Stats) HeartbeatStats {
+	s := HeartbeatStats{
+		Pings: h.Pings, Pongs: h.Pongs, Missed: h.Missed, Late: h.Late, Dropped: h.Dropped, Resurrected: h.Resurrected,
+		Sweeps: m.beat.sweeps.Load(), Pending: h.Pending, Missing: h.Missing, Healthy: h.Healthy, Stale: int(m.beat.stale.Load()),
+		MeanRTT: h.MeanRTT, MinRTT: h.MinRTT, MaxRTT: h.MaxRTT,
+	}
+	if h.Connections > 0 {
+		s.MeanHealth = float64(h.Health) / float64(h.Connections)
+	}
+	return s
 }

@@ -129,7 +129,7 @@ const (
 
 // Spend takes n out of the control allowance of c, Config.MaxControl a minute, all of which may
 // be spent at once. It is the price of everything that is no message of the application, of
-// protocol pings and pongs, which the hub spends itself, and of refusals, so that no answer is
+// protocol pings, and pongs that answer none of ours, which the hub spends itself, and of refusals, so that no answer is
 // free. One who goes on after it is Overdue is closed with 1008, and not read any more.
 func (h *Hub) Spend(c Handle, n int) (retry time.Duration, p Payment) {
 	rec := h.lock(c)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"runtime"
@@ -246,5 +247,35 @@ func BenchmarkVisitOfOneWhoFollowsManyBoards(b *testing.B) {
 		rec.mu.Lock()
 		r.hub.flush(s, rec, a.h.slot())
 		rec.mu.Unlock()
+	}
+}
+
+// BenchmarkSweep is one look at all connections: none needs anything, or all are pinged and answer.
+func BenchmarkSweep(b *testing.B) {
+	const n = 20_000
+	for _, all := range []bool{false, true} {
+		b.Run(map[bool]string{false: "quiet", true: "pinged"}[all], func(b *testing.B) {
+			r := nullRig(b)
+			handles := make([]Handle, n)
+			for i := range handles {
+				handles[i] = r.connect(user(fmt.Sprint(i)))
+			}
+			verdict := Verdict{}
+			if all {
+				verdict.Act = Ping
+			}
+			s := (*sink)(r.hub)
+			b.ReportAllocs()
+			for b.Loop() {
+				r.hub.Sweep(0, 1, func(Handle, Beat) Verdict { return verdict })
+				if !all {
+					continue
+				}
+				for _, c := range handles {
+					s.Pong(uint64(c), binary.BigEndian.AppendUint32(nil, r.hub.conns.at(c.slot()).pingAt))
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/conn")
+		})
 	}
 }

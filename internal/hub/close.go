@@ -84,9 +84,10 @@ func lost(err error) End {
 // grave is what is left of a connection once its socket is released, until it
 // is taken out of the lists it stands in.
 type grave struct {
-	conn  Handle
-	end   End
-	rooms []follow
+	conn    Handle
+	end     End
+	rooms   []follow
+	awaited bool // somebody may wait for a pong
 }
 
 // kill releases a connection's socket and ends the generation: one critical
@@ -99,7 +100,9 @@ func (h *Hub) kill(rec *conn, slot uint32, end End) grave {
 		g.end.Unwritten = len(h.extras.at(rec.extra).control)
 	}
 	g.end.Info = append([]byte(nil), h.arena.get(rec.info)...)
+	g.awaited = rec.flags&connAwaited != 0
 	h.engine.Release(rec.sock)
+	h.settleBeat(rec)
 	rec.gen++
 	rec.flags = connDead
 	h.dropExtra(rec)
@@ -123,6 +126,9 @@ func (h *Hub) kill(rec *conn, slot uint32, end End) grave {
 
 // dig takes a dead connection out of all lists and gives its slot back.
 func (h *Hub) dig(g *grave) {
+	if g.awaited {
+		tell(h.waits.take(g.conn), pingResult{err: ErrGone})
+	}
 	slot := g.conn.slot()
 	rec := h.conns.at(slot)
 	user, all := rec.user, rec.all // nobody writes them before the slot is given back

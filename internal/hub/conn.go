@@ -21,7 +21,8 @@ type conn struct {
 	gen    uint32
 	sock   ws.Socket
 	flags  uint16
-	missed uint16 // pings in a row without an answer
+	missed uint8  // pings in a row without an answer, at most so many as can be counted here
+	health uint8  // 0 to HealthFull
 	random uint32 // makes ids unguessable
 
 	session    Session
@@ -32,6 +33,7 @@ type conn struct {
 	info       uint32 // arena block
 	reading    uint32 // text streams and boards, 0: nothing of them so far, and all threads are watched
 	acks       uint32 // what it has acknowledged, 0: nothing
+	ponged     uint32 // tick of the last answer to a ping, 0: none
 
 	budgetPart, controlPart uint16 // of budget and control, in parts of a tick
 
@@ -40,8 +42,8 @@ type conn struct {
 
 	opened  uint32        // tick
 	seen    atomic.Uint32 // tick of the last frame that came in
-	pinged  uint32        // tick of a ping without an answer, 0: none
-	pingAt  uint32        // the same in microseconds, for the round trip
+	pinged  uint32        // tick of the last ping, 0: none
+	pingAt  uint32        // the same in microseconds, for the round trip; what the ping carries
 	rtt     uint32        // microseconds, 0: none yet
 	blocked uint32        // tick since when the socket takes nothing, while connBlocked
 	heldAt  uint32        // tick since when it is held, while connHeld
@@ -102,6 +104,9 @@ const (
 	connCloseSent              // the close frame went out, or was taken by the engine
 	connPeerClosed             // the peer has said that it is done, or is gone
 	connDead                   // released
+	connPinged                 // a ping is under way, at pinged
+	connHeard                  // something came since pinged
+	connAwaited                // somebody may wait for the answer to that ping
 )
 
 // lock returns the locked record that c names, or nil. End with unlock.
@@ -164,6 +169,7 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 	}
 	if err != nil {
 		rec.gen++
+		h.settleBeat(rec)
 		rec.flags = connDead
 		h.dropReading(rec)
 		info := rec.info
@@ -186,13 +192,14 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 func (h *Hub) fill(rec *conn, o *Opening) {
 	now := h.tick()
 	rec.gen++
-	rec.flags, rec.missed = connHeld, 0
+	rec.flags = connHeld
 	rec.session, rec.info = o.Session, h.arena.put(o.Info)
 	rec.user, rec.all, rec.extra, rec.more, rec.reading, rec.acks = o.User.slot(), o.All.slot(), 0, 0, 0, 0
 	rec.userAt, rec.allAt = h.cursorAt(o.UserFrom), h.cursorAt(o.AllFrom)
 	rec.room = follow{}
 	rec.opened, rec.heldAt, rec.budget, rec.control = now, now, now, now
-	rec.pinged, rec.rtt, rec.blocked, rec.sent = 0, 0, 0, 0
+	rec.pinged, rec.ponged, rec.rtt, rec.blocked, rec.sent = 0, 0, 0, 0, 0
+	h.setHealth(rec, HealthFull)
 	rec.seen.Store(now)
 	rec.received.Store(0)
 	rec.errors.Store(0)
@@ -320,6 +327,11 @@ func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
 		return ErrGone
 	}
 	defer h.unlock(rec, c.slot())
+	return h.send(rec, frame, optional)
+}
+
+// send is Send for a caller that holds rec.mu.
+func (h *Hub) send(rec *conn, frame []byte, optional bool) error {
 	if rec.flags&(connClosing|connCloseSent) != 0 {
 		return ErrGone
 	}

@@ -230,43 +230,6 @@ func TestAProtocolErrorIsExplainedBeforeTheClose(t *testing.T) {
 	})
 }
 
-func TestPingsArePongedAndRoundTripsMeasured(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, nil)
-		a := r.open(user("a"))
-		r.engine.sink.Ping(uint64(a.h), []byte("hello"))
-		time.Sleep(time.Second)
-		var seen []Beat
-		sweep := func(v Verdict) {
-			for part := range 3 {
-				r.hub.Sweep(part, 3, func(_ Handle, b Beat) Verdict {
-					seen = append(seen, b)
-					return v
-				})
-			}
-		}
-		sweep(Ping)
-		time.Sleep(2 * time.Second)
-		sweep(Miss)
-		time.Sleep(300 * time.Millisecond)
-		r.engine.sink.Pong(uint64(a.h), nil)
-		sweep(Leave)
-		wantFrames(t, a.got.frames(), []string{"pong hello", "ping", "ping"})
-		want := []Beat{{Silent: time.Second}, {Silent: 3 * time.Second, PingAge: 2 * time.Second}, {}}
-		for i := range want {
-			if seen[i] != want[i] {
-				t.Errorf("beat %d: got %+v, want %+v", i, seen[i], want[i])
-			}
-		}
-		if v, _ := r.hub.View(a.h); v.RoundTrip != 300*time.Millisecond {
-			t.Errorf("got a round trip of %v, want 300ms", v.RoundTrip)
-		}
-		if s := r.hub.Stats(); s.Pings != 2 || s.Pongs != 1 || s.Missed != 1 {
-			t.Errorf("got %d pings, %d pongs, %d missed; want 2, 1, 1", s.Pings, s.Pongs, s.Missed)
-		}
-	})
-}
-
 func TestTheMessageAllowanceRefillsEvenly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)

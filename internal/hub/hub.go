@@ -117,6 +117,7 @@ type Hub struct {
 	count   counters
 	memory  memory
 	longs   longReads
+	waits   pingWaits
 
 	versions atomic.Uint64 // of streams, given out
 

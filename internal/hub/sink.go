@@ -2,7 +2,6 @@ package hub
 
 import (
 	"errors"
-	"time"
 
 	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
@@ -19,8 +18,7 @@ func (h *Hub) alive(c Handle) (closing, ok bool) {
 		return false, false
 	}
 	defer h.unlock(rec, c.slot())
-	rec.seen.Store(h.tick())
-	rec.missed = 0
+	h.hears(rec)
 	return rec.flags&(connClosing|connDraining) != 0, true
 }
 
@@ -51,25 +49,14 @@ func (s *sink) Ping(tag uint64, payload []byte) {
 }
 
 // Pong implements [ws.Sink].
-func (s *sink) Pong(tag uint64, _ []byte) {
+func (s *sink) Pong(tag uint64, payload []byte) {
 	h, c := (*Hub)(s), Handle(tag)
 	if _, ok := h.alive(c); !ok {
 		return
 	}
-	if _, paid := h.Spend(c, 1); paid != Paid {
-		return
+	if !h.pong(c, payload) { // what answers a ping of ours was asked for
+		_, _ = h.Spend(c, 1)
 	}
-	h.count.pongs.Add(1)
-	rec := h.lock(c)
-	if rec == nil {
-		return
-	}
-	if rec.pinged != 0 {
-		rec.pinged = 0
-		rec.rtt = max(1, uint32(time.Since(h.start)/time.Microsecond)-rec.pingAt)
-		h.count.roundTrip(time.Duration(rec.rtt) * time.Microsecond)
-	}
-	h.unlock(rec, c.slot())
 }
 
 // Writable implements [ws.Sink].
@@ -80,6 +67,9 @@ func (s *sink) Writable(tag uint64) {
 		return
 	}
 	rec.flags &^= connBlocked
+	if rec.flags&(connPinged|connHeard) == connPinged {
+		rec.pinged = max(1, h.tick()) // it may have waited here: only now the peer can answer
+	}
 	rec.wake.Store(1)
 	h.unlock(rec, c.slot())
 }

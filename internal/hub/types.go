@@ -162,8 +162,12 @@ type View struct {
 	Session                Session
 	User                   wire.Topic
 	Opened, Seen           time.Time
+	Idle                   time.Duration // since Seen
 	RoundTrip              time.Duration // of the last ping that was answered, 0: none
+	Pinged, Ponged         time.Time     // the last of each; zero: none
+	Pinging                bool          // a ping is under way
 	Missed                 int           // pings in a row without an answer
+	Health                 int           // 0 to HealthFull
 	Behind                 uint64        // offsets not yet written, over all its topics
 	Blocked                time.Time     // since when the socket takes nothing; zero: it does
 	Received, Sent, Errors uint64        // messages; Errors as counted by CountError
@@ -178,25 +182,6 @@ type TopicHead struct {
 	Latest bool // it has had messages of class Latest here
 	Texts  bool // it has streams that grow, as far as is known here
 }
-
-// Beat is what a sweep sees of a connection.
-type Beat struct {
-	Silent     time.Duration // since its last frame
-	Unwritable time.Duration // since its socket took something; 0: it does
-	PingAge    time.Duration // since a ping that has no answer; 0: none
-	Missed     int
-	HeldFor    time.Duration // 0: not held
-}
-
-// Verdict is what a sweep does with a connection.
-type Verdict uint8
-
-// What a sweep can do.
-const (
-	Leave Verdict = iota // nothing
-	Ping                 // send a ping
-	Miss                 // count the unanswered ping as missed, and send another
-)
 
 // Stats are counters since the start and gauges of now.
 type Stats struct {
@@ -213,7 +198,12 @@ type Stats struct {
 	TextReads                         uint64 // readings of a stream for who is behind what is kept here
 	Limited                           uint64 // frames beyond a control allowance
 	Flooded                           uint64 // connections closed because they went on nevertheless
-	Pings, Pongs, Missed              uint64
+	Pings, Pongs, Missed              uint64 // pongs are answers to pings of ours
+	Late                              uint64 // pongs after which nothing could be said of the way
+	Dropped                           uint64 // connections that a sweep closed
+	Resurrected                       uint64 // times something came of a connection after a missed ping
+	Pending, Missing                  int    // connections with a ping under way, with a missed one
+	Health, Healthy                   int    // the sum over all connections; those with more than HealthGood
 	MeanRTT, MinRTT, MaxRTT           time.Duration
 	WindowBytes                       int64  // kept of topics: messages and texts
 	Evicted                           uint64 // messages and texts that were not kept for want of memory

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/netra-systems/switchboard/internal/ws"
 )
 
 // counters are what Stats reports.
@@ -16,28 +14,14 @@ type counters struct {
 	textReads, skipped, evicted               atomic.Uint64
 	limited, flooded                          atomic.Uint64
 	users, rooms                              atomic.Int64
+	late, dropped, resurrected                atomic.Uint64
+
+	// Of live connections: with a ping under way, with a missed one, the sum of their health, and
+	// those that have enough of it.
+	pending, missing, health, healthy atomic.Int64
 
 	mu             sync.Mutex // guards the round trip times
 	mean, min, max time.Duration
-}
-
-// Round trips are averaged with a weight of a tenth; one that is five times
-// the average is taken for an outlier and weighs a fiftieth.
-func (c *counters) roundTrip(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.min == 0 || d < c.min {
-		c.min = d
-	}
-	c.max = max(c.max, d)
-	switch {
-	case c.mean == 0:
-		c.mean = d
-	case d > 5*c.mean:
-		c.mean += (d - c.mean) / 50
-	default:
-		c.mean += (d - c.mean) / 10
-	}
 }
 
 // Stats returns the counters.
@@ -51,7 +35,9 @@ func (h *Hub) Stats() Stats {
 		Opened: c.opened.Load(), Received: c.received.Load(), Sent: c.sent.Load(), SentBytes: c.sentBytes.Load(),
 		Gaps: c.gaps.Load(), Skipped: c.skipped.Load(), CatchUps: c.catchUps.Load(), Syncs: c.syncs.Load(), Blocked: c.blocked.Load(),
 		Isolation: c.isolation.Load(), Refused: c.refused.Load(), ReadErrors: c.readErrors.Load(), TextReads: c.textReads.Load(),
-		Pings: c.pings.Load(), Pongs: c.pongs.Load(), Missed: c.missed.Load(),
+		Pings: c.pings.Load(), Pongs: c.pongs.Load(), Missed: c.missed.Load(), Late: c.late.Load(),
+		Dropped: c.dropped.Load(), Resurrected: c.resurrected.Load(),
+		Pending: int(c.pending.Load()), Missing: int(c.missing.Load()), Health: int(c.health.Load()), Healthy: int(c.healthy.Load()),
 		MeanRTT: mean, MinRTT: low, MaxRTT: high, WindowBytes: h.memory.total.Load(), Evicted: c.evicted.Load(),
 		Limited: c.limited.Load(), Flooded: c.flooded.Load(),
 	}
@@ -72,12 +58,20 @@ func (h *Hub) view(rec *conn, slot uint32) View {
 	v := View{
 		Handle: handle(slot, rec.gen), ID: rec.id(slot), Session: rec.session,
 		Opened: h.at(rec.opened), Seen: h.at(rec.seen.Load()),
-		RoundTrip: time.Duration(rec.rtt) * time.Microsecond, Missed: int(rec.missed),
+		Idle:      h.since(rec.seen.Load()),
+		RoundTrip: time.Duration(rec.rtt) * time.Microsecond, Missed: int(rec.missed), Health: int(rec.health),
+		Pinging:  rec.flags&connPinged != 0,
 		Received: uint64(rec.received.Load()), Sent: uint64(rec.sent), Errors: uint64(rec.errors.Load()),
 		Held: rec.flags&connHeld != 0,
 	}
 	if rec.flags&connBlocked != 0 {
 		v.Blocked = h.at(rec.blocked)
+	}
+	if rec.pinged != 0 {
+		v.Pinged = h.at(rec.pinged)
+	}
+	if rec.ponged != 0 {
+		v.Ponged = h.at(rec.ponged)
 	}
 	if rec.acks != 0 {
 		v.Acked = h.at(h.acks.at(rec.acks).at)
@@ -113,60 +107,5 @@ func (h *Hub) CountError(c Handle) {
 	if rec := h.lock(c); rec != nil {
 		rec.errors.Add(1)
 		h.unlock(rec, c.slot())
-	}
-}
-
-// Sweep shows one of parts slices of the table to fn, which says what to do.
-// fn may call any method of the hub.
-func (h *Hub) Sweep(part, parts int, fn func(c Handle, b Beat) Verdict) {
-	limit := int(h.conns.limit())
-	for i := limit * part / parts; i < limit*(part+1)/parts; i++ {
-		if i == 0 {
-			continue
-		}
-		slot := uint32(i)
-		rec := h.conns.at(slot)
-		rec.mu.Lock()
-		c, dead := handle(slot, rec.gen), rec.flags&(connDead|connClosing) != 0 || rec.gen == 0
-		b := h.beat(rec)
-		h.unlock(rec, slot)
-		if dead {
-			continue
-		}
-		if verdict := fn(c, b); verdict != Leave {
-			h.ping(c, verdict == Miss)
-		}
-	}
-}
-
-func (h *Hub) beat(rec *conn) Beat {
-	b := Beat{Silent: h.since(rec.seen.Load()), Missed: int(rec.missed)}
-	if rec.flags&connBlocked != 0 {
-		b.Unwritable = max(tickLength, h.since(rec.blocked))
-	}
-	if rec.pinged != 0 {
-		b.PingAge = max(tickLength, h.since(rec.pinged))
-	}
-	if rec.flags&connHeld != 0 {
-		b.HeldFor = max(tickLength, h.since(rec.heldAt))
-	}
-	return b
-}
-
-// ping sends a ping, and counts the one before as missed if told so.
-func (h *Hub) ping(c Handle, missed bool) {
-	rec := h.lock(c)
-	if rec == nil {
-		return
-	}
-	if missed {
-		rec.missed++
-		h.count.missed.Add(1)
-	}
-	rec.pinged = max(1, h.tick())
-	rec.pingAt = uint32(time.Since(h.start) / time.Microsecond)
-	h.unlock(rec, c.slot())
-	if h.Send(c, ws.AppendFrame(nil, ws.OpPing, nil), true) == nil {
-		h.count.pings.Add(1)
 	}
 }

@@ -17,7 +17,7 @@ func (n *node) healthy(t testing.TB) (count int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.Health == 100 && info.UnwritableSince.IsZero() {
+		if info.Healthy() && info.UnwritableSince.IsZero() {
 			count++
 		}
 	}

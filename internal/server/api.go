@@ -23,6 +23,8 @@ import (
 const (
 	maxBodyBytes = 1 << 20          // of a request; larger is 413
 	callTimeout  = 30 * time.Second // of one call of the API, its body included
+
+	oldStatsPath = "/ws/stats" // beside those that clients may call, and not theirs
 )
 
 // Handler returns what a [Server] with cfg serves, outside of development, for a manager that the
@@ -48,6 +50,7 @@ func newHandler(m *switchboard.Manager, cfg Config, dev *development, log *slog.
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", a)
+	mux.Handle(oldStatsPath, a)
 	var all http.Handler = mux
 	clients := m.ClientAPI()
 	if dev != nil {
@@ -141,6 +144,8 @@ func (a *api) routes() {
 		"Move everybody away from a node"), a.drainNode)
 	register(a, operation("stats", http.MethodGet, "/api/v1/stats", ScopeMonitor,
 		"Read the counters of the answering node"), a.stats)
+	register(a, operation("stats-of-old", http.MethodGet, oldStatsPath, ScopeMonitor,
+		"Read the counters of the answering node, where the former system had them"), a.stats)
 	register(a, operation("tenant", http.MethodGet, "/api/v1/tenant", ScopeMonitor,
 		"Read the counters and the quota of a tenant on the answering node"), a.tenant)
 	register(a, operation("audit", http.MethodGet, "/api/v1/audit", ScopeAudit,

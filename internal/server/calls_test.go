@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/client"
@@ -216,7 +217,7 @@ func (n *node) connections(t *testing.T, query string) []connection {
 func TestConnectionsAreListedByUserAndRoom(t *testing.T) {
 	n := start(t, config())
 	empty := n.call(t, request{method: http.MethodGet, path: "/api/v1/connections"})
-	if got := strings.TrimSpace(string(empty.body)); got != `{"connections":[]}` {
+	if got := string(empty.body); !strings.HasPrefix(got, `{"connections":[],`) {
 		t.Errorf("got %s, want an empty list", got)
 	}
 	n.connect(t, "alice", "team")
@@ -448,4 +449,45 @@ func refs(v any) (all []string) {
 		}
 	}
 	return all
+}
+
+func TestConnectionsAreShownWithTheirHealthAndSummedUp(t *testing.T) {
+	cfg := config()
+	cfg.Heartbeat = switchboard.Heartbeat{Interval: 20 * time.Millisecond, Timeout: time.Minute, MaxMissed: 255}
+	n := start(t, cfg)
+	n.connect(t, "alice")
+	n.connect(t, "alice")
+	n.connect(t, "acme/bob")
+	var got struct {
+		Connections []map[string]any
+		Summary     map[string]any
+	}
+	pinged := func(c map[string]any) bool { return c["last_pong_received"] != nil }
+	for deadline := time.Now().Add(10 * time.Second); len(got.Connections) != 2 || !pinged(got.Connections[0]) || !pinged(got.Connections[1]); {
+		if time.Now().After(deadline) {
+			t.Fatalf("got %v, want two connections that answered pings", got)
+		}
+		n.call(t, request{method: http.MethodGet, path: "/api/v1/connections"}).decode(t, &got)
+	}
+	for _, c := range got.Connections {
+		for _, field := range []string{"connection_id", "transport", "opened_at", "address", "last_activity", "idle_seconds", "last_ping_sent", "has_pending_ping", "round_trip_ms", "missed_heartbeats", "health", "received", "sent", "errors"} {
+			if c[field] == nil {
+				t.Errorf("got %v, want it with %s", c, field)
+			}
+		}
+		if c["healthy"] != true || c["stale"] != false || c["idle_seconds"].(float64) > 30 {
+			t.Errorf("got %v, want it well", c)
+		}
+	}
+	want := map[string]any{"total": 2.0, "healthy": 2.0, "stale": 0.0, "errors": 0.0, "by_user": map[string]any{"alice": 2.0}}
+	if diff := cmp.Diff(want, got.Summary); diff != "" {
+		t.Errorf("summary (-want +got):\n%s", diff)
+	}
+	for _, path := range []string{"/api/v1/stats", "/ws/stats"} {
+		var st statsAnswer
+		n.call(t, request{method: http.MethodGet, path: path}).decode(t, &st)
+		if h := st.Health; h.Pings < 3 || h.Pongs < 2 || h.Healthy != 3 || h.MeanHealth <= 50 || h.Sweeps == 0 || h.MeanRTT <= 0 || h.Dropped != 0 {
+			t.Errorf("%s: got %+v, want three connections well", path, h)
+		}
+	}
 }

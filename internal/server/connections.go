@@ -18,17 +18,23 @@ type connection struct {
 	Transport       string     `json:"transport"`
 	Address         string     `json:"address,omitempty"`
 	Opened          time.Time  `json:"opened_at"`
-	LastActivity    time.Time  `json:"last_activity"`
+	LastActivity    time.Time  `json:"last_activity" doc:"Its last frame of any kind"`
+	IdleSeconds     float64    `json:"idle_seconds" doc:"Since then"`
+	Stale           bool       `json:"stale" doc:"Idle for more than 300 seconds"`
+	LastPing        *time.Time `json:"last_ping_sent,omitempty"`
+	LastPong        *time.Time `json:"last_pong_received,omitempty"`
+	Pinging         bool       `json:"has_pending_ping"`
 	RoundTripMS     float64    `json:"round_trip_ms" doc:"0: not measured yet"`
-	Missed          int        `json:"missed_heartbeats"`
-	Health          int        `json:"health" doc:"0 to 100"`
+	Missed          int        `json:"missed_heartbeats" doc:"In a row"`
+	Health          int        `json:"health" doc:"0 to 100: each pong adds 10, each missed ping takes 25"`
+	Healthy         bool       `json:"healthy" doc:"Above 50"`
 	Behind          int        `json:"behind" doc:"Messages that are not written yet"`
 	UnwritableSince *time.Time `json:"unwritable_since,omitempty" doc:"Absent: the socket takes what is written"`
 	Lag             int        `json:"lag" doc:"Messages that the client has not acknowledged, of topics of which it has acknowledged any"`
 	LastAck         *time.Time `json:"last_ack,omitempty" doc:"When it last acknowledged something new"`
 	Received        uint64     `json:"received"`
 	Sent            uint64     `json:"sent"`
-	Errors          uint64     `json:"errors"`
+	Errors          uint64     `json:"errors" doc:"Messages refused"`
 
 	Topics []connectionTopic `json:"topics" nullable:"false" doc:"What it follows, and how far it is"`
 	Ended  *connectionEnd    `json:"ended,omitempty" doc:"Absent: it is live"`
@@ -53,8 +59,10 @@ type connectionEnd struct {
 func showConnection(c switchboard.ConnInfo) connection {
 	shown := connection{
 		ID: c.ID, Session: c.Session, User: c.User, Node: c.Node, Device: c.Device, Transport: c.Transport,
-		Opened: c.Opened.UTC(), LastActivity: c.LastActivity.UTC(), RoundTripMS: float64(c.RoundTrip) / float64(time.Millisecond),
-		Missed: c.Missed, Health: c.Health, Behind: c.Behind, Lag: c.Lag, Received: c.Received, Sent: c.Sent, Errors: c.Errors,
+		Opened: c.Opened.UTC(), LastActivity: c.LastActivity.UTC(), IdleSeconds: c.Idle.Seconds(), Stale: c.Stale(),
+		LastPing: timeOrNone(c.LastPing), LastPong: timeOrNone(c.LastPong), Pinging: c.Pinging,
+		RoundTripMS: float64(c.RoundTrip) / float64(time.Millisecond),
+		Missed:      c.Missed, Health: c.Health, Healthy: c.Healthy(), Behind: c.Behind, Lag: c.Lag, Received: c.Received, Sent: c.Sent, Errors: c.Errors,
 	}
 	if c.Address.IsValid() {
 		shown.Address = c.Address.String()
@@ -83,7 +91,32 @@ type listConnectionsInput struct {
 
 type listConnectionsOutput struct {
 	Body struct {
-		Connections []connection `json:"connections" nullable:"false"`
+		Connections []connection       `json:"connections" nullable:"false"`
+		Summary     connectionsSummary `json:"summary"`
+	}
+}
+
+// connectionsSummary is about the connections of one answer.
+type connectionsSummary struct {
+	Total   int            `json:"total"`
+	Healthy int            `json:"healthy" doc:"Whose health is above 50"`
+	Stale   int            `json:"stale" doc:"Idle for more than 300 seconds"`
+	Errors  uint64         `json:"errors" doc:"Messages refused"`
+	ByUser  map[string]int `json:"by_user" nullable:"false" doc:"How many each user has"`
+}
+
+// add puts a connection into an answer.
+func (o *listConnectionsOutput) add(c connection) {
+	o.Body.Connections = append(o.Body.Connections, c)
+	s := &o.Body.Summary
+	s.Total++
+	s.Errors += c.Errors
+	s.ByUser[c.User]++
+	if c.Healthy {
+		s.Healthy++
+	}
+	if c.Stale {
+		s.Stale++
 	}
 }
 
@@ -104,6 +137,7 @@ func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*l
 		to = switchboard.Room(in.Room)
 	}
 	out := new(listConnectionsOutput)
+	out.Body.Summary.ByUser = make(map[string]int)
 	if in.Ended {
 		for c, err := range a.m.Connections().Ended(ctx, to) {
 			if err != nil {
@@ -111,7 +145,7 @@ func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*l
 			}
 			shown := showConnection(c.ConnInfo)
 			shown.Ended = &connectionEnd{At: c.Ended.UTC(), Code: c.Code, Reason: c.Reason, Remote: c.Remote}
-			out.Body.Connections = append(out.Body.Connections, shown)
+			out.add(shown)
 		}
 		return out, nil
 	}
@@ -119,7 +153,7 @@ func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*l
 		if err != nil {
 			return nil, err
 		}
-		out.Body.Connections = append(out.Body.Connections, showConnection(c))
+		out.add(showConnection(c))
 	}
 	return out, nil
 }

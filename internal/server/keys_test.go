@@ -133,6 +133,7 @@ func TestEveryCallNeedsItsScope(t *testing.T) {
 		"GET /api/v1/threads/conn_1":              {ScopeRead},
 		"GET /api/v1/presence/users/alice":        {ScopeRead},
 		"GET /api/v1/presence/rooms/team":         {ScopeRead},
+		"GET /ws/stats":                           {ScopeMonitor},
 	}
 	for name, scopes := range want {
 		if !slices.Equal(granted[name], scopes) {

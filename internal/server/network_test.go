@@ -126,6 +126,7 @@ func TestNobodyOfTheNetworkGetsInWithoutATicket(t *testing.T) {
 		{"a made-up session", "GET", "/ws", with(handshakeHeader, "Authorization", "Bearer swt_AAAA"), 401},
 		{"a token", "GET", "/ws", with(handshakeHeader, "Authorization", "Bearer "+testKey), 401},
 		{"the API for back ends", "GET", "/api/v1/stats", http.Header{"Authorization": {"Bearer " + testKey}}, 404},
+		{"its counters", "GET", "/ws/stats", http.Header{"Authorization": {"Bearer " + testKey}}, 404},
 		{"the API, for a ticket", "POST", "/api/v1/tickets", http.Header{"Authorization": {"Bearer " + testKey}}, 404},
 		{"the description of the API", "GET", "/api/openapi.json", http.Header{"Authorization": {"Bearer " + testKey}}, 404},
 		{"a link that is nobody's", "POST", "/dev/link", nil, 422},

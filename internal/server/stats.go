@@ -80,11 +80,18 @@ type statsTyping struct {
 
 type statsHealth struct {
 	Pings         uint64  `json:"pings_sent"`
-	Pongs         uint64  `json:"pongs_received"`
-	Timeouts      uint64  `json:"timeouts_detected"`
-	Dropped       uint64  `json:"connections_dropped"`
+	Pongs         uint64  `json:"pongs_received" doc:"Answers to them"`
+	Late          uint64  `json:"pongs_late" doc:"Answers after more than 30 seconds, which are no round trips"`
+	Pending       int     `json:"pending_pings" doc:"Under way, now"`
+	Timeouts      uint64  `json:"timeouts_detected" doc:"Pings missed"`
+	Dropped       uint64  `json:"connections_dropped" doc:"Connections closed because of it, each once"`
 	Resurrections uint64  `json:"resurrection_count" doc:"Connections that came back after a missed heartbeat"`
-	MeanRTT       float64 `json:"avg_ping_time" doc:"Seconds"`
+	Healthy       int     `json:"healthy_connections" doc:"Whose health is above 50, now"`
+	Missing       int     `json:"missing_connections" doc:"With a missed ping and nothing since, now"`
+	Stale         int     `json:"stale_connections" doc:"Idle for more than 300 seconds, as of the last sweep"`
+	MeanHealth    float64 `json:"avg_health_score" doc:"Of all connections, now; 0: there is none"`
+	Sweeps        uint64  `json:"cleanup_runs" doc:"Looks at all connections"`
+	MeanRTT       float64 `json:"avg_ping_time" doc:"Seconds; follows the latest"`
 	MinRTT        float64 `json:"min_ping_time" doc:"Seconds"`
 	MaxRTT        float64 `json:"max_ping_time" doc:"Seconds"`
 }
@@ -133,7 +140,8 @@ func byState(ended map[wire.RunState]uint64) map[string]uint64 {
 
 func showHealth(h switchboard.HeartbeatStats) statsHealth {
 	return statsHealth{
-		Pings: h.Pings, Pongs: h.Pongs, Timeouts: h.Missed, Dropped: h.Dropped, Resurrections: h.Resurrected,
+		Pings: h.Pings, Pongs: h.Pongs, Late: h.Late, Pending: h.Pending, Timeouts: h.Missed, Dropped: h.Dropped, Resurrections: h.Resurrected,
+		Healthy: h.Healthy, Missing: h.Missing, Stale: h.Stale, MeanHealth: h.MeanHealth, Sweeps: h.Sweeps,
 		MeanRTT: h.MeanRTT.Seconds(), MinRTT: h.MinRTT.Seconds(), MaxRTT: h.MaxRTT.Seconds(),
 	}
 }

@@ -22,7 +22,7 @@ func TestAKeyOfNamedTenantsDoesNotSeeWhatTheNodeCounts(t *testing.T) {
 		{"one with a name", []string{"acme"}, http.StatusForbidden},
 	} {
 		a := testAPI(t, APIKey{Name: "test", Hash: HashKey(testKey), Tenants: tt.tenants})
-		for _, path := range []string{"/api/v1/stats", "/api/v1/nodes"} {
+		for _, path := range []string{"/api/v1/stats", "/ws/stats", "/api/v1/nodes"} {
 			got := serve(a, request{method: http.MethodGet, path: path, header: http.Header{"Authorization": {"Bearer " + testKey}}})
 			if got.status != tt.want {
 				t.Errorf("%s: got %d for %s, want %d", tt.name, got.status, path, tt.want)

@@ -89,6 +89,18 @@ type Direct interface {
 // to it. It is for connections that stay with an HTTP server and whose answers do not end.
 func Tune(nc net.Conn) { tune(nc, DefaultUserTimeout) }
 
+// noProbes turns off the keepalive that package net turns on, of the TCP connection that is or
+// carries nc. Whoever owns an engine pings: that says that the client answers, and not only its
+// kernel, and an idle connection would otherwise pay for both.
+func noProbes(nc net.Conn) {
+	if outer, ok := nc.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
+		nc = outer.NetConn()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetKeepAlive(false) // then it stays as it is
+	}
+}
+
 // A Sink receives the events of an engine's sockets, on goroutines of the engine.
 // For one socket Message, Ping, Pong and Closed come one at a time and in order;
 // Writable may come at the same time as one of them. A method that takes long delays only
@@ -128,9 +140,9 @@ type Config struct {
 	// Binary accepts binary messages, which are otherwise refused with close code 1003.
 	Binary bool
 
-	// UserTimeout is how long sent bytes may stay unacknowledged, or the peer's
-	// receive window shut, before the system breaks a TCP connection (TCP_USER_TIMEOUT, Linux
-	// only); 0 means DefaultUserTimeout, a negative value leaves it to the system.
+	// UserTimeout is how long sent bytes may stay unacknowledged before the system breaks a
+	// TCP connection (TCP_USER_TIMEOUT, Linux only); 0 means DefaultUserTimeout, a negative value
+	// leaves it to the system. A peer that acknowledges and reads nothing is the caller's to end.
 	UserTimeout time.Duration
 }
 

@@ -63,6 +63,7 @@ func (e *GoroutineEngine) Attach(nc net.Conn, buffered []byte) (Socket, error) {
 	c.raw = rawConn(nc)
 	c.direct, _ = nc.(Direct)
 	tune(nc, e.userTimeout)
+	noProbes(nc)
 
 	s, ok := e.admit(c)
 	if !ok {

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -31,10 +32,15 @@ func TestSocketOptionsAreSetBelowEveryTransport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for option, want := range map[int]int{unix.TCP_NODELAY: 1, unix.TCP_NOTSENT_LOWAT: notSentLowat, unix.TCP_USER_TIMEOUT: 7000} {
+			for _, option := range []struct{ level, name, want int }{
+				{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+				{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat},
+				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 7000},
+				{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0},
+			} {
 				err := raw.Control(func(fd uintptr) {
-					if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, option); got != want || err != nil {
-						t.Errorf("got %d, %v for TCP option %d, want %d", got, err, option, want)
+					if got, err := unix.GetsockoptInt(int(fd), option.level, option.name); got != option.want || err != nil {
+						t.Errorf("got %d, %v for %+v", got, err, option)
 					}
 				})
 				if err != nil {
@@ -61,6 +67,9 @@ func TestConnectionsOfAnHTTPServerCanBeTuned(t *testing.T) {
 				if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != 60_000 || err != nil {
 					t.Errorf("got a user timeout of %d ms, %v, want 60000", got, err)
 				}
+				if on, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE); on == 0 || err != nil {
+					t.Errorf("got keepalive %d, %v, want it on: nothing else asks such a peer", on, err)
+				}
 			})
 			if err != nil {
 				t.Error(err)
@@ -81,5 +90,52 @@ func TestUserTimeoutCanBeLeftToTheSystem(t *testing.T) {
 		if got := (Config{UserTimeout: tt.set}).userTimeout(); got != tt.want {
 			t.Errorf("got %v for %v, want %v", got, tt.set, tt.want)
 		}
+	}
+}
+
+// blackHole makes a socket deaf: from now on the kernel drops every packet for it before TCP sees
+// it, as if the network were gone. Nothing is acknowledged any more and nothing reset.
+func blackHole(t *testing.T, nc net.Conn) {
+	t.Helper()
+	raw, err := nc.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+	})
+	if err = errors.Join(err, failed); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The heartbeat's own timeout would come later. Whoever vanished while it was being written to is
+// found by the system.
+func TestAPeerWhoseNetworkIsGoneIsFoundByTheSystem(t *testing.T) {
+	sink := newRecorder(t)
+	e := NewGoroutineEngine(sink, Config{UserTimeout: 500 * time.Millisecond})
+	t.Cleanup(func() { _ = e.Close() })
+	client, server, err := dialer(listen(t, "tcp", "127.0.0.1:0"))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	s, err := e.Attach(server, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Start(s, 1)
+	blackHole(t, client)
+	began := time.Now()
+	if _, _, err = e.Write(s, [][]byte{[]byte("hello?")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := sink.next(); got.Kind != "closed" || !errors.Is(got.Err, unix.ETIMEDOUT) {
+		t.Errorf("got %+v, want closed by a timeout", got)
+	}
+	if took := time.Since(began); took < 400*time.Millisecond {
+		t.Errorf("it took %v, want no less than the user timeout", took)
 	}
 }
