@@ -32,7 +32,7 @@ func (m *Manager) Access() Access { return Access{m} }
 // Ticket makes a credential for one connection as id, good for ttl (30 s to 1 h) and not
 // longer than id itself. Whoever presents it first, to any node, is connected, for as long as
 // id says. If id does not say when it was issued, that is now. The tenant of id must be that of ctx. The error is [ErrInvalid], and names the
-// argument, or the broker's.
+// argument, one with code RATE_LIMITED beyond the tenant's [Quota], or the broker's.
 func (a Access) Ticket(ctx context.Context, id Identity, ttl time.Duration) (string, error) {
 	tenant, err := a.m.tenantOf(ctx)
 	if err == nil && id.Tenant != tenant {
@@ -65,6 +65,9 @@ func (m *Manager) ticket(ctx context.Context, l login, ttl time.Duration) (text 
 	expires = now.Add(ttl)
 	if !id.Expires.IsZero() && id.Expires.Before(expires) {
 		expires = id.Expires
+	}
+	if err := m.tenants.ticket(id.Tenant, now); err != nil {
+		return "", expires, err
 	}
 	text, err = session.IssueTicket(ctx, m.driver, session.Token{
 		Tenant: id.Tenant, User: id.User, Permissions: id.Permissions, TokenID: id.TokenID, SID: id.SID,
@@ -188,7 +191,7 @@ func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (answer tick
 	if wait, ok := m.door.tickets.Take(userID{id.Tenant, id.User}, 1, time.Now()); !ok {
 		return ticketAnswer{}, &Error{
 			Code: wire.CodeRateLimited, Message: "too many tickets",
-			Details: map[string]any{"limit": ticketsPerMinute, "retry_after_ms": max(1, wait.Milliseconds())},
+			Details: map[string]any{"limit": ticketsPerMinute, "scope": "user", "retry_after_ms": max(1, wait.Milliseconds())},
 		}
 	}
 	ticket, expires, err := m.ticket(ctx, l, ttl)

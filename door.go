@@ -49,6 +49,8 @@ const (
 	whyBlocked = "origin_blocked"
 	// whyMessages is of messages, not of who comes in.
 	whyMessages = "messages"
+	// whyMembers is of memberships.
+	whyMembers = "members"
 )
 
 // door is what bounds how often somebody may try to connect or to call, besides admission, which
@@ -60,6 +62,7 @@ type door struct {
 	arrivals  *quota.Table[userID]       // new connections, by user
 	asks      *quota.Table[userID]       // calls, by user
 	tickets   *quota.Table[userID]
+	receipts  *quota.Table[userID] // that begin, by user
 	strangers *quota.Table[string] // origins that may not connect
 	lingering chan struct{}        // one for each farewell
 	notices   notices
@@ -73,6 +76,7 @@ func (d *door) init(limits Limits) {
 	d.arrivals = quota.New[userID](float64(limits.ConnectsPerUser), limits.ConnectsPerUser, manyUsers)
 	d.asks = quota.New[userID](float64(limits.CallsPerUser), limits.CallsPerUser, manyUsers)
 	d.tickets = quota.New[userID](ticketsPerMinute, ticketsPerMinute, manyUsers)
+	d.receipts = quota.New[userID](receiptsPerMinute, receiptsAtOnce, manyUsers)
 	d.strangers = quota.New[string](forgiven, violations, manyOrigins)
 	d.lingering = make(chan struct{}, maxFarewells)
 }

@@ -47,7 +47,15 @@ func keyMakers() map[string]func(tenant, id string) string {
 		"memberPrefix":        func(tenant, id string) string { return memberPrefix(room(tenant, id)) },
 		"receiptPrefix":       func(tenant, id string) string { return receiptPrefix(broker.KeyOf(room(tenant, id))) },
 		"key": func(tenant, id string) string {
-			return receiptName{topic: hubKey(room(tenant, id)), session: hub.Session{1}}.key()
+			return receiptName{topic: hubKey(room(tenant, id)), session: hub.Session{1}}.key("u")
+		},
+		"key of a user": func(tenant, id string) string { // of a receipt
+			return receiptName{topic: hubKey(room(tenant, "r")), session: hub.Session{1}}.key(id)
+		},
+		"prefix":    func(tenant, id string) string { return receiptName{topic: hubKey(room(tenant, "r"))}.prefix(id) },
+		"ownPrefix": func(tenant, id string) string { return ownPrefix(user(tenant, id)) },
+		"tenantPrefix": func(tenant, id string) string { // of a membership of the tenant
+			return tenantPrefix(tenant) + broker.NameKey(memberKey(room(tenant, id), "u")).String()
 		},
 		"runHash":    runHash,
 		"dedupeID":   dedupeID, // of a publisher and an id, in one topic
@@ -64,6 +72,7 @@ func keyMakers() map[string]func(tenant, id string) string {
 func notOfTenants() map[string]string {
 	return map[string]string{
 		"permissionKey": "of a list of permissions, which means the same for everybody",
+		"userHash":      "the place of a user among the receipts of a topic, which is a tenant's",
 	}
 }
 
@@ -97,7 +106,7 @@ func TestNoTwoKindsShareAKey(t *testing.T) {
 	makers := keyMakers()
 	for _, together := range [][]string{
 		{"hubKey", "hubKey of a user"},
-		{"memberKey of a room", "key", "specKey", "recordKey", "liveKey", "key of a revocation"},
+		{"memberKey of a room", "key", "key of a user", "ownPrefix", "tenantPrefix", "specKey", "recordKey", "liveKey", "key of a revocation"},
 	} {
 		owner := make(map[string]string)
 		for _, name := range together {
@@ -121,7 +130,7 @@ func TestKeysThatAreListedByPrefixAreOfTheirTopicOnly(t *testing.T) {
 		for _, id := range nasty() {
 			other := room(tenant, id)
 			for _, key := range []string{
-				memberKey(other, "u"), receiptName{topic: hubKey(other)}.key(), (&runSpec{Tenant: tenant, ID: "R", Room: id}).liveKey(),
+				memberKey(other, "u"), receiptName{topic: hubKey(other)}.key("u"), (&runSpec{Tenant: tenant, ID: "R", Room: id}).liveKey(),
 			} {
 				for _, prefix := range []string{memberPrefix(own), receiptPrefix(broker.KeyOf(own)), livePrefix(own)} {
 					if strings.HasPrefix(key, prefix) {

@@ -267,13 +267,20 @@ func (m *Manager) endLent(ctx context.Context, key hub.Key, head Position) error
 // roomJoined is the frame that tells of a room that is followed from pos on.
 func (m *Manager) roomJoined(ctx context.Context, room wire.Topic, pos Position, id string) ([]byte, error) {
 	payload := wire.RoomJoinedPayload{Room: room.ID, Position: pos}
-	for member, err := range m.members(ctx, room) {
-		if err != nil {
-			return nil, err
+	buckets, err := m.bucketsBelow(ctx, memberPrefix(room))
+	if err != nil {
+		return nil, err
+	}
+	for len(buckets) > 0 && len(payload.Members) < maxMembersTold {
+		for member, err := range m.membersBelow(ctx, memberPrefix(room)+buckets[0]) {
+			if err != nil {
+				return nil, err
+			}
+			if payload.Members = append(payload.Members, member.user); len(payload.Members) == maxMembersTold {
+				break
+			}
 		}
-		if payload.Members = append(payload.Members, member.user); len(payload.Members) == maxMembersTold {
-			break
-		}
+		buckets = buckets[1:]
 	}
 	slices.Sort(payload.Members)
 	return answerFrame(wire.RoomJoined, id, payload)

@@ -25,6 +25,11 @@ type Quota struct {
 	Rooms          int // that are followed, or were within half a minute
 	Runs           int // that live and are owned by the node
 
+	// Memberships of rooms, of all nodes together; from three quarters on one may be refused.
+	Memberships int
+	// TicketsPerMinute are those made, for whomever, of which each is kept for an hour at most.
+	TicketsPerMinute int
+
 	MessagesPerMinute int // that users publish
 	BytesPerMinute    int // of their payloads
 
@@ -48,6 +53,8 @@ type TenantStats struct {
 	Runs        int    // that live here, now
 	// How often the quota had no place for a room or a run more.
 	RoomsRefused, RunsRefused uint64
+	// The same of memberships and tickets.
+	MembershipsRefused, TicketsRefused uint64
 	// Messages and bytes of payloads that the quota let through, repetitions included, and messages
 	// that it refused.
 	Published, Bytes, Limited                      uint64 // by users
@@ -88,11 +95,12 @@ type account struct {
 	quota  Quota
 	used   time.Time // last; guarded by tenants.mu
 
-	begin             *bucket.Limiter // nil: no bound
+	begin, tickets    *bucket.Limiter // nil: no bound
 	users, backends   allowances
 	accepted, refused atomic.Uint64
-	rooms, runs       atomic.Uint64 // refused
 	texts             atomic.Uint64 // refused, because there was no room in the history
+	// Refused.
+	rooms, runs, memberships, ticketsOver atomic.Uint64
 }
 
 // allowances are for one of those who publish in the name of a tenant.
@@ -107,6 +115,7 @@ func newAccount(q Quota) *account {
 	if q.ConnsPerSecond > 0 {
 		a.begin = bucket.NewLimiter(bucket.Limit(q.ConnsPerSecond), q.ConnsPerSecond)
 	}
+	a.tickets = perMinute(q.TicketsPerMinute)
 	a.users.messages, a.users.bytes = perMinute(q.MessagesPerMinute), perMinute(q.BytesPerMinute)
 	a.backends.messages, a.backends.bytes = perMinute(q.BackendMessagesPerMinute), perMinute(q.BackendBytesPerMinute)
 	return a
@@ -208,6 +217,15 @@ func (t *tenants) connect(tenant string, now time.Time) (most int, err error) {
 		return 0, errTenantRate(a.quota.ConnsPerSecond, wait(a.begin, 1, now))
 	}
 	return a.quota.Conns, nil
+}
+
+// ticket lets one more be made for a tenant.
+func (t *tenants) ticket(tenant string, now time.Time) error {
+	a := t.account(tenant, now)
+	if a.tickets == nil || a.tickets.AllowN(now, 1) {
+		return nil
+	}
+	return t.full(a, tenant, &a.ticketsOver, "tickets", a.quota.TicketsPerMinute, max(time.Millisecond, wait(a.tickets, 1, now)))
 }
 
 // publish takes a message out of what users may publish, or back ends.
@@ -335,6 +353,7 @@ func (m *Manager) TenantStats(ctx context.Context) (TenantStats, error) {
 		Quota: a.quota, Connections: m.tenantConns(tenant), Accepted: a.accepted.Load(), Refused: a.refused.Load(),
 		Rooms: m.hub.RoomsOf(tenant), Runs: m.runs.liveOf(tenant), RoomsRefused: a.rooms.Load(), RunsRefused: a.runs.Load(),
 		History: history, TextsRefused: a.texts.Load(),
+		MembershipsRefused: a.memberships.Load(), TicketsRefused: a.ticketsOver.Load(),
 		Published: a.users.published.Load(), Bytes: a.users.sent.Load(), Limited: a.users.limited.Load(),
 		BackendPublished: a.backends.published.Load(), BackendBytes: a.backends.sent.Load(), BackendLimited: a.backends.limited.Load(),
 	}, nil

@@ -56,12 +56,20 @@ type receiptName struct {
 	session hub.Session
 }
 
-// key is where the receipt is stored: beside its topic.
-func (n receiptName) key() string {
-	return receiptPrefix(broker.Key(n.topic)) + hex.EncodeToString(n.session[:])
+// prefix is where the receipts of a user are stored: beside their topic.
+func (n receiptName) prefix(user string) string {
+	return receiptPrefix(broker.Key(n.topic)) + userHash(user) + "/"
 }
 
-func receiptPrefix(topic broker.Key) string { return topic.String() + "/w/" }
+// userHash is the place of a user among the receipts of a topic.
+func userHash(user string) string { return broker.NameKey(user).String() }
+
+// key is where the receipt of one of the user's sessions is stored.
+func (n receiptName) key(user string) string {
+	return n.prefix(user) + hex.EncodeToString(n.session[:])
+}
+
+func receiptPrefix(topic broker.Key) string { return topic.String() + "/u/" }
 
 // mark is a receipt as it is stored.
 type mark struct {
@@ -298,7 +306,7 @@ func (m *Manager) writeReceipt(ctx context.Context, name receiptName, k mark) er
 	ttl := cmp.Or(m.opts.Retention.Age, receiptKept)
 	for range receiptTries {
 		var stored mark
-		item, err := m.driver.Get(ctx, name.key())
+		item, err := m.driver.Get(ctx, name.key(k.User))
 		switch {
 		case errors.Is(err, broker.ErrNotFound):
 		case err != nil:
@@ -314,7 +322,12 @@ func (m *Manager) writeReceipt(ctx context.Context, name receiptName, k mark) er
 		if merged == stored {
 			return nil
 		}
-		if _, err = m.putItem(ctx, name.key(), merged, item.Revision, ttl); !errors.Is(err, broker.ErrConflict) {
+		if item.Revision == 0 {
+			if there, err := m.roomForReceipt(ctx, name, k); err != nil || !there {
+				return err
+			}
+		}
+		if _, err = m.putItem(ctx, name.key(k.User), merged, item.Revision, ttl); !errors.Is(err, broker.ErrConflict) {
 			return err
 		}
 	}
@@ -322,62 +335,26 @@ func (m *Manager) writeReceipt(ctx context.Context, name receiptName, k mark) er
 }
 
 // Receipts yields how far each session has confirmed the log of to, which must not be a
-// Connection, sorted by user and session. Before the sessions of a user comes a receipt without a session:
+// Connection. Those of a user stand together, by session, and users in an order that stays the same.
+// Before the sessions of a user comes a receipt without a session:
 // the furthest of them, which is what the user has on some device. Sessions that have never
 // acknowledged anything are not there; those of users who have left a room since are. A receipt
-// is written a second after it came in, and kept as long as the history.
+// is written a second after it came in, and kept as long as the history; of a user with many
+// sessions those are kept that were heard of last, and those that say how far the user is.
 // After an error nothing more comes.
 func (m *Manager) Receipts(ctx context.Context, to Target) iter.Seq2[Receipt, error] {
-	return func(yield func(Receipt, error) bool) {
-		marks, err := m.storedMarks(ctx, to)
-		if err != nil {
-			yield(Receipt{}, fmt.Errorf("receipts: %w", err))
-			return
-		}
-		for i, k := range marks {
-			if i == 0 || marks[i-1].User != k.User {
-				if !yield(furthest(marks[i:]).receipt(), nil) {
-					return
-				}
-			}
-			if !yield(k.receipt(), nil) {
-				return
-			}
-		}
-	}
+	return m.ReceiptsAfter(ctx, to, "", "")
 }
 
-// storedMarks reads the marks of a topic, sorted by user and session.
-func (m *Manager) storedMarks(ctx context.Context, to Target) ([]mark, error) {
-	tenant, err := m.tenantOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	topic, err := to.topic(tenant)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string]mark)
-	for change, err := range m.driver.Watch(ctx, receiptPrefix(broker.KeyOf(topic))) {
+// ReceiptsAfter yields what comes in [Manager.Receipts] behind the receipt of a user and session:
+// a list that is long can be read in pages, and what lies before a page is not read for it.
+func (m *Manager) ReceiptsAfter(ctx context.Context, to Target, user, session string) iter.Seq2[Receipt, error] {
+	return func(yield func(Receipt, error) bool) {
+		err := m.receiptsAfter(ctx, to, user, session, func(r Receipt) bool { return yield(r, nil) })
 		if err != nil {
-			return nil, fmt.Errorf("of %s: %w", topic, err)
-		}
-		if change.Synced {
-			break
-		}
-		var k mark
-		switch {
-		case change.Deleted:
-			delete(found, change.Key)
-		case wire.Unmarshal(change.Value, &k) != nil:
-			m.count.unreadable.Add(1)
-		default:
-			found[change.Key] = k
+			yield(Receipt{}, fmt.Errorf("receipts: %w", err))
 		}
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b mark) int {
-		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Session, b.Session))
-	}), nil
 }
 
 // furthest is what the sessions of the first of marks' users have together, in the epoch of

@@ -21,7 +21,9 @@ type Rooms struct{ m *Manager }
 func (m *Manager) Rooms() Rooms { return Rooms{m} }
 
 // Add makes user a member of room, which gives the right to follow it, and makes the user's
-// live connections follow it from now on. It is no error if the user is a member already.
+// live connections follow it from now on. It is no error if the user is a member already. A room
+// has about 100,000 members at most, one more is [ErrConflict]; one more than the tenant's [Quota]
+// has a place for is refused with code RATE_LIMITED.
 func (r Rooms) Add(ctx context.Context, room, user string) error {
 	topic, err := r.m.roomTopic(ctx, room, user)
 	if err != nil {
@@ -228,14 +230,26 @@ func (m *Manager) setMember(ctx context.Context, room wire.Topic, user string, k
 			}
 			return Position{}, false, err
 		}
+		if kind == memberNone {
+			err = m.unnoteMember(ctx, room, user)
+		} else {
+			err = m.mayBegin(ctx, room, user, kind)
+		}
+		if err != nil {
+			return Position{}, false, err
+		}
 		pos, err = m.publishMember(ctx, room, user, kind, reason, state.revision)
 		if errors.Is(err, broker.ErrFenced) {
 			continue
 		}
-		if err == nil {
-			m.auditMember(ctx, room, user, kind, reason)
+		if err != nil {
+			return pos, false, err
 		}
-		return pos, err == nil, err
+		m.auditMember(ctx, room, user, kind, reason)
+		if kind != memberNone {
+			m.noteMember(ctx, room, user, kind)
+		}
+		return pos, true, nil
 	}
 	return Position{}, false, fmt.Errorf("membership keeps changing: %w", ErrConflict)
 }
@@ -312,8 +326,13 @@ type roomMember struct {
 
 // members yields the members of a room.
 func (m *Manager) members(ctx context.Context, room wire.Topic) iter.Seq2[roomMember, error] {
+	return m.membersBelow(ctx, memberPrefix(room))
+}
+
+// membersBelow yields those whose items begin with a prefix.
+func (m *Manager) membersBelow(ctx context.Context, prefix string) iter.Seq2[roomMember, error] {
 	return func(yield func(roomMember, error) bool) {
-		for change, err := range m.driver.Watch(ctx, memberPrefix(room)) {
+		for change, err := range m.driver.Watch(ctx, prefix) {
 			switch {
 			case err != nil:
 				yield(roomMember{}, fmt.Errorf("members: %w", err))

@@ -40,6 +40,7 @@ type Stats struct {
 	ReceiptsDropped            uint64            // that found no room to wait
 	Limited                    uint64            // frames beyond Limits.ControlPerMinute
 	Flooded                    uint64            // connections closed because they went on nevertheless
+	MembershipsRefused         uint64            // for want of room: a user's own, or a room's
 	UserLimited                uint64            // messages beyond Limits.MessagesPerUser
 	Acks                       uint64            // acknowledgements from clients, which are among Received
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
@@ -94,7 +95,7 @@ type counters struct {
 	receiptsDropped              atomic.Uint64
 	acks, acksDoubted            atomic.Uint64
 	presence, asked, unanswered  atomic.Uint64
-	userLimited                  atomic.Uint64
+	userLimited, membersRefused  atomic.Uint64
 	canaryRounds, canaryTries    atomic.Uint64
 	canaryLeaks, canaryMissed    atomic.Uint64
 	runsEnded                    tally[wire.RunState]
@@ -165,6 +166,7 @@ func (m *Manager) Stats() Stats {
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 		Limited: h.Limited, Flooded: h.Flooded, UserLimited: m.count.userLimited.Load(),
+		MembershipsRefused: m.count.membersRefused.Load(),
 	}
 }
 

@@ -30,6 +30,10 @@ func quotaField(q *switchboard.Quota, word string) *int {
 		return &q.Rooms
 	case "runs":
 		return &q.Runs
+	case "memberships":
+		return &q.Memberships
+	case "tickets-per-minute":
+		return &q.TicketsPerMinute
 	case "messages-per-minute":
 		return &q.MessagesPerMinute
 	case "bytes-per-minute":

@@ -2,6 +2,9 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard"
@@ -87,12 +90,15 @@ type listConnectionsInput struct {
 	User  string `query:"user" doc:"Only those of a user"`
 	Room  string `query:"room" doc:"Only those that follow a room"`
 	Ended bool   `query:"ended" doc:"Those that ended within the last 10 minutes instead, newest first"`
+	After string `query:"after" doc:"Go on behind a page of those that ended: its next"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"At most so many of those that ended"`
 }
 
 type listConnectionsOutput struct {
 	Body struct {
 		Connections []connection       `json:"connections" nullable:"false"`
 		Summary     connectionsSummary `json:"summary"`
+		Next        string             `json:"next,omitempty" doc:"For after; absent: there are no more"`
 	}
 }
 
@@ -139,15 +145,10 @@ func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*l
 	out := new(listConnectionsOutput)
 	out.Body.Summary.ByUser = make(map[string]int)
 	if in.Ended {
-		for c, err := range a.m.Connections().Ended(ctx, to) {
-			if err != nil {
-				return nil, err
-			}
-			shown := showConnection(c.ConnInfo)
-			shown.Ended = &connectionEnd{At: c.Ended.UTC(), Code: c.Code, Reason: c.Reason, Remote: c.Remote}
-			out.add(shown)
-		}
-		return out, nil
+		return out, a.listEnded(ctx, to, in, out)
+	}
+	if in.After != "" {
+		return nil, invalid("after", "goes with ended only")
 	}
 	for c, err := range a.m.Connections().List(ctx, to) {
 		if err != nil {
@@ -156,6 +157,50 @@ func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*l
 		out.add(showConnection(c))
 	}
 	return out, nil
+}
+
+// listEnded is a page of them. Those that leave the list meanwhile are older than all of the page.
+func (a *api) listEnded(ctx context.Context, to switchboard.Target, in *listConnectionsInput, out *listConnectionsOutput) error {
+	id, at, err := endedCursor(in.After)
+	if err != nil {
+		return err
+	}
+	skip := in.After != ""
+	for c, err := range a.m.Connections().Ended(ctx, to) {
+		switch {
+		case err != nil:
+			return err
+		case skip && c.Ended.UnixNano() >= at: // up to the last of the page before, or to its place
+			skip = c.ID != id
+			continue
+		case len(out.Body.Connections) == in.Limit:
+			last := out.Body.Connections[in.Limit-1]
+			next := strconv.FormatInt(last.Ended.At.UnixNano(), 10) + cursorBreak + last.ID
+			out.Body.Next = base64.RawURLEncoding.EncodeToString([]byte(next))
+			return nil
+		}
+		skip = false
+		shown := showConnection(c.ConnInfo)
+		shown.Ended = &connectionEnd{At: c.Ended.UTC(), Code: c.Code, Reason: c.Reason, Remote: c.Remote}
+		out.add(shown)
+	}
+	return nil
+}
+
+// endedCursor reads what a page's next says.
+func endedCursor(after string) (id string, at int64, err error) {
+	if after == "" {
+		return "", 0, nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(after)
+	when, id, ok := strings.Cut(string(raw), cursorBreak)
+	if err == nil {
+		at, err = strconv.ParseInt(when, 10, 64)
+	}
+	if err != nil || !ok {
+		return "", 0, invalid("after", "must be the next of a page")
+	}
+	return id, at, nil
 }
 
 // closedByKey is what a client hears whose connection a back end closes. It may come

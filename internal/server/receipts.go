@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"encoding/base64"
 	"strings"
@@ -26,7 +25,7 @@ type receipt struct {
 
 type receiptsOutput struct {
 	Body struct {
-		Receipts []receipt `json:"receipts" nullable:"false" doc:"By user and session; before a user's sessions comes the furthest of them"`
+		Receipts []receipt `json:"receipts" nullable:"false" doc:"Those of a user together; before a user's sessions comes the furthest of them"`
 		Next     string    `json:"next,omitempty" doc:"For after; absent: there are no more"`
 	}
 }
@@ -43,12 +42,10 @@ func (a *api) receipts(ctx context.Context, in *receiptsInput) (*receiptsOutput,
 		return nil, err
 	}
 	out := new(receiptsOutput)
-	for r, err := range a.m.Receipts(ctx, to) {
+	for r, err := range a.m.ReceiptsAfter(ctx, to, user, session) {
 		switch {
 		case err != nil:
 			return nil, err
-		case in.After != "" && cmp.Or(cmp.Compare(r.User, user), cmp.Compare(r.Session, session)) <= 0:
-			continue
 		case len(out.Body.Receipts) == in.Limit:
 			last := out.Body.Receipts[in.Limit-1]
 			out.Body.Next = base64.RawURLEncoding.EncodeToString([]byte(last.User + cursorBreak + last.Session))

@@ -60,13 +60,17 @@ func TestReceiptsAreReadInPages(t *testing.T) {
 	if len(read) != len(all) {
 		t.Fatalf("got %d receipts in pages, want %d", len(read), len(all))
 	}
+	users := map[string]int{}
 	for i := range read {
 		if read[i].User != all[i].User || read[i].Session != all[i].Session {
 			t.Errorf("got %+v as number %d, want %+v", read[i], i, all[i])
 		}
-		if wantUser := fmt.Sprintf("user%d", i/2); read[i].User != wantUser || (read[i].Session == "") != (i%2 == 0) || read[i].Delivered.IsZero() {
-			t.Errorf("got %+v as number %d, want %s", read[i], i, wantUser)
+		if users[read[i].User]++; read[i].User != read[i/2*2].User || (read[i].Session == "") != (i%2 == 0) || read[i].Delivered.IsZero() {
+			t.Errorf("got %+v as number %d", read[i], i)
 		}
+	}
+	if len(users) != 5 {
+		t.Errorf("got those of %v, want five users", users)
 	}
 	if got := n.call(t, request{method: http.MethodGet, path: "/api/v1/receipts?topic=room/team", header: http.Header{tenantHeader: {"acme"}}}); got.status != http.StatusOK || string(got.body) != "{\"receipts\":[]}\n" {
 		t.Errorf("got %d %s in another tenant, want none", got.status, got.body)
@@ -94,5 +98,46 @@ func TestConnectionsThatEndedAreListedWithTheReason(t *testing.T) {
 	}
 	if len(got) != 1 || got[0].ID != id || got[0].Ended == nil || got[0].Ended.Code != wire.CloseNormal || got[0].Ended.Remote || len(got[0].Topics) != 2 {
 		t.Errorf("got %+v, want the end of %s", got, id)
+	}
+}
+
+func TestConnectionsThatEndedAreReadInPages(t *testing.T) {
+	n := start(t, config())
+	for range 5 {
+		d := n.connect(t, "alice")
+		n.call(t, request{method: http.MethodDelete, path: "/api/v1/users/alice/connections"})
+		d.wantClosed(t, wire.CloseNormal)
+	}
+	var all []connection
+	for deadline := time.Now().Add(10 * time.Second); len(all) < 5 && time.Now().Before(deadline); {
+		all = n.connections(t, "?ended=true")
+	}
+	var read []connection
+	for next, pages := "", 0; ; pages++ {
+		var page struct {
+			Connections []connection
+			Next        string
+		}
+		n.get(t, "/api/v1/connections?ended=true&user=alice&limit=2&after="+url.QueryEscape(next)).decode(t, &page)
+		read = append(read, page.Connections...)
+		if next = page.Next; next == "" || pages > 5 {
+			break
+		}
+		if len(page.Connections) != 2 {
+			t.Errorf("got a page of %d, want 2", len(page.Connections))
+		}
+	}
+	if len(read) != 5 || len(all) != 5 {
+		t.Fatalf("got %d in pages and %d at once, want 5", len(read), len(all))
+	}
+	for i := range read {
+		if read[i].ID != all[i].ID {
+			t.Errorf("got %s as number %d, want %s", read[i].ID, i, all[i].ID)
+		}
+	}
+	for _, query := range []string{"ended=true&after=x", "ended=true&limit=0", "ended=true&limit=1001", "after=MQBj"} {
+		if got := n.get(t, "/api/v1/connections?"+query); got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: got %d %s, want 422", query, got.status, got.body)
+		}
 	}
 }

@@ -13,6 +13,8 @@ type tenantAnswer struct {
 	RoomsRefused     uint64      `json:"refused_rooms" doc:"Because of the quota"`
 	Runs             int         `json:"runs_live" doc:"Owned by this node, now"`
 	RunsRefused      uint64      `json:"refused_runs" doc:"Because of the quota"`
+	MembersRefused   uint64      `json:"refused_memberships" doc:"Because of the quota"`
+	TicketsRefused   uint64      `json:"refused_tickets" doc:"Because of the quota"`
 	Published        uint64      `json:"messages_published" doc:"By users"`
 	Bytes            uint64      `json:"bytes_published" doc:"Payloads of these"`
 	Limited          uint64      `json:"messages_limited" doc:"Messages of users that the quota refused"`
@@ -30,6 +32,8 @@ type tenantQuota struct {
 	ConnsPerSecond           int `json:"connections_per_second,omitzero"`
 	Rooms                    int `json:"rooms,omitzero"`
 	Runs                     int `json:"runs,omitzero"`
+	Memberships              int `json:"memberships,omitzero"`
+	TicketsPerMinute         int `json:"tickets_per_minute,omitzero"`
 	MessagesPerMinute        int `json:"messages_per_minute,omitzero"`
 	BytesPerMinute           int `json:"bytes_per_minute,omitzero"`
 	BackendMessagesPerMinute int `json:"backend_messages_per_minute,omitzero"`
@@ -47,6 +51,7 @@ func (a *api) tenant(ctx context.Context, _ *struct{}) (*tenantOutput, error) {
 	out := &tenantOutput{Body: tenantAnswer{
 		Connections: s.Connections, Accepted: s.Accepted, Refused: s.Refused,
 		Rooms: s.Rooms, RoomsRefused: s.RoomsRefused, Runs: s.Runs, RunsRefused: s.RunsRefused,
+		MembersRefused: s.MembershipsRefused, TicketsRefused: s.TicketsRefused,
 		Published: s.Published, Bytes: s.Bytes, Limited: s.Limited,
 		BackendPublished: s.BackendPublished, BackendBytes: s.BackendBytes, BackendLimited: s.BackendLimited,
 		TextsRefused: s.TextsRefused, Quota: tenantQuota(s.Quota),
