@@ -171,3 +171,45 @@ func BenchmarkLatest(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPublishAtTheBound publishes where for each record another one has to leave: of one owner
+// with a bound, or of all with a bound for all.
+func BenchmarkPublishAtTheBound(b *testing.B) {
+	data := make([]byte, 256)
+	for _, bb := range []struct {
+		name           string
+		topics, owners int
+		most, all      int64
+	}{
+		{"one owner, 100 topics, 1 MiB", 100, 1, 1 << 20, 0},
+		{"one owner, 10,000 topics, 64 MiB", 10_000, 1, 64 << 20, 0},
+		{"one owner, ever new topics, 16 MiB", 1 << 30, 1, 16 << 20, 0},
+		{"1,000 owners, 10,000 topics, 64 MiB for all", 10_000, 1000, 0, 64 << 20},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			br := New(Options{HistoryBytes: bb.all})
+			defer br.Close()
+			i := 0
+			publish := func() {
+				owner := broker.Owner{Key: broker.Key{15: 1}, Bytes: bb.most}
+				binary.LittleEndian.PutUint64(owner.Key[:], uint64(i%bb.owners))
+				r := broker.Record{Topic: keyOf(i % bb.topics), Keep: usual(), Owner: owner, Data: data}
+				if _, err := br.Publish(b.Context(), r); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+			for br.shared.owners.bytes.Load() < max(bb.most, bb.all)/64*62 {
+				publish()
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for b.Loop() {
+				publish()
+			}
+			if n := br.shared.owners.bytes.Load(); n > max(bb.most, bb.all) {
+				b.Errorf("%d bytes are kept", n)
+			}
+		})
+	}
+}

@@ -25,16 +25,15 @@ type owners struct {
 
 // owner is what is kept of one owner in all partitions.
 type owner struct {
-	key     broker.Key // immutable
+	key     broker.Key    // immutable
+	in      atomic.Uint64 // a bit for each partition with topics of it
 	most    atomic.Int64
 	bytes   atomic.Int64
 	open    atomic.Int64 // of it, of texts that are open
 	empties atomic.Int64 // topics of which nothing is kept
 	evicted atomic.Uint64
 
-	room sync.Mutex // of who makes room; taken before a partition's lock; guards turn
-	turn int        // the partition whose topics are forgotten first
-	refs int        // partitions with topics of it; guarded by owners.mu
+	room sync.Mutex // of who makes room; taken before a partition's lock
 }
 
 // share is what a partition has of an owner. It exists as long as a topic does.
@@ -67,13 +66,13 @@ func (p *partition) shareOf(key broker.Key) uint32 {
 		return slot
 	}
 	slot := p.shares.take()
-	p.shares.at(slot).of = p.shared.owners.enter(key)
+	p.shares.at(slot).of = p.shared.owners.enter(key, p.bit)
 	p.owners[key] = slot
 	return slot
 }
 
 // enter returns an owner for a partition that has a topic of it.
-func (o *owners) enter(key broker.Key) *owner {
+func (o *owners) enter(key broker.Key, bit uint64) *owner {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	of := o.of[key]
@@ -81,15 +80,16 @@ func (o *owners) enter(key broker.Key) *owner {
 		of = &owner{key: key}
 		o.of[key] = of
 	}
-	of.refs++
+	of.in.Or(bit)
 	return of
 }
 
-// leave forgets an owner that no partition has a topic of any more.
-func (o *owners) leave(of *owner) {
+// leave is called by a partition that has no topic of an owner any more. It forgets one of which
+// there are none at all.
+func (o *owners) leave(of *owner, bit uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if of.refs--; of.refs == 0 {
+	if of.in.And(^bit) == bit {
 		delete(o.of, of.key)
 	}
 }
@@ -114,7 +114,7 @@ func (p *partition) unlist(t *topic) {
 	s := p.shares.at(t.share)
 	if s.topics--; s.topics == 0 {
 		delete(p.owners, s.of.key)
-		p.shared.owners.leave(s.of)
+		p.shared.owners.leave(s.of, p.bit)
 		p.shares.put(t.share)
 	}
 	t.share = 0

@@ -13,6 +13,7 @@ import (
 // what belongs to them: texts, and Store items placed with them.
 type partition struct {
 	shared *engine // immutable
+	bit    uint64  // of this partition among all; immutable
 
 	mu       sync.Mutex // guards the fields below; not held while delivering
 	topics   map[broker.Key]uint32
@@ -35,7 +36,7 @@ type partition struct {
 }
 
 func (p *partition) init(e *engine, opts Options, seed uint64) {
-	p.shared = e
+	p.shared, p.bit = e, 1<<seed
 	p.topics = map[broker.Key]uint32{}
 	p.owners = map[broker.Key]uint32{}
 	p.texts.slots = map[textID]uint32{}

@@ -2,6 +2,7 @@ package membroker
 
 import (
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -11,9 +12,12 @@ import (
 // at most of which nothing is kept. Beyond it they are forgotten.
 const emptyShare = 8
 
-// forgetOnce is how many of them are looked at whenever room is made: some must be known
-// for longer, and one who has more of those than he may must not cost time for it.
-const forgetOnce = 256
+// How many topics a partition forgets while it is locked, and how many it looks at in vain: of
+// some more must be known, and one who has many of those must not cost time for it.
+const (
+	forgetOnce = 1024
+	forgetVain = 16
+)
 
 // roomRest is for how long nobody makes room for all after that was in vain.
 const roomRest = 100 * time.Millisecond
@@ -99,6 +103,12 @@ func levelOf(list []holding, most int64) int64 {
 	return low
 }
 
+// front is the time of the block of an owner that has to leave first in a partition.
+type front struct {
+	of *partition
+	at int64 // or a time that never comes
+}
+
 // shrink lets what came first of an owner who has more than most leave until target is
 // reached, or nothing may leave any more.
 func (e *engine) shrink(o *owner, most, target int64) {
@@ -107,44 +117,43 @@ func (e *engine) shrink(o *owner, most, target int64) {
 	if o.bytes.Load() <= most {
 		return // somebody else has made room
 	}
-	var fronts [partitions]int64
-	looks := uint32(forgetOnce)
-	for i := range e.parts {
-		at := (o.turn + i) % partitions
-		fronts[at] = e.parts[at].front(o, most/emptyShare/topicBytes, &looks)
+	var room [partitions]front
+	fronts := room[:0]
+	for in := o.in.Load(); in != 0; in &= in - 1 {
+		p := &e.parts[bits.TrailingZeros64(in)]
+		fronts = append(fronts, front{p, p.front(o, most/emptyShare/topicBytes)})
 	}
-	for o.bytes.Load() > target {
+	for len(fronts) > 0 && o.bytes.Load() > target {
 		first, next := 0, int64(math.MaxInt64)
-		for i, at := range fronts {
+		for i, f := range fronts {
 			switch {
-			case at < fronts[first]:
-				first, next = i, fronts[first]
+			case f.at < fronts[first].at:
+				first, next = i, fronts[first].at
 			case i != first:
-				next = min(next, at)
+				next = min(next, f.at)
 			}
 		}
-		if fronts[first] == math.MaxInt64 {
+		if fronts[first].at == math.MaxInt64 {
 			break
 		}
-		fronts[first] = e.parts[first].evict(o, target, next)
+		fronts[first].at = fronts[first].of.evict(o, target, next)
 	}
-	for i := 0; i < partitions && looks > 0 && o.bytes.Load() > target; i++ {
-		e.parts[(o.turn+i)%partitions].front(o, 0, &looks)
+	for _, f := range fronts {
+		if o.bytes.Load() <= target {
+			break
+		}
+		f.of.front(o, 0)
 	}
-	o.turn++
 }
 
 // front returns the time of the block of an owner that has to leave first, or a time
 // that never comes. It forgets some topics of which nothing is kept, if the owner has
-// more than so many, and looks at looks of them at most.
-func (p *partition) front(o *owner, empties int64, looks *uint32) int64 {
+// more than so many.
+func (p *partition) front(o *owner, empties int64) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slot := p.owners[o.key]; slot != 0 && o.empties.Load() > empties {
-		s := p.shares.at(slot)
-		n := min((s.empties+3)/4, *looks)
-		*looks -= n
-		p.forgetTopics(s, n)
+		p.forgetTopics(p.shares.at(slot))
 	}
 	return p.frontOf(o)
 }
@@ -192,16 +201,18 @@ func (p *partition) evictBlock(r ref) (lost uint64) {
 	return lost
 }
 
-// forgetTopics forgets of n topics of which nothing is kept those that nobody follows and that
-// were not dropped: of others more must be known. What is known of the former afterwards
-// is that there were some, and that none had an offset above floor.
-func (p *partition) forgetTopics(s *share, n uint32) {
-	for ; n > 0; n-- {
+// forgetTopics forgets a quarter of the topics of which nothing is kept, but for those that
+// are followed or were dropped: of these more must be known. What is known of the others
+// afterwards is that there were some, and that none had an offset above floor.
+func (p *partition) forgetTopics(s *share) {
+	vain := 0
+	for n := min((s.empties+3)/4, forgetOnce); n > 0 && vain < forgetVain; n-- {
 		slot := s.emptied
 		t := p.records.at(slot)
 		p.fill(t, slot)
 		if t.follow != 0 || t.gen != 0 {
 			p.empty(t, slot)
+			vain++
 			continue
 		}
 		p.floor = max(p.floor, t.head)
