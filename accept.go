@@ -146,7 +146,7 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 			return refuse(errUserFull())
 		}
 	}
-	tenantConns, err := m.tenants.connect(user.Tenant, time.Now())
+	tenantConns, err := m.placesOf(ctx, user.Tenant)
 	if err != nil {
 		return refuse(err)
 	}
@@ -164,7 +164,7 @@ func (h *handshake) admit(ctx context.Context) (login, hub.Opening, error) {
 	}
 	return login, hub.Opening{
 		User: userTopic.topic, All: allTopic.topic, UserFrom: userTopic.head, AllFrom: allTopic.head, Session: login.session,
-		TenantConns: tenantConns,
+		TenantConns: tenantConns, Guest: isCanary(ctx),
 	}, nil
 }
 

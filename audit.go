@@ -95,8 +95,11 @@ func (in *inbound) auditRefusal(kind string, err error) {
 	}
 }
 
-// audit tells of an event that concerns c.
+// audit tells of an event that concerns c, but not of what a canary is refused: it tries that always.
 func (c *Conn) audit(e AuditEvent) {
+	if e.Code != "" && c.m.canaries.has(c.view.ID) {
+		return
+	}
 	e.Tenant, e.User, e.Connection = c.view.User.Tenant, c.view.User.ID, c.view.ID
 	if s, _, ok := c.m.stateOf(c.handle); ok {
 		e.Address = s.address

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -16,7 +17,9 @@ import (
 // at home nowhere: a client cannot have one, and a message for one is for nobody else.
 //
 // They are connections like others, for less than a second: lists and counters of operators show
-// them. Users do not see them, since nobody else follows their topics; OnConnect and handlers are
+// them, but they take nothing of their tenant's quota, and what they are refused is in no audit log.
+// A canary that is kept from trying, by a bound, a full node or an operator, is neither a leak nor
+// silence: the round is missed. Users do not see them, since nobody else follows their topics; OnConnect and handlers are
 // not called for them. What they said is erased at the end of a round.
 
 const (
@@ -110,7 +113,43 @@ func (m *Manager) canaryRound(ctx context.Context, tenant, other string, apart b
 			}
 		}
 	}
+	for c := flock.first; c != nil; c = c.next {
+		if c.failed != nil { // what it could not try is not known
+			m.missed(ctx, c.home, c.way, c.failed)
+			return
+		}
+	}
 	flock.sing(ctx) // what comes now is seen by all who should not
+}
+
+// canaries knows which connections of this node are theirs: what those are refused would fill the
+// audit log in each round. A connection is known by its id, which the manager has made, and not by
+// its user: who takes the name of a canary hides nothing.
+type canaries struct {
+	mu    sync.Mutex // guards conns
+	conns map[string]struct{}
+}
+
+func (k *canaries) connected(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.conns == nil {
+		k.conns = make(map[string]struct{})
+	}
+	k.conns[id] = struct{}{}
+}
+
+func (k *canaries) gone(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.conns, id)
+}
+
+func (k *canaries) has(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, there := k.conns[id]
+	return there
 }
 
 // flock are the canaries of one round, three at most.
@@ -133,7 +172,7 @@ func (f *flock) sing(ctx context.Context) bool {
 		}
 	}
 	for c := f.first; c != nil; c = c.next {
-		if !c.await(func(got string, _ wire.Envelope) bool { return got == c.last }) {
+		if !c.await(func(got string, _ wire.Envelope, _ []byte) bool { return got == c.last }) {
 			f.m.missed(ctx, c.home, "message", context.DeadlineExceeded)
 			return false
 		}
@@ -150,6 +189,7 @@ func (f *flock) leave() {
 		if h, ok := f.m.hub.Find(c.id); ok {
 			_ = f.m.hub.Close(h, wire.CloseNormal, "", false)
 		}
+		f.m.canaries.gone(c.id)
 		for _, topic := range []wire.Topic{c.home, c.room()} {
 			if err := f.m.driver.Drop(ctx, broker.KeyOf(topic)); err != nil {
 				f.m.log.LogAttrs(ctx, slog.LevelDebug, "topic of a canary not erased", slog.Any("err", err))

@@ -140,3 +140,192 @@ func TestCanariesLeaveNothingInTheLog(t *testing.T) {
 		}
 	})
 }
+
+// TestCanariesTakeNothingFromTheirTenant: neither a place nor a message, and what they are refused is in
+// no audit log.
+func TestCanariesTakeNothingFromTheirTenant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var audited []switchboard.AuditEvent
+		s := newServer(t, switchboard.Options{
+			Canaries: time.Second,
+			Quota:    bounded(switchboard.Quota{Conns: 2, ConnsPerSecond: 2, MessagesPerMinute: 1, BackendMessagesPerMinute: 1}),
+			Audit: func(e switchboard.AuditEvent) {
+				mu.Lock()
+				defer mu.Unlock()
+				audited = append(audited, e)
+			},
+		})
+		s.as(t, "noisy/a")
+		time.Sleep(time.Second)
+		second := s.as(t, "noisy/b")
+		for range 3 {
+			_, resp := s.handshake(t, request{token: "noisy/c"})
+			if resp.StatusCode != 429 {
+				t.Errorf("got %d for a third, want 429", resp.StatusCode)
+			}
+			time.Sleep(10*time.Second + 7*time.Millisecond) // at any place of a round
+		}
+		if got := s.Stats().Canaries; got.Rounds < 30 || got.Missed != 0 || got.Leaks != 0 || got.Tries < 30*2*8 {
+			t.Errorf("got %+v in a tenant that is full, want that they try all the same", got)
+		}
+		if got := s.tenantStats(t, "noisy"); got.BackendPublished != 0 || got.Published != 0 || got.BackendLimited != 0 || got.Refused != 3 {
+			t.Errorf("got %+v, want that nobody has published, and three refused", got)
+		}
+		ctx := switchboard.WithTenant(t.Context(), "noisy")
+		if _, err := s.Publish(ctx, switchboard.User("a"), switchboard.Message{Type: "note"}); err != nil {
+			t.Errorf("the one message of the minute: %v", err)
+		}
+		second.conn.Close()
+		synctest.Wait()
+		s.as(t, "noisy/c")
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range audited {
+			if strings.HasPrefix(e.User, "canary") || e.Action != switchboard.AuditConnect {
+				t.Errorf("got %+v in the audit log", e)
+			}
+		}
+		if len(audited) != 3 {
+			t.Errorf("got %d events, want those of the three who were refused", len(audited))
+		}
+	})
+}
+
+// TestSomebodyWhoTakesTheNameOfACanaryHidesNothing: what a client is refused is recorded, whatever its name.
+func TestSomebodyWhoTakesTheNameOfACanaryHidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *server
+		var mu sync.Mutex
+		refusals := 0
+		var once sync.Once
+		done := make(chan struct{})
+		spy := &spying{Driver: openDriver(t)}
+		spy.heard = func(user string) {
+			once.Do(func() {
+				defer close(done)
+				c := s.as(t, user)
+				c.send(`{"type":"join_room","message_id":"j","payload":{"room":"secret"}}`)
+				c.refused(wire.CodeForbidden, "j")
+			})
+		}
+		s = newServer(t, switchboard.Options{Canaries: time.Second, Broker: spy, Limits: unlimited, Audit: func(e switchboard.AuditEvent) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Action == switchboard.AuditRoom && strings.HasPrefix(e.User, "canary-") {
+				refusals++
+			}
+		}})
+		s.as(t, "alice")
+		time.Sleep(1500 * time.Millisecond)
+		<-done
+		mu.Lock()
+		defer mu.Unlock()
+		if refusals != 1 {
+			t.Errorf("got %d refusals of a room, want that of the impostor", refusals)
+		}
+	})
+}
+
+// spying is a broker that tells the users whom something is published to, while canaries sing, and
+// when the third ticket is made, which is that of a round in which they try already.
+type spying struct {
+	broker.Driver
+	heard, trying func(user string) // nil: nothing is done
+
+	mu      sync.Mutex // guards the fields below
+	last    string     // user whom something was published to
+	tickets int
+}
+
+func (d *spying) Publish(ctx context.Context, r broker.Record) (broker.Published, error) {
+	if rec, err := wire.ParseRecord(r.Data); err == nil && strings.HasPrefix(rec.Topic.ID, "canary-") {
+		d.mu.Lock()
+		d.last = rec.Topic.ID
+		d.mu.Unlock()
+		if d.heard != nil {
+			d.heard(rec.Topic.ID)
+		}
+	}
+	return d.Driver.Publish(ctx, r)
+}
+
+func (d *spying) Put(ctx context.Context, key string, value []byte, ifRevision uint64, ttl time.Duration) (uint64, error) {
+	d.mu.Lock()
+	if strings.HasPrefix(key, "switchboard/ticket/") {
+		d.tickets++
+	}
+	user, third := d.last, d.tickets == 3 && strings.HasPrefix(key, "switchboard/ticket/")
+	d.mu.Unlock()
+	if third && d.trying != nil {
+		d.trying(user)
+	}
+	return d.Driver.Put(ctx, key, value, ifRevision, ttl)
+}
+
+// closeUser closes the connections of a user, as an operator does.
+func closeUser(code wire.CloseCode) func(*testing.T, *server, string) {
+	return func(t *testing.T, s *server, user string) {
+		if n, err := s.Connections().Close(t.Context(), switchboard.User(user), switchboard.CloseError{Code: code}); n != 1 || err != nil {
+			t.Errorf("closed %d connections of %s, %v, want one", n, user, err)
+		}
+	}
+}
+
+func otherCanary(user string) string {
+	if base, ok := strings.CutSuffix(user, "-a"); ok {
+		return base + "-b"
+	}
+	return strings.TrimSuffix(user, "-b") + "-a"
+}
+
+// TestACanaryThatCannotTryIsMissedAndNoLeak: a bound that leaves it no message, a node without a place, an
+// operator who closes or revokes it in the middle of a round.
+func TestACanaryThatCannotTryIsMissedAndNoLeak(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		limits switchboard.Limits
+		act    func(*testing.T, *server, string)
+	}{
+		{"few messages", switchboard.Limits{MessagesPerMinute: 3}, nil},
+		{"few calls", switchboard.Limits{CallsPerUser: 1}, nil},
+		{"no place", switchboard.Limits{Conns: 1}, nil},
+		{"closed", switchboard.Limits{}, closeUser(wire.CloseNormal)},
+		{"the other is closed", switchboard.Limits{}, func(t *testing.T, s *server, user string) {
+			closeUser(wire.CloseNormal)(t, s, otherCanary(user))
+		}},
+		{"revoked", switchboard.Limits{}, func(t *testing.T, s *server, user string) {
+			s.revoke(t, switchboard.Revocation{User: user})
+			time.Sleep(100 * time.Millisecond)
+		}},
+		{"the other is revoked", switchboard.Limits{}, func(t *testing.T, s *server, user string) {
+			s.revoke(t, switchboard.Revocation{User: otherCanary(user)})
+			time.Sleep(100 * time.Millisecond)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var text lockedBuffer
+				spy := &spying{Driver: openDriver(t)}
+				var s *server
+				if tt.act != nil {
+					spy.trying = func(user string) { tt.act(t, s, user) }
+				}
+				s = newServer(t, switchboard.Options{
+					Canaries: 20 * time.Second, Broker: spy, Limits: tt.limits, Log: slog.New(slog.NewTextHandler(&text, nil)),
+				})
+				s.as(t, "alice")
+				time.Sleep(50 * time.Second)
+				synctest.Wait()
+				got := s.Stats().Canaries
+				want := uint64(2)
+				if tt.act != nil {
+					want = 1
+				}
+				if got.Rounds != 2 || got.Missed != want || got.Leaks != 0 || !strings.Contains(text.String(), "canary round not finished") {
+					t.Errorf("got %+v and the log\n%s\nwant two rounds, of which %d are missed, and no leak", got, text.String(), want)
+				}
+			})
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -35,6 +36,9 @@ type canary struct {
 	next  *canary
 	way   string // that is being tried
 	sent  int
+	ended wire.CloseCode // what the connection was closed with; 0: it lives, or was cut
+	// failed is why nothing can be tried any more; nil: all that was tried was answered.
+	failed error
 }
 
 // room is one that only the canary may enter.
@@ -72,7 +76,7 @@ func (f *flock) add(ctx context.Context, home wire.Topic) error {
 	}
 	_ = resp.Body.Close()
 	c.way = "connect"
-	if !c.await(func(_ string, env wire.Envelope) bool {
+	if !c.await(func(_ string, env wire.Envelope, _ []byte) bool {
 		var hello wire.Welcome
 		if env.Type != wire.SystemMessage || env.Decode(&hello) != nil {
 			return false
@@ -82,6 +86,7 @@ func (f *flock) add(ctx context.Context, home wire.Topic) error {
 	}) {
 		return errors.New("there is no welcome")
 	}
+	f.m.canaries.connected(c.id)
 	return nil
 }
 
@@ -123,13 +128,24 @@ func (c *canary) tryAll(ctx context.Context, victim *canary) {
 	c.call(ctx, http.MethodGet, "/threads/"+victim.home.ID, "")
 	c.call(ctx, http.MethodGet, "/threads/"+victim.home.ID+"?room="+victim.home.ID, "")
 	c.call(ctx, http.MethodPost, "/messages", victim.id)
-	if _, there := c.m.hub.Find(victim.id); !there {
-		c.m.leaked(c, "replace")
+	if _, there := c.m.hub.Find(victim.id); !there && victim.failed == nil {
+		c.way, victim.way = "replace", "stay"
+		victim.await(func(string, wire.Envelope, []byte) bool { return false }) // what it was told last
+		if victim.ended == wire.CloseReplaced {
+			c.m.leaked(c, c.way)
+		}
+		victim.failed = errEnded
 	}
 }
 
-// try sends a message and reads until its answer, whose type it returns: "" if there is none.
+var errEnded = errors.New("the connection has ended")
+
+// try sends a message and reads until its answer, whose type it returns: "" if there is none that
+// says something.
 func (c *canary) try(verb string, payload map[string]any) (answer wire.MessageType) {
+	if c.failed != nil {
+		return ""
+	}
 	c.sent++
 	c.way = verb
 	id := fmt.Sprint(c.home.ID[len(c.home.ID)-8:], "-", c.sent)
@@ -141,21 +157,43 @@ func (c *canary) try(verb string, payload map[string]any) (answer wire.MessageTy
 	if err != nil {
 		return ""
 	}
-	if _, err := c.conn.Write(ws.AppendMasked(nil, ws.OpText, true, [4]byte{1, 2, 3, 4}, message)); err != nil {
+	if _, c.failed = c.conn.Write(ws.AppendMasked(nil, ws.OpText, true, [4]byte{1, 2, 3, 4}, message)); c.failed != nil {
 		return ""
 	}
-	if c.await(func(_ string, env wire.Envelope) bool {
+	var refused Code
+	if !c.await(func(_ string, env wire.Envelope, frame []byte) bool {
 		answer = env.Type
+		if e, err := wire.ParseErrorMessage(frame); err == nil {
+			refused = e.Code
+		}
 		return env.ID == id && env.Offset == 0
 	}) {
-		c.m.count.canaryTries.Add(1)
-		return answer
+		c.failed = errNoAnswer
+		return ""
 	}
-	return ""
+	if c.failed = blocked(refused); c.failed != nil {
+		return ""
+	}
+	c.m.count.canaryTries.Add(1)
+	return answer
+}
+
+var errNoAnswer = errors.New("there is no answer")
+
+// blocked says that an answer is none to what was asked: it was not looked at.
+func blocked(code Code) error {
+	switch code {
+	case wire.CodeRateLimited, wire.CodeBusy, wire.CodeUnavailable, wire.CodeTimeout, wire.CodeInternal:
+		return &Error{Code: code, Message: "not tried"}
+	}
+	return nil
 }
 
 // call tries a call over HTTP, as the session of the canary.
 func (c *canary) call(ctx context.Context, method, path, connection string) {
+	if c.failed != nil {
+		return
+	}
 	c.way = path
 	r, err := http.NewRequestWithContext(ctx, method, "http://canary.invalid"+path, strings.NewReader(`{"type":"ping"}`))
 	if err != nil {
@@ -167,6 +205,10 @@ func (c *canary) call(ctx context.Context, method, path, connection string) {
 	}
 	w := &canaryResponse{header: http.Header{}}
 	c.m.ClientAPI().ServeHTTP(w, r)
+	if w.status == http.StatusUnauthorized || w.status == http.StatusTooManyRequests || w.status >= http.StatusInternalServerError {
+		c.failed = fmt.Errorf("the call is refused with %d", w.status)
+		return
+	}
 	c.m.count.canaryTries.Add(1)
 	if method == http.MethodPost && w.status < http.StatusBadRequest {
 		c.m.leaked(c, path)
@@ -175,7 +217,7 @@ func (c *canary) call(ctx context.Context, method, path, connection string) {
 }
 
 // await reads until found says so, of a mark that is the canary's own or of a message.
-func (c *canary) await(found func(mark string, env wire.Envelope) bool) bool {
+func (c *canary) await(found func(mark string, env wire.Envelope, frame []byte) bool) bool {
 	if c.conn.SetReadDeadline(time.Now().Add(canaryAnswer)) != nil {
 		return false
 	}
@@ -189,10 +231,13 @@ func (c *canary) await(found func(mark string, env wire.Envelope) bool) bool {
 			payload = bytes.Clone(payload)
 			c.data = rest
 			mark := c.look(payload)
+			if op == ws.OpClose && len(payload) >= 2 {
+				c.ended = wire.CloseCode(binary.BigEndian.Uint16(payload))
+			}
 			if op != ws.OpText {
 				continue
 			}
-			if env, err := wire.ParseAnswer(payload); err == nil && found(mark, env) {
+			if env, err := wire.ParseAnswer(payload); err == nil && found(mark, env, payload) {
 				return true
 			}
 		}

@@ -203,7 +203,9 @@ func (m *Manager) refuseCall(w http.ResponseWriter, r *http.Request, err error) 
 			e.Tenant, e.User = ref.user.Tenant, ref.user.ID
 		}
 	}
-	m.audit(e)
+	if !isCanary(r.Context()) {
+		m.audit(e)
+	}
 	level := slog.LevelDebug
 	if told.Code == wire.CodeInternal {
 		level = slog.LevelError

@@ -66,6 +66,7 @@ type Manager struct {
 	questions   questions
 	presence    presenceFeed
 	typing      typing
+	canaries    canaries
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle

@@ -80,8 +80,10 @@ func (m *Manager) Publish(ctx context.Context, to Target, msg Message) (Delivery
 	if err != nil {
 		return Delivery{}, err
 	}
-	if err := m.tenants.publish(tenant, true, len(env.Payload), time.Now()); err != nil {
-		return Delivery{}, err
+	if !isCanary(ctx) {
+		if err := m.tenants.publish(tenant, true, len(env.Payload), time.Now()); err != nil {
+			return Delivery{}, err
+		}
 	}
 	if to.connection() {
 		return m.publishToConn(tenant, to.id, msg, env)

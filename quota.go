@@ -320,6 +320,15 @@ func errTenantFull() *refusal {
 	return &refusal{cause: retryLater(wire.CodeRateLimited, "too many connections of this tenant"), why: "tenant_limit"}
 }
 
+// placesOf takes a connection that begins out of the quota of its tenant, and returns how many there
+// may be; 0: there is no bound. Canaries take nothing from their tenant.
+func (m *Manager) placesOf(ctx context.Context, tenant string) (most int, err error) {
+	if isCanary(ctx) {
+		return 0, nil
+	}
+	return m.tenants.connect(tenant, time.Now())
+}
+
 // tenantFull counts a connection for which the tenant has no place.
 func (m *Manager) tenantFull(tenant string) *refusal {
 	now := time.Now()
@@ -329,11 +338,10 @@ func (m *Manager) tenantFull(tenant string) *refusal {
 	return errTenantFull()
 }
 
-// tenantConns is how many connections a tenant has on this node: all of them follow what is for
-// everybody.
+// tenantConns is how many connections a tenant has on this node, without canaries: all of them follow
+// what is for everybody.
 func (m *Manager) tenantConns(tenant string) int {
-	_, n, _ := m.hub.Lookup(hubKey(wire.Topic{Tenant: tenant, Kind: wire.KindAll}))
-	return n
+	return m.hub.Places(hubKey(wire.Topic{Tenant: tenant, Kind: wire.KindAll}))
 }
 
 // TenantStats is what this node counts of the tenant of ctx, and of no other.

@@ -85,7 +85,9 @@ func (m *Manager) refused(r *http.Request, ref *refusal) {
 	m.count.refused.Add(1)
 	m.count.refusals.add(ref.why)
 	code, address := CodeOf(ref.cause), m.addressOf(r)
-	m.audit(AuditEvent{Action: AuditConnect, Tenant: ref.user.Tenant, User: ref.user.ID, Address: address, Reason: ref.why, Code: code})
+	if !isCanary(r.Context()) {
+		m.audit(AuditEvent{Action: AuditConnect, Tenant: ref.user.Tenant, User: ref.user.ID, Address: address, Reason: ref.why, Code: code})
+	}
 	m.noticed(r, ref)
 	level := slog.LevelDebug
 	if code == wire.CodeInternal {

@@ -104,7 +104,7 @@ func (h *Hub) kill(rec *conn, slot uint32, end End) grave {
 	h.engine.Release(rec.sock)
 	h.settleBeat(rec)
 	rec.gen++
-	rec.flags = connDead
+	rec.flags = connDead | rec.flags&connGuest
 	h.dropExtra(rec)
 	h.dropReading(rec)
 	h.dropAcks(rec)

@@ -93,7 +93,8 @@ type extra struct {
 	end     End
 }
 
-// Flags of a connection. All are false in an unused record but connDead.
+// Flags of a connection. All are false in an unused record but connDead, and connGuest, which is
+// asked for when a dead one is taken out of the lists.
 const (
 	connHeld       = 1 << iota // no topic is delivered
 	connReading                // Start was called
@@ -107,6 +108,7 @@ const (
 	connPinged                 // a ping is under way, at pinged
 	connHeard                  // something came since pinged
 	connAwaited                // somebody may wait for the answer to that ping
+	connGuest                  // takes no place of its tenant
 )
 
 // lock returns the locked record that c names, or nil. End with unlock.
@@ -170,7 +172,7 @@ func (h *Hub) Open(o Opening) (Handle, error) {
 	if err != nil {
 		rec.gen++
 		h.settleBeat(rec)
-		rec.flags = connDead
+		rec.flags = connDead | rec.flags&connGuest
 		h.dropReading(rec)
 		info := rec.info
 		h.dropReading(rec)
@@ -193,6 +195,9 @@ func (h *Hub) fill(rec *conn, o *Opening) {
 	now := h.tick()
 	rec.gen++
 	rec.flags = connHeld
+	if o.Guest {
+		rec.flags |= connGuest
+	}
 	rec.session, rec.info = o.Session, h.arena.put(o.Info)
 	rec.user, rec.all, rec.extra, rec.more, rec.reading, rec.acks = o.User.slot(), o.All.slot(), 0, 0, 0, 0
 	rec.userAt, rec.allAt = h.cursorAt(o.UserFrom), h.cursorAt(o.AllFrom)
@@ -231,12 +236,15 @@ func (h *Hub) join(slot uint32, rec *conn, tenantConns int) error {
 	user.mu.Unlock()
 	all := h.topics.at(rec.all)
 	all.mu.Lock()
-	if tenantConns > 0 && int(all.count) >= tenantConns {
+	if tenantConns > 0 && h.guests.counted(rec.all, all) >= tenantConns {
 		all.mu.Unlock()
 		h.partUser(slot, rec)
 		return ErrTenantLimit
 	}
 	all.count++
+	if rec.flags&connGuest != 0 {
+		h.guests.add(rec.all, 1)
+	}
 	h.fanOf(rec.all, all)
 	h.joinBoard(rec, rec.all, all)
 	all.mu.Unlock()
@@ -249,6 +257,9 @@ func (h *Hub) part(slot uint32, rec *conn) {
 	all := h.topics.at(rec.all)
 	all.mu.Lock()
 	all.count--
+	if rec.flags&connGuest != 0 {
+		h.guests.add(rec.all, -1)
+	}
 	all.mu.Unlock()
 }
 

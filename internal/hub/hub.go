@@ -98,6 +98,7 @@ type Hub struct {
 	extras   slab[extra]
 	streams  slab[stream]
 	sets     slab[streamSet]
+	guests   guests
 	readings slab[reading]
 	boards   slab[board]
 	more     slab[moreRooms]

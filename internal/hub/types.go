@@ -142,6 +142,7 @@ type Opening struct {
 	UserFrom, AllFrom wire.Position // delivery begins with what comes after
 	Session           Session
 	TenantConns       int    // how many connections the tenant may have, this one included; 0: no bound
+	Guest             bool   // it takes no place of the tenant
 	Info              []byte // opaque to the hub, copied; at most 8,190 bytes
 }
 
