@@ -58,6 +58,7 @@ func (c *serveCmd) Run(ctx context.Context, given *kong.Context, term terminal) 
 	if len(cfg.APIKeys) == 0 {
 		log.LogAttrs(ctx, slog.LevelInfo, "there is no API key: back ends cannot call")
 	}
+	defer server.CollectSeldom()()
 	return s.Run(ctx)
 }
 

@@ -80,9 +80,9 @@ func kinds() []kind {
 		{name: "bad tokens again and again", wants: "401", again: 2 * time.Second, refused: true, token: func(i int) string {
 			return fmt.Sprint(badToken, i)
 		}},
-		// Fourteen share a user, who may connect 120 times in a minute.
+		// Some forty share a user, who may connect 120 times in a minute.
 		{name: "sessions again and again", wants: "429", after: 30 * time.Second, again: time.Second, resumes: true, token: func(i int) string {
-			return fmt.Sprint("mallory-and-friends-", i/200)
+			return fmt.Sprint("mallory-and-friends-", i/600)
 		}},
 		{name: "one address", wants: "429", again: time.Second, shared: true, token: mallory, send: func(context.Context, *attacker) {}},
 	}

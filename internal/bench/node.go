@@ -69,6 +69,7 @@ func (n Node) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		_, _ = io.Copy(io.Discard, in) // until who has started it is done, or gone
 		cancel()
 	}()
+	defer server.CollectSeldom()() // as serve does
 	failed := make(chan error, 1)
 	go func() { failed <- s.Run(ctx) }()
 	select {
