@@ -87,6 +87,7 @@ func TestEveryVerbThatIsNotBuiltIsUnsupported(t *testing.T) {
 			wire.Ping, wire.Heartbeat, wire.Pong, wire.HeartbeatAck, wire.Auth, wire.SessionRestore, wire.Subscribe,
 			wire.Unsubscribe, wire.JoinRoom, wire.LeaveRoom, wire.RoomMessage, wire.History,
 			wire.ThreadOpen, wire.SwitchThread, wire.StopAgent, wire.AckType, wire.Logout, wire.PresenceUpdate,
+			wire.MarkRead, wire.TypingStarted, wire.TypingStopped,
 		}
 		for info := range wire.Types() {
 			if info.Verb && !slices.Contains(built, info.Type) {

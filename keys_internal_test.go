@@ -57,14 +57,15 @@ func keyMakers() map[string]func(tenant, id string) string {
 		"tenantPrefix": func(tenant, id string) string { // of a membership of the tenant
 			return tenantPrefix(tenant) + broker.NameKey(memberKey(room(tenant, id), "u")).String()
 		},
-		"runHash":    runHash,
-		"dedupeID":   dedupeID, // of a publisher and an id, in one topic
-		"hash":       func(tenant, id string) string { return spec(tenant, id).hash() },
-		"specKey":    func(tenant, id string) string { return spec(tenant, id).specKey() },
-		"recordKey":  func(tenant, id string) string { return spec(tenant, id).recordKey() },
-		"liveKey":    func(tenant, id string) string { return spec(tenant, id).liveKey() },
-		"livePrefix": func(tenant, id string) string { return livePrefix(room(tenant, id)) },
-		"eventID":    func(tenant, id string) string { return spec(tenant, id).eventID("agent_started") },
+		"runHash":      runHash,
+		"dedupeID":     dedupeID, // of a publisher and an id, in one topic
+		"hash":         func(tenant, id string) string { return spec(tenant, id).hash() },
+		"specKey":      func(tenant, id string) string { return spec(tenant, id).specKey() },
+		"recordKey":    func(tenant, id string) string { return spec(tenant, id).recordKey() },
+		"liveKey":      func(tenant, id string) string { return spec(tenant, id).liveKey() },
+		"livePrefix":   func(tenant, id string) string { return livePrefix(room(tenant, id)) },
+		"readMarksKey": func(tenant, id string) string { return readMarksKey(user(tenant, id)) },
+		"eventID":      func(tenant, id string) string { return spec(tenant, id).eventID("agent_started") },
 	}
 }
 
@@ -106,7 +107,7 @@ func TestNoTwoKindsShareAKey(t *testing.T) {
 	makers := keyMakers()
 	for _, together := range [][]string{
 		{"hubKey", "hubKey of a user"},
-		{"memberKey of a room", "key", "key of a user", "ownPrefix", "tenantPrefix", "specKey", "recordKey", "liveKey", "key of a revocation"},
+		{"memberKey of a room", "key", "key of a user", "ownPrefix", "tenantPrefix", "specKey", "recordKey", "liveKey", "readMarksKey", "key of a revocation"},
 	} {
 		owner := make(map[string]string)
 		for _, name := range together {
