@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -318,6 +319,30 @@ func TestMessagesArriveInEveryState(t *testing.T) {
 		}
 		s.note(t, switchboard.User("alice"), 2)
 		wantEqual(t, "notes", a.notes(3), []int{0, 1, 2})
+	})
+}
+
+// A ping to it would wait here, and be missed though it never left.
+func TestWhoTakesNothingIsNotPinged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{Heartbeat: switchboard.Heartbeat{Interval: 10 * time.Second, Timeout: time.Minute, MaxMissed: 1}})
+		a := s.connect(t, request{token: "alice", buffer: 2048})
+		_, err := s.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{
+			Type: "note", Payload: map[string]string{"x": strings.Repeat("x", 4000)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Second)
+		if info := s.known(t, a); info.UnwritableSince.IsZero() || info.Missed != 0 || s.Stats().Heartbeat.Pings != 0 {
+			t.Errorf("got %+v and %+v, want it unwritable and not pinged", info, s.Stats().Heartbeat)
+		}
+		a.expect("note") // it reads again
+		go a.answer()
+		time.Sleep(30 * time.Minute)
+		if info := s.known(t, a); info.Health != 100 || s.Stats().Heartbeat.Missed != 0 {
+			t.Errorf("got %+v, want it well", info)
+		}
 	})
 }
 

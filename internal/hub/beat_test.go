@@ -363,6 +363,27 @@ func TestADeadOneIsCountedOnceAndIsGoneAtOnce(t *testing.T) {
 	})
 }
 
+func TestNobodyComesBackWhoIsBeingClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *Config, e *fakeEngine) { e.room = 10 })
+		a := r.open(user("a"))
+		r.publish(user("a"))
+		r.act(Miss)
+		time.Sleep(time.Minute)
+		r.act(Drop)
+		r.engine.sink.Message(uint64(a.h), ws.OpText, []byte("I am here"))
+		if v, ok := r.hub.View(a.h); !ok || v.Missed != 1 {
+			t.Errorf("got %+v %v, want it still being closed", v, ok)
+		}
+		r.wantBeats(Stats{Pings: 1, Missed: 1, Dropped: 1, Pending: 1, Missing: 1, Health: 75, Healthy: 1})
+		time.Sleep(6 * time.Second)
+		if end, ok := r.end(a.h); !ok || end.Code != wire.CloseGoingAway || !end.Cut {
+			t.Errorf("got %+v %v, want it given up", end, ok)
+		}
+		r.wantBeats(Stats{Pings: 1, Missed: 1, Dropped: 1})
+	})
+}
+
 func TestARoundTripIsMeasuredOnceForAllWhoAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -403,7 +424,9 @@ func TestARoundTripOfWhoEndsIsToldAtOnce(t *testing.T) {
 			r.engine.sink.Closed(uint64(a.h), nil)
 		}()
 		began := time.Now()
-		if _, err := r.hub.RoundTrip(t.Context(), a.h, time.Minute); !errors.Is(err, ErrGone) || time.Since(began) != time.Second {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := r.hub.RoundTrip(ctx, a.h, time.Minute); !errors.Is(err, ErrGone) || time.Since(began) != time.Second {
 			t.Errorf("got %v after %v, want ErrGone after 1s", err, time.Since(began))
 		}
 		if _, err := r.hub.RoundTrip(t.Context(), a.h, time.Minute); !errors.Is(err, ErrGone) {
