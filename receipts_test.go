@@ -214,7 +214,7 @@ func (d *counted) Put(ctx context.Context, key string, value []byte, ifRev uint6
 	if d.away.Load() {
 		return 0, broker.ErrUnavailable
 	}
-	if strings.Contains(key, "/w/") { // no lease of a node
+	if !strings.HasPrefix(key, "node/") { // no lease
 		d.puts.Add(1)
 	}
 	return d.Driver.Put(ctx, key, value, ifRev, ttl)

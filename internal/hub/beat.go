@@ -31,7 +31,6 @@ type Beat struct {
 	PingAge    time.Duration // since a ping whose pong has not come; 0: none
 	Heard      bool          // something else came since that ping
 	Missed     int           // pings in a row after which nothing came
-	HeldFor    time.Duration // 0: not held
 
 	seen uint32 // tick of its last frame
 }
@@ -89,9 +88,6 @@ func (h *Hub) beat(rec *conn) Beat {
 	}
 	if rec.flags&connPinged != 0 {
 		b.PingAge, b.Heard = max(tickLength, h.since(rec.pinged)), rec.flags&connHeard != 0
-	}
-	if rec.flags&connHeld != 0 {
-		b.HeldFor = max(tickLength, h.since(rec.heldAt))
 	}
 	return b
 }

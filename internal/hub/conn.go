@@ -46,7 +46,6 @@ type conn struct {
 	pingAt  uint32        // the same in microseconds, for the round trip; what the ping carries
 	rtt     uint32        // microseconds, 0: none yet
 	blocked uint32        // tick since when the socket takes nothing, while connBlocked
-	heldAt  uint32        // tick since when it is held, while connHeld
 	budget  uint32        // tick at which the message allowance is full again
 	control uint32        // the same of the control allowance
 
@@ -202,7 +201,7 @@ func (h *Hub) fill(rec *conn, o *Opening) {
 	rec.user, rec.all, rec.extra, rec.more, rec.reading, rec.acks = o.User.slot(), o.All.slot(), 0, 0, 0, 0
 	rec.userAt, rec.allAt = h.cursorAt(o.UserFrom), h.cursorAt(o.AllFrom)
 	rec.room = follow{}
-	rec.opened, rec.heldAt, rec.budget, rec.control = now, now, now, now
+	rec.opened, rec.budget, rec.control = now, now, now
 	rec.pinged, rec.ponged, rec.rtt, rec.blocked, rec.sent = 0, 0, 0, 0, 0
 	h.setHealth(rec, HealthFull)
 	rec.seen.Store(now)
@@ -311,7 +310,6 @@ func (h *Hub) Hold(c Handle) bool {
 	defer h.unlock(rec, c.slot())
 	held := rec.flags&connHeld != 0
 	rec.flags |= connHeld
-	rec.heldAt = h.tick()
 	return !held
 }
 

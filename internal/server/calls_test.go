@@ -416,8 +416,8 @@ func TestTheDescriptionOfTheAPIIsComplete(t *testing.T) {
 		Components struct{ Schemas map[string]any }
 	}
 	got.decode(t, &doc)
-	if doc.OpenAPI != "3.1.0" || len(doc.Paths) != 29 || doc.Components.Schemas["Problem"] == nil {
-		t.Errorf("got OpenAPI %s with %d paths and %d schemas, want 3.1.0, 29 and Problem", doc.OpenAPI, len(doc.Paths), len(doc.Components.Schemas))
+	if doc.OpenAPI != "3.1.0" || len(doc.Paths) != 30 || doc.Components.Schemas["Problem"] == nil {
+		t.Errorf("got OpenAPI %s with %d paths and %d schemas, want 3.1.0, 30 and Problem", doc.OpenAPI, len(doc.Paths), len(doc.Components.Schemas))
 	}
 	if text := string(got.body); strings.Contains(text, "ErrorModel") || strings.Contains(text, "octet-stream") || strings.Contains(text, `"ThreadID"`) {
 		t.Errorf("got %s, want nothing that the API does not do", text)
