@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/netra-systems/switchboard/internal/hub"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -32,6 +33,7 @@ const (
 	AuditCall    AuditAction = "call"    // a call of a client, refused
 	AuditAuth    AuditAction = "auth"    // a credential on a live connection, refused
 	AuditRoom    AuditAction = "room"    // something in a room, refused
+	AuditMessage AuditAction = "message" // a message, forbidden by the application's handler
 	AuditJoin    AuditAction = "join"    // a membership began
 	AuditLeave   AuditAction = "leave"   // a membership ended
 	AuditClose   AuditAction = "close"   // the application closed a connection
@@ -92,6 +94,23 @@ func (in *inbound) auditRefusal(kind string, err error) {
 	}
 	if c, err := in.conn(); err == nil {
 		c.audit(e)
+	}
+}
+
+// handled is whose messages of which type a handler has forbidden.
+type handled struct {
+	conn hub.Handle
+	typ  wire.MessageType
+}
+
+// auditHandler tells of a message that its handler forbade, once a minute for each type that a
+// connection sends.
+func (m *Manager) auditHandler(c *Conn, typ wire.MessageType, err error) {
+	if CodeOf(err) != wire.CodeForbidden {
+		return
+	}
+	if _, first := m.door.handled.Take(handled{c.handle, typ}, 1, time.Now()); first {
+		c.audit(AuditEvent{Action: AuditMessage, Reason: string(typ), Code: wire.CodeForbidden})
 	}
 }
 

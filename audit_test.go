@@ -221,3 +221,41 @@ type discardResponse struct{}
 func (discardResponse) Header() http.Header         { return http.Header{} }
 func (discardResponse) Write(b []byte) (int, error) { return len(b), nil }
 func (discardResponse) WriteHeader(int)             {}
+
+// TestWhatAHandlerForbidsIsAnAuditEventOnceAMinute: for each type and connection, and nothing else that
+// a handler may return.
+func TestWhatAHandlerForbidsIsAnAuditEventOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := new(trail)
+		s := newServer(t, switchboard.Options{Audit: log.add, Heartbeat: patientBeat})
+		forbid := func(context.Context, *switchboard.Conn, switchboard.Envelope) error { return switchboard.ErrForbidden }
+		s.Handle("delete", forbid)
+		s.Handle("rename", forbid)
+		s.Handle("fail", func(context.Context, *switchboard.Conn, switchboard.Envelope) error { return switchboard.ErrNotFound })
+		a, b := s.as(t, "acme/alice"), s.as(t, "acme/alice")
+		send := func(c *device, typ string) {
+			c.send(`{"type":%q,"message_id":"m"}`, typ)
+			if b, err := c.raw(patience); err != nil || !strings.Contains(string(b), "error_code") {
+				t.Fatalf("got %s, %v, want a refusal", b, err)
+			}
+		}
+		for range 5 {
+			send(a, "delete")
+			send(a, "fail")
+		}
+		send(a, "rename")
+		send(b, "delete")
+		event := func(typ string) string {
+			return "message tenant=acme user=alice reason=" + typ + " code=FORBIDDEN on a connection"
+		}
+		if got, want := log.take(t), []string{event("delete"), event("rename"), event("delete")}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		time.Sleep(time.Minute)
+		send(a, "delete")
+		send(a, "delete")
+		if got, want := log.take(t), []string{event("delete")}; !slices.Equal(got, want) {
+			t.Errorf("a minute later: got %q, want %q", got, want)
+		}
+	})
+}

@@ -110,6 +110,7 @@ func (m *Manager) run(found *lane, c *call) {
 		return
 	}
 	if err != nil {
+		m.auditHandler(conn, c.env.Type, err)
 		m.refuse(c.c, c.env.ID, err)
 		return
 	}

@@ -62,9 +62,10 @@ type door struct {
 	arrivals  *quota.Table[userID]       // new connections, by user
 	asks      *quota.Table[userID]       // calls, by user
 	tickets   *quota.Table[userID]
-	receipts  *quota.Table[userID] // that begin, by user
-	strangers *quota.Table[string] // origins that may not connect
-	lingering chan struct{}        // one for each farewell
+	receipts  *quota.Table[userID]  // that begin, by user
+	handled   *quota.Table[handled] // messages that handlers have forbidden, for the audit log
+	strangers *quota.Table[string]  // origins that may not connect
+	lingering chan struct{}         // one for each farewell
 	notices   notices
 	proxies   proxyHint
 }
@@ -77,6 +78,7 @@ func (d *door) init(limits Limits) {
 	d.asks = quota.New[userID](float64(limits.CallsPerUser), limits.CallsPerUser, manyUsers)
 	d.tickets = quota.New[userID](ticketsPerMinute, ticketsPerMinute, manyUsers)
 	d.receipts = quota.New[userID](receiptsPerMinute, receiptsAtOnce, manyUsers)
+	d.handled = quota.New[handled](1, 1, manyUsers)
 	d.strangers = quota.New[string](forgiven, violations, manyOrigins)
 	d.lingering = make(chan struct{}, maxFarewells)
 }

@@ -67,7 +67,7 @@ type Bounds struct {
 	RoomsPerConn      int           `name:"max-rooms-per-connection" default:"128" min:"1" placeholder:"N" help:"Rooms that one connection follows."`
 	Handshakes        int           `name:"max-handshakes" default:"256" min:"1" placeholder:"N" help:"Clients that connect at the same time. The rest is asked to come back later."`
 	HandshakeRate     int           `name:"max-handshakes-per-second" default:"2000" min:"1" placeholder:"N" help:"Clients that begin to connect within a second. The rest is asked to come back later."`
-	TenantQuotas      []TenantQuota `name:"tenant-quota" sep:"none" placeholder:"Q" help:"What a tenant may cost this server, as 'acme connections=100 messages-per-minute=6000'; * stands for tenants that are not named."`
+	TenantQuotas      []TenantQuota `name:"tenant-quota" sep:"none" placeholder:"Q" help:"What a tenant may cost this server, as 'acme connections=100 messages-per-minute=6000'; * stands for tenants that are not named. A name with a space, =, a quote or * in it is written in double quotes, as \"two words\" connections=100."`
 	ConnsPerAddress   int           `name:"max-connects-per-address" default:"60" min:"0" placeholder:"N" help:"New connections from one address in a minute, without those that resume a session. 0 is no bound."`
 	CallsPerAddress   int           `name:"max-calls-per-address" default:"1200" min:"0" placeholder:"N" help:"HTTP calls of clients from one address in a minute, without those that show a session token. 0 is no bound."`
 	GuessesPerAddress int           `name:"max-refused-credentials-per-address" default:"10" min:"0" placeholder:"N" help:"Credentials and API keys from one address that are refused in a minute; then none is looked at. 0 is no bound."`

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,7 +15,8 @@ const everyTenant = "*"
 
 // TenantQuota is what one tenant may cost, as "acme connections=100 messages-per-minute=6000".
 type TenantQuota struct {
-	Tenant string // "*": all that are not named
+	Every  bool   // it is that of all that are not named
+	Tenant string // if it is not
 	Quota  switchboard.Quota
 	text   string
 }
@@ -48,14 +50,38 @@ func quotaField(q *switchboard.Quota, word string) *int {
 	return nil
 }
 
+// cutTenant splits a text into the name of a tenant and the rest. A name in quotes, as Go writes
+// them, may have anything in it.
+func cutTenant(text string) (name string, quoted bool, rest []string, err error) {
+	text = strings.TrimSpace(text)
+	if strings.HasPrefix(text, `"`) {
+		prefix, err := strconv.QuotedPrefix(text)
+		if err != nil {
+			return "", true, nil, errors.New("must have a quote behind the name of the tenant, too")
+		}
+		name, err = strconv.Unquote(prefix)
+		return name, true, strings.Fields(text[len(prefix):]), err
+	}
+	rest = strings.Fields(text)
+	if len(rest) > 0 && !strings.Contains(rest[0], "=") {
+		name, rest = rest[0], rest[1:]
+	}
+	return name, false, rest, nil
+}
+
 // UnmarshalText reads a quota: the name of a tenant, then bounds. Without a name it is that of the
 // tenant without one.
 func (q *TenantQuota) UnmarshalText(text []byte) error {
-	words := strings.Fields(string(text))
+	name, quoted, words, err := cutTenant(string(text))
+	if err != nil {
+		return err
+	}
 	got := TenantQuota{text: string(text)}
-	if len(words) > 0 && !strings.Contains(words[0], "=") {
-		got.Tenant, words = words[0], words[1:]
-		if err := wire.CheckID(got.Tenant); err != nil {
+	if got.Every = name == everyTenant && !quoted; !got.Every {
+		got.Tenant = name
+	}
+	if name != "" {
+		if err := wire.CheckID(name); err != nil {
 			return fmt.Errorf("names a tenant that %w", err)
 		}
 	}
@@ -87,16 +113,24 @@ func (l *loader) checkQuotas(c *Config) {
 		return
 	}
 	of := make(map[string]switchboard.Quota, len(c.TenantQuotas))
+	every, given := switchboard.Quota{}, false
 	for _, q := range c.TenantQuotas {
+		if q.Every {
+			if given {
+				l.problem("tenant-quota", "is there twice for %q", everyTenant)
+			}
+			every, given = q.Quota, true
+			continue
+		}
 		if _, twice := of[q.Tenant]; twice {
 			l.problem("tenant-quota", "is there twice for %q", q.Tenant)
 		}
 		of[q.Tenant] = q.Quota
 	}
 	l.loaded.server.Quota = func(tenant string) switchboard.Quota {
-		if q, ok := of[tenant]; ok && tenant != everyTenant {
+		if q, ok := of[tenant]; ok {
 			return q
 		}
-		return of[everyTenant]
+		return every
 	}
 }
