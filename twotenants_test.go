@@ -91,7 +91,16 @@ func (w *twin) state(t *testing.T) string {
 	stream, streamErr := w.run.Stream("answer").Snapshot(ctx)
 	fmt.Fprintln(&b, "run", info, err, stream, streamErr, len(w.s.ended(t, w.tenant, switchboard.All())))
 	stats := w.s.tenantStats(t, w.tenant)
-	fmt.Fprintf(&b, "%+v", stats)
+	history := *stats.History
+	stats.History = nil
+	fmt.Fprintf(&b, "%+v %+v", stats, history)
+	for p, err := range w.s.Presence().Room(ctx, "r") {
+		p.Devices[0].LastActivity = time.Time{}
+		fmt.Fprintln(&b, "present", p, err)
+	}
+	for marker, err := range w.s.ReadMarkers(ctx, "u") {
+		fmt.Fprintln(&b, "read", marker, err)
+	}
 	return b.String()
 }
 
@@ -164,6 +173,10 @@ func TestNoCallOfClientsShowsOrChangesWhatIsAnotherTenants(t *testing.T) {
 			wire.ThreadOpen:     `{"thread_id":"t","room":"r"}`,
 			wire.SwitchThread:   `{"thread_id":"t"}`,
 			wire.StopAgent:      `{"run_id":"R"}`,
+			wire.PresenceUpdate: `{"state":"idle","meta":{"of":"a"}}`,
+			wire.TypingStarted:  `{"room":"r"}`,
+			wire.TypingStopped:  `{"room":"r"}`,
+			wire.MarkRead:       fmt.Sprintf(`{"room":"r","position":%q}`, b.pos),
 			wire.Logout:         `{"everywhere":true}`,
 		}
 		settle := func() {

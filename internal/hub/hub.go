@@ -191,5 +191,10 @@ func (h *Hub) since(t uint32) time.Duration {
 	return time.Duration(int32(h.tick()-t)) * tickLength
 }
 
-// at is the time of tick t.
-func (h *Hub) at(t uint32) time.Time { return time.Now().Add(-h.since(t)) }
+// at is the time of tick t, the same whenever it is asked, unless the system's clock was set.
+func (h *Hub) at(t uint32) time.Time {
+	now := time.Now()
+	run := now.Sub(h.start)
+	age := time.Duration(int32(uint32(run/tickLength)-t))*tickLength + run%tickLength
+	return now.Add(-age)
+}

@@ -74,6 +74,7 @@ func (w *twin) state(t *testing.T) string {
 		"/api/v1/history?topic=user/u", "/api/v1/history?topic=room/r", "/api/v1/history?topic=all", "/api/v1/connections?ended=true",
 		"/api/v1/revocations", "/api/v1/tenant", "/api/v1/audit", "/api/v1/runs/R", "/api/v1/runs/R/streams/answer",
 		"/api/v1/threads/t?user=u", "/api/v1/threads/t?room=r",
+		"/api/v1/rooms/r", "/api/v1/rooms/r/members", "/api/v1/presence/users/u", "/api/v1/presence/rooms/r",
 	} {
 		got := w.call(t, http.MethodGet, path, "")
 		if got.status != http.StatusOK {
@@ -130,7 +131,16 @@ func TestNoCallOfTheAPIShowsOrChangesWhatIsAnotherTenants(t *testing.T) {
 		"GET /api/v1/runs/xrun":            {{"/api/v1/runs/R", "", 200}},
 		"POST /api/v1/runs/xrun/events":    {{"/api/v1/runs/R/events", `{"type":"note"}`, 200}},
 		"POST /api/v1/runs/xrun/heartbeat": {{"/api/v1/runs/R/heartbeat", "", 200}},
-		"GET /api/v1/threads/xid":          {{"/api/v1/threads/t?user=u", "", 200}, {"/api/v1/threads/t?room=r", "", 200}},
+		"GET /api/v1/presence/users/xuser": {{"/api/v1/presence/users/u", "", 200}},
+		"GET /api/v1/presence/rooms/xroom": {{"/api/v1/presence/rooms/r", "", 200}},
+		"GET /api/v1/rooms/xroom":          {{"/api/v1/rooms/r", "", 200}},
+		"GET /api/v1/rooms/xroom/members":  {{"/api/v1/rooms/r/members", "", 200}},
+		"GET /ws/stats":                    {{"/ws/stats", "", 403}},
+
+		"PUT /api/v1/rooms/xroom/members/xuser":    {{"/api/v1/rooms/r/members/u", "", 204}},
+		"DELETE /api/v1/rooms/xroom/members/xuser": {{"/api/v1/rooms/r/members/u", "", 204}},
+
+		"GET /api/v1/threads/xid": {{"/api/v1/threads/t?user=u", "", 200}, {"/api/v1/threads/t?room=r", "", 200}},
 
 		"POST /api/v1/runs/xrun/streams/xstream": {{"/api/v1/runs/R/streams/answer", "more of a", 200}},
 		"GET /api/v1/runs/xrun/streams/xstream":  {{"/api/v1/runs/R/streams/answer", "", 200}},
