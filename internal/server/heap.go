@@ -62,5 +62,5 @@ func CollectSeldom() (stop func()) {
 func heapPercent(live uint64) int {
 	live = max(live, 1<<20)
 	grown := max(2*live, min(mostGrowth*live, heapFloor))
-	return int(100 * (grown - live) / live)
+	return int(100 * (grown - live) / live) //nolint:gosec // mostGrowth bounds it
 }

@@ -163,11 +163,11 @@ const (
 // hundred floods everybody would wait until all were dealt with. So a flood takes its turn in
 // stretches, between which a processor has nothing to do but look.
 func (c *conn) breathe(size int, took time.Duration) {
-	c.burst += uint16(1 + min(size/stretchBytes+int(took/stretchTime), stretch))
+	c.burst += uint16(1 + min(size/stretchBytes+int(took/stretchTime), stretch)) //nolint:gosec // it is 17 at most
 	if c.burst < stretch || mutantBreath {
 		return
 	}
-	now := uint32(time.Since(c.engine.began) / breath)
+	now := uint32(time.Since(c.engine.began) / breath) //nolint:gosec // it may wrap: differences are asked for
 	if now-c.since <= 1 {
 		<-time.After(breath)
 		now++
