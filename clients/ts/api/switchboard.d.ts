@@ -284,15 +284,25 @@ interface Presence {
   since?: number;
   devices: Device[];
 }
-/** PresenceDiffPayload is the payload of presence_diff: what changed since the last state or difference. */
+/**
+ * PresenceDiffPayload is the payload of presence_diff: what changed since the last state or difference. Of a
+ * room with more than 256 users it tells the number only.
+ */
 interface PresenceDiffPayload {
   joins: Presence[];
   leaves: Presence[];
   updates: Presence[];
+  /** of users, from now on */
+  count: number;
 }
-/** PresenceStatePayload is the payload of presence_state: who is in the room. */
+/**
+ * PresenceStatePayload is the payload of presence_state: who is in the room, or on which devices the user is. Of
+ * a room with more than 256 users it tells the number only.
+ */
 interface PresenceStatePayload {
   users: Presence[];
+  /** of users */
+  count: number;
 }
 /** PresenceUpdateRequest is the payload of presence_update. */
 interface PresenceUpdateRequest {
