@@ -174,6 +174,11 @@ func (w *world) readByGo() bool {
 	for receipt, err := range n.Receipts(in(tenant), to) {
 		add(receipt, err)
 	}
+	there, err := n.Presence().User(in(tenant), w.somebody().user)
+	add(there, err)
+	for who, err := range n.Presence().Room(in(tenant), pick(w, rooms)) {
+		add(who, err)
+	}
 	if len(w.runs) > 0 {
 		r := pick(w, w.runs)
 		attached, err := n.Runs().Attach(in(tenant), r.ID())
@@ -275,6 +280,10 @@ func (w *world) readByKey() bool {
 		{server.ScopeRead, "/api/v1/runs/" + run + "/streams/answer"},
 		{server.ScopeRead, "/api/v1/runs/" + run + "/streams/" + stream},
 		{server.ScopeRead, "/api/v1/receipts?topic=" + query("user/") + user},
+		{server.ScopeRead, "/api/v1/presence/users/" + escape(w.somebody().user)},
+		{server.ScopeRead, "/api/v1/presence/rooms/" + escape(pick(w, rooms))},
+		{server.ScopeRead, "/api/v1/rooms/" + escape(pick(w, rooms))},
+		{server.ScopeRead, "/api/v1/rooms/" + escape(pick(w, rooms)) + "/members"},
 		{server.ScopeMonitor, "/api/v1/connections?user=" + user},
 		{server.ScopeMonitor, "/api/v1/connections?room=" + room},
 		{server.ScopeMonitor, "/api/v1/connections"},

@@ -59,6 +59,8 @@ func (c *client) may(m *monitor, k mark) bool {
 		return true
 	case k.kind == "user":
 		return k.id == c.person.user
+	case k.kind == "presence":
+		return k.id == c.person.user || m.mayMeet(c.person, c.held, k.by)
 	}
 	return m.mayRoom(c.person, c.held, k)
 }

@@ -236,6 +236,19 @@ func (m *monitor) mayRoom(who person, held []granted, k mark) bool {
 	return false
 }
 
+// mayMeet decides whether somebody may see that another user is there: in a room that both could
+// follow at some time, with the right to see who is in it.
+func (m *monitor) mayMeet(who person, held []granted, other person) bool {
+	followed := func(key member) bool {
+		_, asked := m.first[key]
+		return asked || len(m.spans[key]) > 0
+	}
+	return slices.ContainsFunc(rooms, func(room string) bool {
+		return followed(member{who, room}) && followed(member{other, room}) &&
+			slices.ContainsFunc(held, func(g granted) bool { return g.rights.allow(room, "presence") })
+	})
+}
+
 // nobody is who has no right to anything: a log, a probe, a caller that was refused.
 type nobody string
 

@@ -3,6 +3,7 @@ package isolation_test
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/wire"
@@ -33,6 +34,7 @@ func ways() []way {
 		{"history", by((*client).readsHistory)}, {"history", by((*client).readsHistory)},
 		{"session_restore", by((*client).restores)}, {"session_restore", by((*client).restores)},
 		{"stop_agent", by((*client).stops)},
+		{"presence_update", by((*client).isThere)},
 		{"auth", by((*client).proves)},
 		{"ack", by((*client).acknowledges)},
 		{"odd", by((*client).saysOddThings)},
@@ -386,6 +388,16 @@ func (c *client) saysOddThings() bool {
 		`[{"type":"history"}]`, `{"type":"history","payload":null}`, `"` + n, `{"payload":{"x":"` + n + `"}}`,
 	}))
 	return true
+}
+
+// isThere says what the user does, which others see for as long as the connection lives.
+func (c *client) isThere() bool {
+	n := c.w.m.say(place{c.person.tenant, "presence", c.person.user}, c.person)
+	state := pick(c.w, []string{wire.StateActive, wire.StateIdle, wire.StateBackground})
+	done := c.send("presence_update", "", map[string]any{"state": state, "meta": map[string]string{"w": word(n)}}) == wire.AckType
+	time.Sleep(200 * time.Millisecond) // in a bubble; changes wait for others
+	c.w.settle()
+	return done
 }
 
 // postsForOthers posts on the event stream of somebody.

@@ -227,7 +227,7 @@ func (w *world) token(who person, allowed rights) string {
 // someRights are what somebody may do in rooms.
 func (w *world) someRights() (r rights) {
 	for range w.dice(4) {
-		r = append(r, "room:"+pick(w, append(rooms, "*"))+":"+pick(w, []string{"join", "history", "publish", "control", "*"}))
+		r = append(r, "room:"+pick(w, append(rooms, "*"))+":"+pick(w, []string{"join", "history", "publish", "presence", "control", "*"}))
 	}
 	return r
 }

@@ -1,0 +1,5 @@
+//go:build !mutant_watch
+
+package switchboard
+
+const mutantWatch = false

@@ -1,0 +1,5 @@
+//go:build mutant_watch
+
+package switchboard
+
+const mutantWatch = true // who follows a room sees who is in it, without the right
