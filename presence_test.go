@@ -177,6 +177,15 @@ func TestTheDevicesOfAUserKnowOfEachOther(t *testing.T) {
 		tablet.write(8, []byte{0x03, 0xe8})
 		known = phone.hears("user/alice", known, time.Second)
 		known.want(t, "after a goodbye", "alice (phone active)")
+
+		// Also if it was cut a moment before.
+		tablet = s.phone(t, "alice", "tablet")
+		known = phone.hears("user/alice", known, time.Second)
+		_ = tablet.conn.Close()
+		tablet = s.resume(t, tablet)
+		tablet.write(8, []byte{0x03, 0xe8})
+		known = phone.hears("user/alice", known, time.Second)
+		known.want(t, "after a cut and a goodbye", "alice (phone active)")
 		if b, err := bob.raw(time.Second); err == nil {
 			t.Errorf("bob got %s", b)
 		}

@@ -33,6 +33,17 @@ func (a *absence) add(d *absent) {
 	a.order, a.of[key] = append(a.order, d), append(a.of[key], d)
 }
 
+// bye forgets that a device was absent before, which would keep it there. Its turn comes, and changes nothing.
+func (a *absence) bye(d *absent) {
+	key := hubKey(d.user)
+	left := slices.DeleteFunc(a.of[key], func(other *absent) bool { return other.device.Session == d.device.Session })
+	if len(left) == 0 {
+		delete(a.of, key)
+	} else {
+		a.of[key] = left
+	}
+}
+
 // first takes the one that has waited for the longest.
 func (a *absence) first() *absent {
 	d, key := a.order[0], hubKey(a.order[0].user)
@@ -77,7 +88,9 @@ func deviceOf(v hub.View, s state) presence.Device {
 
 // ended takes note of a connection that has.
 func (k *presenceKeeper) ended(c hub.Handle, a *absent) {
-	if !a.until.IsZero() {
+	if a.until.IsZero() {
+		k.left.bye(a)
+	} else {
 		k.left.add(a)
 	}
 	for _, room := range a.rooms {

@@ -50,6 +50,11 @@ export class Device {
   readonly earlier: Locator
   readonly state: Locator
   readonly notice: Locator
+  /** What it tells of the other devices. */
+  readonly others: Locator
+  readonly typing: Locator
+  /** The mark at how far was read elsewhere. */
+  readonly read: Locator
 
   readonly page: Page
 
@@ -73,6 +78,9 @@ export class Device {
     this.earlier = button('Earlier')
     this.state = this.root.locator('[data-part="state"]')
     this.notice = this.root.locator('[data-part="notice"]')
+    this.others = this.root.locator('[data-part="others"]')
+    this.typing = this.root.locator('[data-part="typing"]')
+    this.read = this.root.locator('[data-part="read"]')
   }
 
   async status(want: 'live' | 'connecting' | 'restoring' | 'waiting' | 'closed', limit = 15_000): Promise<void> {
@@ -91,6 +99,14 @@ export class Device {
   async question(text: string): Promise<void> {
     await this.box.fill(text)
     await this.ask.click()
+  }
+
+  /** Waits until it tells so of the other devices. */
+  async tellsOthers(want: string | RegExp, limit = 5000): Promise<void> {
+    await until(`the ${this.name} to tell of the others: ${String(want)}`, async () => {
+      const told = ((await this.others.textContent()) ?? '').replace(/\s+/g, ' ').trim()
+      return typeof want === 'string' ? told === want : want.test(told)
+    }, limit)
   }
 
   run(id: string): Run {

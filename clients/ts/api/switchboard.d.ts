@@ -938,6 +938,8 @@ interface Events {
   typing: TypingEvent;
   /** How far the user has read: on another device, or before. It comes behind the snapshot of a thread, too, and when the client comes back. */
   readMarker: ReadMarkerEvent;
+  /** Who is there now, in a room or of the user's own devices: at first, and when that changes. */
+  presence: PresenceEvent;
   /** What answers nothing of ours. */
   error: SwitchboardError;
 }
@@ -966,6 +968,16 @@ interface ReadMarkerEvent {
   threadId?: string;
   room?: string;
   position: Position;
+}
+/** What the user does on a device, as the device says. */
+type DeviceState = 'active' | 'idle' | 'background';
+interface PresenceEvent {
+  /** A room's, or `user/<self>` for the user's own devices. */
+  topic: string;
+  /** All who are there, with their devices. Empty in a room with more than 256 users. */
+  users: Presence[];
+  /** How many there are. */
+  count: number;
 }
 interface GapEvent {
   topic: string;
@@ -1081,7 +1093,7 @@ type MessagesOf<Payloads> = { [T in keyof Payloads]: Labels & {
 /** Everything that a server sends. */
 type ServerMessage = MessagesOf<ServerPayloads> | MessagesOf<ApplicationMessages> | ErrorMessage;
 /** What the client takes for itself, or tells by other events. */
-type Internal = 'system_message' | 'session_restored' | 'auth_ok' | 'auth_expiring' | 'ping' | 'pong' | 'heartbeat_ack' | 'server_shutdown' | 'ack' | 'error_message' | 'gap' | 'subscribed' | 'unsubscribed' | 'thread_snapshot' | 'history_result' | 'stream_chunk' | 'user_typing' | 'read_marker';
+type Internal = 'system_message' | 'session_restored' | 'auth_ok' | 'auth_expiring' | 'ping' | 'pong' | 'heartbeat_ack' | 'server_shutdown' | 'ack' | 'error_message' | 'gap' | 'subscribed' | 'unsubscribed' | 'thread_snapshot' | 'history_result' | 'stream_chunk' | 'user_typing' | 'read_marker' | 'presence_state' | 'presence_diff';
 /** A message of a topic, or one that is not kept, such as agent_typing. */
 type Incoming = Exclude<ServerMessage, {
   type: Internal;
@@ -1150,6 +1162,8 @@ declare class Switchboard {
   get state(): ConnectionState;
   /** Who the server says that this is; undefined before the first connection. */
   get user(): string | undefined;
+  /** The session, which is this device among those that `presence` tells; undefined before the first connection. */
+  get sessionId(): string | undefined;
   /** Calls listener at each event, within the frame that causes it. Returns what ends that. */
   on<K extends keyof Events>(event: K, listener: (e: Events[K]) => void): () => void;
   /**
@@ -1173,6 +1187,11 @@ declare class Switchboard {
     room,
     threadId
   }?: TypingPlace, types?: boolean): void;
+  /**
+   * Says what the user does on this device, and with `meta`, of 1 KiB at most, what else others are to see. It is said again on each new
+   * connection. Who else is there is told by `presence`: of the user's own other devices once this was called.
+   */
+  presence(state: DeviceState, meta?: object): void;
   /**
    * Says how far the user has read a thread of the user's own (the default one without any name) or a room, and returns how
    * far that is now: markers move forward only. The user's other devices hear of it by `readMarker`.
@@ -1249,4 +1268,4 @@ declare function codePoints(s: string): number;
  */
 declare function newId(now?: number): string;
 //#endregion
-export { Ack, AckRequest, AgentCancelledPayload, AgentCompletedPayload, AgentDeathPayload, AgentErrorPayload, AgentLogPayload, AgentStalledPayload, AgentStartedPayload, AgentThinkingPayload, ApplicationMessages, type Applied, Approval, ApprovalResolvedPayload, ApproveRequest, AuthExpiringPayload, AuthOKPayload, AuthRequest, ClientPayloads, Closing, Config, ConnectionState, Device, Envelope, type ErrorCode, ErrorContext, ErrorMessage, Events, FinalReportPayload, Frame, Gap, GapEvent, HistoryRequest, HistoryResultPayload, Incoming, JoinRoomRequest, LogoutRequest, MarkReadRequest, Options, OutboxItem, OutgoingMessage, PartialResultPayload, Position, Presence, PresenceDiffPayload, PresenceStatePayload, PresenceUpdateRequest, Progress, ProgressUpdatePayload, ReadMarkerEvent, ReadMarkerPayload, Recovery, Restore, Restored, RestoredRun, RestoredTopic, RoomJoinedPayload, RoomLeftPayload, RoomMessageRequest, Run, ServerMessage, ServerPayloads, ServerShutdownPayload, SessionInfo, SteerRequest, StopAgentRequest, StopResult, StoppedRun, Stream, StreamChunkPayload, StreamCompletePayload, StreamOpenPayload, type StreamText, SubagentPayload, SubscribeRequest, SubscribedPayload, Switchboard, SwitchboardError, TextEvent, type TextState, Thread, ThreadOpenRequest, type ThreadOptions, ThreadSnapshot, ToolCompletedPayload, ToolExecutingPayload, Truncation, TypingEvent, TypingPayload, type TypingPlace, TypingRequest, Verb, VerbAnswer, VerbPayload, Welcome, Why, applyChunk, codePoints, newId };
+export { Ack, AckRequest, AgentCancelledPayload, AgentCompletedPayload, AgentDeathPayload, AgentErrorPayload, AgentLogPayload, AgentStalledPayload, AgentStartedPayload, AgentThinkingPayload, ApplicationMessages, type Applied, Approval, ApprovalResolvedPayload, ApproveRequest, AuthExpiringPayload, AuthOKPayload, AuthRequest, ClientPayloads, Closing, Config, ConnectionState, Device, DeviceState, Envelope, type ErrorCode, ErrorContext, ErrorMessage, Events, FinalReportPayload, Frame, Gap, GapEvent, HistoryRequest, HistoryResultPayload, Incoming, JoinRoomRequest, LogoutRequest, MarkReadRequest, Options, OutboxItem, OutgoingMessage, PartialResultPayload, Position, Presence, PresenceDiffPayload, PresenceEvent, PresenceStatePayload, PresenceUpdateRequest, Progress, ProgressUpdatePayload, ReadMarkerEvent, ReadMarkerPayload, Recovery, Restore, Restored, RestoredRun, RestoredTopic, RoomJoinedPayload, RoomLeftPayload, RoomMessageRequest, Run, ServerMessage, ServerPayloads, ServerShutdownPayload, SessionInfo, SteerRequest, StopAgentRequest, StopResult, StoppedRun, Stream, StreamChunkPayload, StreamCompletePayload, StreamOpenPayload, type StreamText, SubagentPayload, SubscribeRequest, SubscribedPayload, Switchboard, SwitchboardError, TextEvent, type TextState, Thread, ThreadOpenRequest, type ThreadOptions, ThreadSnapshot, ToolCompletedPayload, ToolExecutingPayload, Truncation, TypingEvent, TypingPayload, type TypingPlace, TypingRequest, Verb, VerbAnswer, VerbPayload, Welcome, Why, applyChunk, codePoints, newId };

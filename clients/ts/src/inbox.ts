@@ -1,6 +1,7 @@
 import type { Acks } from './acks.js'
 import type { Call } from './calls.js'
 import type { Emitter } from './emitter.js'
+import type { Present } from './presence.js'
 import type { Resume } from './recovery.js'
 import type { Change, Texts } from './texts.js'
 import { incoming, type Threads } from './threads.js'
@@ -22,14 +23,16 @@ export class Inbox {
   readonly #threads: Threads
   readonly #acks: Acks
   readonly #typing: Typing
+  readonly #present: Present
 
-  constructor(events: Emitter<Events>, track: Track, texts: Texts, threads: Threads, acks: Acks, typing: Typing) {
+  constructor(events: Emitter<Events>, track: Track, texts: Texts, threads: Threads, acks: Acks, typing: Typing, present: Present) {
     this.#events = events
     this.#track = track
     this.#texts = texts
     this.#threads = threads
     this.#acks = acks
     this.#typing = typing
+    this.#present = present
   }
 
   /** Takes a message that has a place in a topic. */
@@ -118,5 +121,6 @@ export class Inbox {
   #forget(topic: string): void {
     this.#track.forget(topic)
     this.#acks.forget(topic)
+    this.#present.forget(topic)
   }
 }

@@ -8,6 +8,7 @@ import { newId } from './ids.js'
 import { Inbox } from './inbox.js'
 import type { Link } from './link.js'
 import { Outbox } from './outbox.js'
+import { Present } from './presence.js'
 import { Resume } from './recovery.js'
 import { Texts } from './texts.js'
 import { snapshotOf, Threads, type ThreadOptions } from './threads.js'
@@ -25,7 +26,9 @@ export class Session implements Duties {
   readonly threads: Threads
   readonly acks: Acks
   readonly typing: Typing
+  readonly present: Present
   user: string | undefined
+  id: string | undefined
   connection!: Connection // set by who makes both
 
   readonly #track = new Track()
@@ -33,7 +36,6 @@ export class Session implements Duties {
   #ready: Link | undefined // takes messages of the application
   #restoreId: string | undefined // the session_restore that is not answered yet
   #formerId: string | undefined // of the latest connection, which a new one replaces
-  #sessionId: string | undefined
   #lostAt = 0
   #resuming = false
   #refreshing = false
@@ -50,7 +52,8 @@ export class Session implements Duties {
     this.threads = new Threads(this.calls)
     this.acks = new Acks(post)
     this.typing = new Typing(post, this.events)
-    this.#inbox = new Inbox(this.events, this.#track, this.texts, this.threads, this.acks, this.typing)
+    this.present = new Present(post, this.events)
+    this.#inbox = new Inbox(this.events, this.#track, this.texts, this.threads, this.acks, this.typing, this.present)
     this.outbox = new Outbox({
       post,
       limit,
@@ -89,15 +92,16 @@ export class Session implements Duties {
     this.outbox.lost()
     this.acks.lost()
     this.typing.lost()
+    this.present.lost()
     this.#inbox.resume?.stop()
     if (!this.#resuming) this.#lostAt = performance.now()
   }
 
   welcomed(link: Link, w: Welcome, env: Envelope, raw: string): void {
-    const replace = w.session.id === this.#sessionId ? this.#formerId : undefined
+    const replace = w.session.id === this.id ? this.#formerId : undefined
     const resumes = this.resumes
     this.user = w.user_id
-    this.#sessionId = w.session.id
+    this.id = w.session.id
     this.#formerId = w.connection_id
     this.#track.learnAll(w.topics)
     this.#frame('in', env, raw, 'control')
@@ -150,6 +154,7 @@ export class Session implements Duties {
   #begin(link: Link): void {
     this.#ready = link
     if (!this.#resuming) this.connection.live()
+    this.present.ready()
     this.calls.ready()
     this.outbox.ready()
     this.acks.soon()
@@ -203,6 +208,12 @@ export class Session implements Duties {
         return 'control'
       case 'user_typing':
         this.typing.heard(env)
+        return 'live'
+      case 'presence_state':
+        this.present.state(env)
+        return 'live'
+      case 'presence_diff':
+        this.present.diff(env)
         return 'live'
       case 'read_marker':
         this.#inbox.marker(payload as ReadMarkerPayload)

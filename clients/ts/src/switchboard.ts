@@ -8,6 +8,7 @@ import type { ThreadOptions } from './threads.js'
 import type { TypingPlace } from './typing.js'
 import type {
   ConnectionState,
+  DeviceState,
   Events,
   Incoming,
   Options,
@@ -65,6 +66,11 @@ export class Switchboard {
     return this.#session.user
   }
 
+  /** The session, which is this device among those that `presence` tells; undefined before the first connection. */
+  get sessionId(): string | undefined {
+    return this.#session.id
+  }
+
   /** Calls listener at each event, within the frame that causes it. Returns what ends that. */
   on<K extends keyof Events>(event: K, listener: (e: Events[K]) => void): () => void {
     return this.#session.events.on(event, listener)
@@ -96,6 +102,14 @@ export class Switchboard {
    */
   typing({ room, threadId }: TypingPlace = {}, types = true): void {
     this.#session.typing.tell({ ...(room !== undefined && { room }), ...(threadId !== undefined && { threadId }) }, types)
+  }
+
+  /**
+   * Says what the user does on this device, and with `meta`, of 1 KiB at most, what else others are to see. It is said again on each new
+   * connection. Who else is there is told by `presence`: of the user's own other devices once this was called.
+   */
+  presence(state: DeviceState, meta?: object): void {
+    this.#session.present.say(state, meta)
   }
 
   /**

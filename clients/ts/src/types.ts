@@ -11,6 +11,7 @@ import type {
   JoinRoomRequest,
   MarkReadRequest,
   Position,
+  Presence,
   PresenceUpdateRequest,
   RoomJoinedPayload,
   RoomLeftPayload,
@@ -89,6 +90,8 @@ export interface Events {
   typing: TypingEvent
   /** How far the user has read: on another device, or before. It comes behind the snapshot of a thread, too, and when the client comes back. */
   readMarker: ReadMarkerEvent
+  /** Who is there now, in a room or of the user's own devices: at first, and when that changes. */
+  presence: PresenceEvent
   /** What answers nothing of ours. */
   error: SwitchboardError
 }
@@ -120,6 +123,18 @@ export interface ReadMarkerEvent {
   threadId?: string
   room?: string
   position: Position
+}
+
+/** What the user does on a device, as the device says. */
+export type DeviceState = 'active' | 'idle' | 'background'
+
+export interface PresenceEvent {
+  /** A room's, or `user/<self>` for the user's own devices. */
+  topic: string
+  /** All who are there, with their devices. Empty in a room with more than 256 users. */
+  users: Presence[]
+  /** How many there are. */
+  count: number
 }
 
 export interface GapEvent {
@@ -259,6 +274,8 @@ type Internal =
   | 'stream_chunk'
   | 'user_typing'
   | 'read_marker'
+  | 'presence_state'
+  | 'presence_diff'
 
 /** A message of a topic, or one that is not kept, such as agent_typing. */
 export type Incoming = Exclude<ServerMessage, { type: Internal }> & {

@@ -141,7 +141,7 @@ export function bench(options: Options = {}): Bench {
     onFrame: (f) => frames.push(f),
     ...options,
   })
-  for (const event of ['state', 'message', 'text', 'snapshot', 'gap', 'recovered', 'outbox', 'typing', 'readMarker', 'error'] as const) {
+  for (const event of ['state', 'message', 'text', 'snapshot', 'gap', 'recovered', 'outbox', 'typing', 'readMarker', 'presence', 'error'] as const) {
     client.on(event, (e) => told.push({ event, e }))
   }
   return {

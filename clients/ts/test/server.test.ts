@@ -231,3 +231,24 @@ test('others see who types in a room, until it ends, and other devices how far t
   phone.cut()
   await until('the mark again', () => phone.of('readMarker').length === 2)
 })
+
+test('the devices of a user see each other, what is done there, and who comes back and goes', async () => {
+  const laptop = device('present', { device: 'laptop' })
+  const phone = device('present', { device: 'phone' })
+  await laptop.live()
+  laptop.client.presence('active')
+  await phone.live()
+  phone.client.presence('idle', { in: 'kitchen' })
+  const sees = (d: Device) => d.of('presence').at(-1)?.users.flatMap((u) => u.devices.map((one) => `${one.name} ${one.state}`)).sort().join(', ')
+  for (const d of [laptop, phone]) await until('both', () => sees(d) === 'laptop active, phone idle')
+  expect(laptop.of('presence').at(-1)).toMatchObject({ topic: 'user/present', count: 1 })
+  expect(laptop.of('presence').at(-1)!.users[0]!.devices.find((d) => d.session_id === phone.client.sessionId)).toMatchObject({ name: 'phone', meta: { in: 'kitchen' } })
+
+  const before = phone.of('presence').length
+  phone.cut()
+  await until('the phone, idle again', () => phone.of('presence').length > before && sees(phone) === 'laptop active, phone idle')
+  await until('the laptop to see that', () => sees(laptop) === 'laptop active, phone idle')
+  phone.client.close()
+  await until('the end of the phone', () => sees(laptop) === 'laptop active')
+  for (const d of [laptop, phone]) expect(d.of('message')).toEqual([])
+})

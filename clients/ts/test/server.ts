@@ -85,7 +85,7 @@ export class Device {
       onFrame: (f) => this.frames.push(f),
       ...options,
     })
-    for (const event of ['state', 'message', 'text', 'snapshot', 'gap', 'recovered', 'outbox', 'typing', 'readMarker', 'error'] as const) {
+    for (const event of ['state', 'message', 'text', 'snapshot', 'gap', 'recovered', 'outbox', 'typing', 'readMarker', 'presence', 'error'] as const) {
       this.client.on(event, (e) => this.told.push({ event, e }))
     }
   }

@@ -1,10 +1,13 @@
-import { Switchboard, type ConnectionState, type Frame, type Recovery, type TextEvent, type ThreadSnapshot } from '@netra-systems/switchboard'
-import { Source } from './frames.ts'
+import { Switchboard, type ConnectionState, type Frame, type PresenceEvent, type ReadMarkerEvent, type Recovery, type TextEvent, type ThreadSnapshot } from '@netra-systems/switchboard'
+import { Activity } from './activity.ts'
+import { every, Source } from './frames.ts'
 import { Link } from './link.ts'
 import {
-  addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, newConversation, running, runsOf, type Conversation,
+  addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, newConversation, newest, running, runsOf, type Conversation,
 } from './model/conversation.ts'
 import { said, string, fields } from './model/message.ts'
+import { othersOf, type Other } from './model/others.ts'
+import { readPosition } from './model/place.ts'
 import type { Mark } from './model/run.ts'
 import { duration, recoveryWords, reloadWords, runWords, wentOnWords } from './model/words.ts'
 import { Speaker } from './speaker.ts'
@@ -13,6 +16,8 @@ const cutSeconds = 4
 const slowSeconds = 15
 const slowBytes = 2048
 const markMs = 8000
+const readMs = 500 // that what is read is told together
+const markerMs = 1000 // in which the marker of before comes behind a snapshot
 
 /** What a device shows. A view never changes: there is a new one after each event. */
 export interface View {
@@ -27,6 +32,20 @@ export interface View {
   /** The plug was pulled, and the connection has not come back since. */
   readonly unplugged: boolean
   readonly spoken: string
+  /** The user's other devices, as far as this one was told. */
+  readonly others: readonly Other[]
+  /** They are so now: nothing was missed since. */
+  readonly othersKnown: boolean
+  /** The user types on another device. */
+  readonly typing: boolean
+  readonly readMark?: ReadMark | undefined
+}
+
+/** How far the user has read elsewhere. */
+export interface ReadMark {
+  readonly position: string
+  /** It may have been on this device. */
+  readonly before: boolean
 }
 
 export interface Notice {
@@ -62,6 +81,11 @@ export class Device extends Source {
   #reload: { readonly at: number; frames: number } | undefined // until the conversation is here again
   #goesOn = new Map<string, number>() // texts of the snapshot that a reload got, by length
   #marks: ReturnType<typeof setTimeout> | undefined
+  readonly #activity = new Activity(() => this.#acted())
+  readonly #readSoon = every(readMs, () => void this.#read())
+  #used = false // of the devices of this page it is the one that was used last
+  #atEnd = false // the end of the conversation is what one sees
+  #opened: { readonly at: number; readonly position: string } | undefined // the latest snapshot
 
   constructor(options: DeviceOptions) {
     super()
@@ -83,6 +107,28 @@ export class Device extends Source {
 
   retry(id: string): void {
     this.#client.retry(id)
+  }
+
+  /** The user does something on this device, and so on none of the others. */
+  use(others: readonly Device[]): void {
+    for (const other of others) other.#used = other === this
+    this.#activity.input()
+    this.#readSoon()
+  }
+
+  /** Whether somebody can see it. */
+  hide(hidden: boolean): void {
+    this.#activity.hide(hidden)
+  }
+
+  /** Whether the end of the conversation is what one sees of it. */
+  sees(atEnd: boolean): void {
+    this.#atEnd = atEnd
+    this.#readSoon()
+  }
+
+  type(text: string): void {
+    this.#client.typing({}, text.trim() !== '')
   }
 
   /** Stops what runs here, on every device. */
@@ -153,6 +199,10 @@ export class Device extends Source {
       slowedUntil: 0,
       unplugged: false,
       spoken: '',
+      others: [],
+      othersKnown: false,
+      typing: false,
+      readMark: undefined,
     }
   }
 
@@ -186,7 +236,13 @@ export class Device extends Source {
       const text = said(payload)
       this.#converse((c) => addPending(c, { id, text, status, ...(error && { error: error.message }) }))
     }))
+    client.on('presence', live((e) => this.#presenceCame(e)))
+    client.on('typing', live(({ userId, topic, threadId, typing }) => {
+      if (userId === this.user && topic === `user/${this.user}` && !threadId) this.#set({ typing })
+    }))
+    client.on('readMarker', live((e) => this.#markerCame(e)))
     client.on('error', live((error) => this.#set({ notice: { kind: 'trouble', text: error.message } })))
+    client.presence(this.#activity.state)
     client.connect()
     void this.#try(async () => {
       await client.openThread({ threadId: '' })
@@ -195,7 +251,8 @@ export class Device extends Source {
 
   #stateChanged(connection: ConnectionState): void {
     const back = connection.status === 'live' || connection.status === 'restoring'
-    this.#set({ connection, unplugged: this.#view.unplugged && !back })
+    this.#set({ connection, unplugged: this.#view.unplugged && !back, ...(!back && { othersKnown: false }) })
+    if (connection.status === 'live') this.#readSoon()
     if (connection.status === 'waiting' && connection.attempt <= 1) this.speaker.say(this.#view.unplugged ? 'Unplugged.' : 'Disconnected.')
   }
 
@@ -213,6 +270,7 @@ export class Device extends Source {
 
   #snapshotCame(snapshot: ThreadSnapshot): void {
     this.#converse((c) => endUnknownRuns(addSnapshot(c, snapshot), snapshot))
+    this.#opened = { at: performance.now(), position: snapshot.position }
     this.#set({ opened: true })
     const { conversation } = this.#view
     const streams = runsOf(conversation).flatMap((run) => run.streams)
@@ -236,6 +294,56 @@ export class Device extends Source {
     this.#mark(r.streams)
   }
 
+  #presenceCame({ topic, users }: PresenceEvent): void {
+    if (topic !== `user/${this.user}`) return
+    const { others, othersKnown } = this.#view
+    // Who has left while this device was away has left at a time that it does not know.
+    const before = othersKnown ? others : []
+    this.#set({ others: othersOf(before, users, this.#client.sessionId, Date.now()), othersKnown: true })
+  }
+
+  /** How far was read elsewhere: what is not beyond what was read here tells nothing new. */
+  #markerCame({ threadId, position }: ReadMarkerEvent): void {
+    if (threadId !== '') return
+    const own = this.#ownMark
+    if (own !== undefined && !isBeyond(position, own)) return
+    const before = own === undefined && this.#opened !== undefined && !isBeyond(position, this.#opened.position) && performance.now() - this.#opened.at < markerMs
+    this.#set({ readMark: { position, before } })
+  }
+
+  #acted(): void {
+    this.#client.presence(this.#activity.state)
+    this.#readSoon()
+  }
+
+  /** Tells how far the user has read, if the user is here and sees the end. */
+  async #read(): Promise<void> {
+    const { connection, opened, conversation } = this.#view
+    const here = this.#used && this.#atEnd && this.#activity.state === 'active'
+    if (!here || !opened || connection.status !== 'live') return
+    const position = newest(conversation)
+    const own = this.#ownMark
+    if (position === undefined || (own !== undefined && !isBeyond(position, own))) return
+    this.#ownMark = position
+    try {
+      await this.#client.markRead({ position })
+    } catch {
+      if (this.#ownMark !== position) return
+      this.#ownMark = own // what is seen next tells it again
+    }
+  }
+
+  /** How far was read here, as far as it was told; a page that is loaded again knows it, as its session does. */
+  get #ownMark(): string | undefined {
+    return sessionStorage.getItem(`switchboard.${this.name}.read`) ?? undefined
+  }
+
+  set #ownMark(position: string | undefined) {
+    const key = `switchboard.${this.name}.read`
+    if (position === undefined) sessionStorage.removeItem(key)
+    else sessionStorage.setItem(key, position)
+  }
+
   #tell(notice: Notice): void {
     this.#set({ notice })
     this.speaker.say(notice.text)
@@ -255,6 +363,7 @@ export class Device extends Source {
     const conversation = change(before)
     if (conversation === before) return
     this.#set({ conversation })
+    this.#readSoon()
     this.#sayEnds(before, conversation)
   }
 
@@ -283,4 +392,10 @@ export class Device extends Source {
       this.#set({ notice: { kind: 'trouble', text: error instanceof Error ? error.message : string(message) } })
     }
   }
+}
+
+/** Whether a position lies behind another one, or in another log. */
+function isBeyond(a: string, b: string): boolean {
+  const [x, y] = [readPosition(a), readPosition(b)]
+  return x.epoch !== y.epoch || x.offset > y.offset
 }

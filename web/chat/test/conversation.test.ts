@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { codePoints } from '@netra-systems/switchboard'
-import { addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, running } from '../src/model/conversation.ts'
+import { addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, itemAt, markStream, newConversation, newest, running } from '../src/model/conversation.ts'
 import { conversation, event, message, outline, question, run, topic } from './fixtures.ts'
 
 const answered = [
@@ -202,5 +202,27 @@ describe('questions on their way', () => {
   test('an ack behind the message does not bring it back', () => {
     const c = addPending(conversation(question(1, 'Why?')), { id: 'm1', text: 'Why?', status: 'sent' })
     expect(c.pending).toEqual([])
+  })
+})
+
+describe('how far a conversation was read', () => {
+  const c = conversation(question(1, 'first'), event(2, 'agent_started'), question(3, 'second'), event(4, 'agent_completed'))
+
+  test('is told by its newest message', () => {
+    expect(newest(newConversation(topic))).toBeUndefined()
+    expect(newest(c)).toBe('e1:4') // of a run that began before the last question
+    expect(newest(addMessage(c, { ...question(9, 'to all'), topic: 'all' }))).toBe('e1:4')
+  })
+
+  test.each([
+    ['e1:1', 'first'],
+    ['e1:2', 'run r1 completed'],
+    ['e1:3', 'second'],
+    ['e1:99', 'second'],
+    ['e1:0', undefined],
+    ['e9:3', undefined], // of a log that was never seen
+  ])('%s lies in %s', (position, want) => {
+    const item = itemAt(c, position)
+    expect(item && outline({ ...c, items: [item] })[0]).toBe(want)
   })
 })

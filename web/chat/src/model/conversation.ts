@@ -1,6 +1,6 @@
 import { codePoints } from '@netra-systems/switchboard'
 import { said, type Message } from './message.ts'
-import { compare, insert, readPosition, type Place, type Placed } from './place.ts'
+import { compare, indexOf, insert, readPosition, type Place, type Placed } from './place.ts'
 import { addEvent, grown, newRun, placeOf, withStream, type Mark, type Run } from './run.ts'
 
 /**
@@ -141,6 +141,24 @@ export function markStream(c: Conversation, streamId: string, mark: Mark | undef
       return mark === undefined ? bare : { ...bare, mark }
     }),
   )
+}
+
+/** The position of the newest message that is shown. */
+export function newest(c: Conversation): string | undefined {
+  let last: Place | undefined
+  for (const item of c.items) {
+    const place = item.kind === 'run' ? (item.run.events[item.run.events.length - 1]?.place ?? item.place) : item.place
+    if (last === undefined || compare(place, last) > 0) last = place
+  }
+  const epoch = c.epochs[last?.era ?? 0]
+  return last === undefined || epoch === undefined || last.offset === 0 ? undefined : `${epoch}:${last.offset}`
+}
+
+/** The item that a position of the conversation's topic lies in: the last one that begins there or before. */
+export function itemAt(c: Conversation, position: string): Item | undefined {
+  const { epoch, offset } = readPosition(position)
+  const place: Place = { era: c.epochs.indexOf(epoch), offset, after: Infinity }
+  return c.items[indexOf(c.items, place) - 1]
 }
 
 export function runsOf(c: Conversation): Run[] {

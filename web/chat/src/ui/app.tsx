@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 import type { Config } from '../config.ts'
 import type { Device } from '../device.ts'
 import type { LiveWire } from '../live-wire.ts'
@@ -28,14 +28,26 @@ export function App({ config, devices, wire }: Props) {
   })
   const use = (used: Device) => {
     for (const device of devices) device.speaker.silent = device !== used
+    used.use(devices)
+  }
+  useEffect(() => {
+    const look = () => devices.forEach((device) => device.hide(document.hidden || (narrow && shown !== device.name)))
+    look()
+    document.addEventListener('visibilitychange', look)
+    return () => document.removeEventListener('visibilitychange', look)
+  }, [devices, narrow, shown])
+  const turnTo = (id: string) => {
+    show(id)
+    const device = devices.find(({ name }) => name === id)
+    if (device) use(device)
   }
   return (
     <>
       <Header devices={devices} />
       <main class={devices.length === 1 ? 'one' : ''}>
-        {narrow && <Tabs label="Devices" tabs={tabs} shown={shown} show={show} devices={devices} />}
+        {narrow && <Tabs label="Devices" tabs={tabs} shown={shown} show={turnTo} devices={devices} />}
         {devices.map((device, i) => (
-          <div key={device.name} {...panel(device.name)} onFocusCapture={() => use(device)}>
+          <div key={device.name} {...panel(device.name)} {...whenUsed(() => use(device))}>
             <DevicePanel device={device} others={devices} config={config} first={i === 0} read={read} />
           </div>
         ))}
@@ -46,4 +58,9 @@ export function App({ config, devices, wire }: Props) {
       {reading && <PassageDialog reading={reading} close={() => read(undefined)} />}
     </>
   )
+}
+
+/** What a person does to something that shows that it is used. */
+function whenUsed(use: () => void) {
+  return { onFocusCapture: use, onPointerDownCapture: use, onKeyDownCapture: use, onWheelCapture: use, onTouchMoveCapture: use }
 }

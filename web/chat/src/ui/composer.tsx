@@ -23,7 +23,10 @@ export function Composer({ device, runs }: { device: Device; runs: boolean }) {
         aria-label="Ask about the documents"
         placeholder="Ask about the docs"
         value={text}
-        onInput={(e) => setText(e.currentTarget.value)}
+        onInput={(e) => {
+          setText(e.currentTarget.value)
+          device.type(e.currentTarget.value)
+        }}
         onKeyDown={(e) => {
           if (e.key !== 'Enter' || e.shiftKey || e.isComposing) return
           e.preventDefault()

@@ -1,14 +1,17 @@
-import type { ComponentChildren } from 'preact'
-import { useLayoutEffect, useRef, useState } from 'preact/hooks'
+import { Fragment, type ComponentChildren } from 'preact'
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { Config } from '../config.ts'
-import type { Device } from '../device.ts'
-import type { Conversation, Pending } from '../model/conversation.ts'
+import type { Device, ReadMark } from '../device.ts'
+import { itemAt, type Conversation, type Pending } from '../model/conversation.ts'
 import { useNewest } from './hooks.ts'
 import { ItemView } from './item-view.tsx'
 
 interface Props {
   readonly device: Device
   readonly conversation: Conversation
+  readonly readMark: ReadMark | undefined
+  /** On which device that was. */
+  readonly where: string
   readonly opened: boolean
   readonly config: Config
   readonly first: boolean
@@ -17,13 +20,15 @@ interface Props {
   readonly children: ComponentChildren
 }
 
-export function ConversationLog({ device, conversation, opened, config, first, open, children }: Props) {
+export function ConversationLog({ device, conversation, readMark, where, opened, config, first, open, children }: Props) {
   const { items, pending, earlier } = conversation
   const { list, away, onScroll, follow } = useNewest(conversation)
   // Who asks wants to see that, wherever the conversation was scrolled to.
   useLayoutEffect(() => {
     if (pending.length > 0) follow()
   }, [pending.length])
+  useEffect(() => device.sees(!away), [device, away])
+  const read = readMark && itemAt(conversation, readMark.position)
   const empty = opened && items.length === 0 && pending.length === 0
   return (
     <div class="log-frame">
@@ -32,7 +37,14 @@ export function ConversationLog({ device, conversation, opened, config, first, o
           {earlier !== undefined && <Earlier device={device} list={list} />}
           {empty && <Invitation device={device} config={config} first={first} />}
           {items.map((item) => (
-            <ItemView key={item.key} item={item} open={open} />
+            <Fragment key={item.key}>
+              <ItemView item={item} open={open} />
+              {item === read && (
+                <p class="read" data-part="read">
+                  {readMark?.before ? 'Read up to here' : `Read on ${where}`}
+                </p>
+              )}
+            </Fragment>
           ))}
           {pending.map((one) => (
             <PendingView key={one.id} one={one} retry={() => device.retry(one.id)} />

@@ -2,6 +2,7 @@ import { useMemo } from 'preact/hooks'
 import type { Config } from '../config.ts'
 import type { Device, View } from '../device.ts'
 import { running, runsOf, type Conversation } from '../model/conversation.ts'
+import { leftMs, othersWords, otherWords, whereWords, type OtherState } from '../model/others.ts'
 import { capital, count, stateWords } from '../model/words.ts'
 import { Composer } from './composer.tsx'
 import { Controls } from './controls.tsx'
@@ -22,6 +23,7 @@ interface Props {
 export function DevicePanel({ device, others, config, first, read }: Props) {
   const view = useView(device)
   const { connection, conversation, notice } = view
+  const where = whereWords(view.others)
   const label = `${capital(device.user)} · ${device.name}`
   const open = useMemo(() => (file: string, line: number, length: number) => read({ device, file, line, length }), [device, read])
   return (
@@ -34,8 +36,23 @@ export function DevicePanel({ device, others, config, first, read }: Props) {
             Connect
           </button>
         )}
+        <Others view={view} />
       </header>
-      <ConversationLog device={device} conversation={conversation} opened={view.opened} config={config} first={first} open={open}>
+      <ConversationLog
+        device={device}
+        conversation={conversation}
+        readMark={view.readMark}
+        where={where}
+        opened={view.opened}
+        config={config}
+        first={first}
+        open={open}
+      >
+        {view.typing && (
+          <p class="typing" data-part="typing">
+            Typing on {where}…
+          </p>
+        )}
         <Behind device={device} others={others} />
       </ConversationLog>
       <footer class="device-foot">
@@ -61,6 +78,42 @@ function State({ view: { connection, unplugged } }: { view: View }) {
     <p class={`state state-${status}`}>
       <Lamp state={lampOf(status)} /> <span data-part="state">{stateWords(connection, unplugged, now)}</span>
     </p>
+  )
+}
+
+/** How many devices are told one by one. */
+const most = 2
+
+/** Which other devices of the user are there. The line stays when nothing is known of them. */
+function Others({ view: { others, othersKnown } }: { view: View }) {
+  const now = useNow(0, ...others.map(({ leftAt }) => (leftAt === undefined ? 0 : leftAt + leftMs)))
+  const told = others.filter(({ leftAt }) => leftAt === undefined || now - leftAt < leftMs)
+  const there = told.filter(({ leftAt }) => leftAt === undefined)
+  const listed = told.length <= most ? told : there
+  return (
+    <p class="others" data-part="others">
+      {othersKnown && listed.length === 0 && 'No other device'}
+      {othersKnown && listed.length > most && othersWords(listed)}
+      {othersKnown &&
+        listed.length <= most &&
+        listed.map((other) => (
+          <span key={other.session} data-other={other.name} data-state={other.state}>
+            <Dot state={other.state} /> {otherWords(other, now)}{' '}
+          </span>
+        ))}
+    </p>
+  )
+}
+
+/** A dot for each state, which differs by its shape. */
+function Dot({ state }: { state: OtherState }) {
+  return (
+    <svg class={`dot dot-${state}`} viewBox="0 0 10 10" width="10" height="10" aria-hidden="true">
+      {state === 'active' && <circle cx="5" cy="5" r="4" />}
+      {state === 'idle' && <circle cx="5" cy="5" r="3" fill="none" stroke-width="2" />}
+      {state === 'background' && <path d="M1.5 5h7" fill="none" stroke-width="2" />}
+      {state === 'left' && <path d="M2 2l6 6m0-6l-6 6" fill="none" stroke-width="1.5" />}
+    </svg>
   )
 }
 
