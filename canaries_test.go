@@ -149,7 +149,7 @@ func TestCanariesTakeNothingFromTheirTenant(t *testing.T) {
 		var audited []switchboard.AuditEvent
 		s := newServer(t, switchboard.Options{
 			Canaries: time.Second,
-			Quota:    bounded(switchboard.Quota{Conns: 2, ConnsPerSecond: 2, MessagesPerMinute: 1, BackendMessagesPerMinute: 1}),
+			Quota:    bounded(switchboard.Quota{Conns: 2, ConnsPerSecond: 2, MessagesPerMinute: 1, BackendMessagesPerMinute: 1, TicketsPerMinute: 1}),
 			Audit: func(e switchboard.AuditEvent) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -176,18 +176,21 @@ func TestCanariesTakeNothingFromTheirTenant(t *testing.T) {
 		if _, err := s.Publish(ctx, switchboard.User("a"), switchboard.Message{Type: "note"}); err != nil {
 			t.Errorf("the one message of the minute: %v", err)
 		}
+		if _, err := s.Access().Ticket(ctx, switchboard.Identity{Tenant: "noisy", User: "a"}, time.Minute); err != nil {
+			t.Errorf("the one ticket of the minute: %v", err)
+		}
 		second.conn.Close()
 		synctest.Wait()
 		s.as(t, "noisy/c")
 		mu.Lock()
 		defer mu.Unlock()
 		for _, e := range audited {
-			if strings.HasPrefix(e.User, "canary") || e.Action != switchboard.AuditConnect {
+			if strings.HasPrefix(e.User, "canary") || e.Action != switchboard.AuditConnect && e.Action != switchboard.AuditTicket {
 				t.Errorf("got %+v in the audit log", e)
 			}
 		}
-		if len(audited) != 3 {
-			t.Errorf("got %d events, want those of the three who were refused", len(audited))
+		if len(audited) != 4 {
+			t.Errorf("got %d events, want those of the three who were refused and of the ticket", len(audited))
 		}
 	})
 }

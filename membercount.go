@@ -2,6 +2,7 @@ package switchboard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -131,6 +132,40 @@ func (m *Manager) noteMember(ctx context.Context, room wire.Topic, user string, 
 			m.log.LogAttrs(ctx, slog.LevelDebug, "membership not counted", slog.Any("err", err))
 		}
 	}
+}
+
+// settleMember takes back what is noted of a membership that ended while its beginning was being
+// noted. Whoever begins or ends one calls it afterwards. Notes are read before the membership is, and
+// deleted only if nobody has written them since: of two that race, one sees the other.
+func (m *Manager) settleMember(ctx context.Context, room wire.Topic, user string) {
+	err := m.dropNotes(ctx, room, user)
+	if err != nil && !errors.Is(err, broker.ErrConflict) { // noted anew
+		m.log.LogAttrs(ctx, slog.LevelDebug, "membership that has ended may be counted", slog.Any("err", err))
+	}
+}
+
+func (m *Manager) dropNotes(ctx context.Context, room wire.Topic, user string) error {
+	noted := make(map[string]uint64)
+	for _, n := range m.memberNotes(room, user, memberJoined) {
+		item, err := m.driver.Get(ctx, n.prefix+n.hash)
+		switch {
+		case err == nil:
+			noted[n.prefix+n.hash] = item.Revision
+		case !errors.Is(err, broker.ErrNotFound):
+			return err
+		}
+	}
+	if len(noted) == 0 {
+		return nil
+	}
+	state, err := m.memberState(ctx, room, user)
+	if err != nil || state.kind != memberNone {
+		return err
+	}
+	for key, revision := range noted {
+		err = errors.Join(err, m.driver.Delete(ctx, key, revision))
+	}
+	return err
 }
 
 // unnoteMember makes room for another before a membership ends, however it began: who has joined

@@ -249,6 +249,7 @@ func (m *Manager) setMember(ctx context.Context, room wire.Topic, user string, k
 		if kind != memberNone {
 			m.noteMember(ctx, room, user, kind)
 		}
+		m.settleMember(ctx, room, user)
 		return pos, true, nil
 	}
 	return Position{}, false, fmt.Errorf("membership keeps changing: %w", ErrConflict)

@@ -11,10 +11,12 @@ import (
 
 // benchCmd is scenarios that prove something, with numbers.
 type benchCmd struct {
-	Drain   benchDrainCmd   `cmd:"" help:"Drain one of two server processes under load, and prove that nothing was lost."`
-	Hostile benchHostileCmd `cmd:"" help:"Attack a server process in fourteen ways, and prove that its normal clients lose nothing."`
-	Node    benchNodeCmd    `cmd:"" hidden:"" help:"A server process of a scenario."`
-	Attack  benchAttackCmd  `cmd:"" hidden:"" help:"The hostile process of a scenario."`
+	Drain    benchDrainCmd    `cmd:"" help:"Drain one of two server processes under load, and prove that nothing was lost."`
+	Hostile  benchHostileCmd  `cmd:"" help:"Attack a server process in fourteen ways, and prove that its normal clients lose nothing."`
+	Presence benchPresenceCmd `cmd:"" help:"Let clients die in every way, and prove for how long they are shown online at most."`
+	Node     benchNodeCmd     `cmd:"" hidden:"" help:"A server process of a scenario."`
+	Attack   benchAttackCmd   `cmd:"" hidden:"" help:"The hostile process of a scenario."`
+	Follower benchFollowerCmd `cmd:"" hidden:"" help:"A client process of a scenario."`
 }
 
 type benchDrainCmd struct {
@@ -44,11 +46,64 @@ type benchNodeCmd struct {
 	Key       string        `required:"" help:"The API key."`
 	DrainTime time.Duration `name:"drain-timeout" default:"10s" help:"How long a drain may take."`
 	Strict    bool          `help:"Has the usual limits, and believes X-Forwarded-For of this machine."`
+	heartbeatFlags
 }
 
 // Run serves until its standard input ends.
 func (c *benchNodeCmd) Run(ctx context.Context, term terminal) error {
-	return bench.Node{Socket: c.Socket, Key: c.Key, Drain: c.DrainTime, Strict: c.Strict}.Run(ctx, term.in, term.out)
+	return bench.Node{Socket: c.Socket, Key: c.Key, Drain: c.DrainTime, Strict: c.Strict, Heartbeat: c.heartbeat()}.Run(ctx, term.in, term.out)
+}
+
+// heartbeatFlags are those of production, unless they say something else.
+type heartbeatFlags struct {
+	Interval time.Duration `name:"heartbeat-interval" default:"25s" placeholder:"D" help:"How often a silent client is pinged."`
+	Timeout  time.Duration `name:"heartbeat-timeout" default:"75s" placeholder:"D" help:"How long a client may be silent."`
+	Offline  time.Duration `name:"offline-after" default:"30s" placeholder:"D" help:"How long who was lost is shown online."`
+}
+
+func (f heartbeatFlags) heartbeat() bench.Heartbeat {
+	return bench.Heartbeat{Interval: f.Interval, Timeout: f.Timeout, OfflineAfter: f.Offline}
+}
+
+type benchPresenceCmd struct {
+	heartbeatFlags
+	Each   int           `default:"4" placeholder:"N" help:"Clients that die in each way."`
+	Sleep  time.Duration `default:"2m" placeholder:"D" help:"How long clients sleep."`
+	Freeze time.Duration `default:"5s" placeholder:"D" help:"How long the server is stopped."`
+}
+
+// Run carries out the scenario.
+func (c *benchPresenceCmd) Run(ctx context.Context, term terminal) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	b := bench.Presence{
+		Heartbeat: c.heartbeat(), Each: c.Each, Sleep: c.Sleep, Freeze: c.Freeze, Out: term.out,
+		Node: func(key string) []string {
+			return []string{
+				self, "bench", "node", "--key", key, "--heartbeat-interval", fmt.Sprint(c.Interval),
+				"--heartbeat-timeout", fmt.Sprint(c.Timeout), "--offline-after", fmt.Sprint(c.Offline),
+			}
+		},
+		Follower: func(host, user string) []string {
+			return []string{self, "bench", "follower", "--host", host, "--user", user}
+		},
+	}
+	if err := b.Check(); err != nil {
+		return usageError{err}
+	}
+	return b.Run(ctx)
+}
+
+type benchFollowerCmd struct {
+	Host string `required:"" help:"The server, host and port."`
+	User string `required:"" help:"Who follows."`
+}
+
+// Run follows until its standard input ends, or says so.
+func (c *benchFollowerCmd) Run(ctx context.Context, term terminal) error {
+	return bench.Follower{Host: c.Host, User: c.User}.Run(ctx, term.in, term.out)
 }
 
 type benchHostileCmd struct {

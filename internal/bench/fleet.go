@@ -28,7 +28,8 @@ type fleet struct {
 	at      atomic.Pointer[string] // where to connect, host and port
 	members []*member
 	text    func(from, n int) string
-	alone   bool // each is a user, in no room
+	alone   bool                 // each is a user, in no room
+	opened  func(net.Conn) error // may refuse a connection; nil: nobody does
 	reading sync.WaitGroup
 }
 
@@ -59,7 +60,11 @@ func (f *fleet) dial(ctx context.Context, m *member) error {
 			URL: "ws://nodes.test/ws", Rooms: f.rooms(),
 			Token: func(context.Context) (string, error) { return m.user, nil },
 			Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, *f.at.Load())
+				nc, err := new(net.Dialer).DialContext(ctx, network, *f.at.Load())
+				if err != nil || f.opened == nil {
+					return nc, err
+				}
+				return nc, f.opened(nc)
 			},
 		})
 		refused, ok := errors.AsType[*client.Error](err)

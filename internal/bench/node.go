@@ -32,12 +32,18 @@ type Node struct {
 	// Strict has the limits that are usual, of clients that this machine is a proxy of; else a
 	// user has as many connections as it wants.
 	Strict bool
+	// Heartbeat is that of connections; zero: that of production.
+	Heartbeat Heartbeat
 }
+
+// Heartbeat is that of a [Node]: of [switchboard.Heartbeat] what scenarios set.
+type Heartbeat struct{ Interval, Timeout, OfflineAfter time.Duration }
 
 // Run serves who says a name, tells its address on out, and ends with in.
 func (n Node) Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	config := server.Config{
 		Listen: "127.0.0.1:0", Drain: n.Drain,
+		Heartbeat: switchboard.Heartbeat{Interval: n.Heartbeat.Interval, Timeout: n.Heartbeat.Timeout, OfflineAfter: n.Heartbeat.OfflineAfter},
 		Auth: func(_ context.Context, c switchboard.Credential) (switchboard.Identity, error) {
 			if strings.HasPrefix(c.Token, badToken) {
 				return switchboard.Identity{}, switchboard.ErrUnauthenticated

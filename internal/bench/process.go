@@ -15,7 +15,7 @@ import (
 // process is a node of a scenario, from outside.
 type process struct {
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	url   string
 	key   string
 	http  *http.Client
@@ -68,6 +68,12 @@ func (p *process) stop() {
 	_ = p.stdin.Close()
 	_ = p.cmd.Wait() // how it ended is not what is measured
 	p.http.CloseIdleConnections()
+}
+
+// kill ends the process without a chance to say anything, and waits for it.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	p.stop()
 }
 
 // call makes a call of the API for back ends. What is not answered with 2xx is an error.
