@@ -2,4 +2,6 @@
 
 package hub
 
+// caught by: .
+
 const mutantEarlier = true // text from before a join comes to who has no right to it
