@@ -317,6 +317,12 @@ func TestJoinsAndSubscriptionsArePaidFor(t *testing.T) {
 		"120 rooms at once": {func(i int) []byte {
 			return text(`{"type":%q,"payload":{"rooms":[%s]}}`, []string{"subscribe", "unsubscribe"}[i%2], list)
 		}, 120 / (1 + 120/16)},
+		"what is seen in 120 rooms": {func(i int) []byte {
+			if i == 0 {
+				return text(`{"type":"subscribe","payload":{"rooms":[%s]}}`, list)
+			}
+			return text(`{"type":"presence_update","payload":{"state":%q}}`, []string{"idle", "active"}[i%2])
+		}, 120 / (1 + 120/16)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			underAbuse(t, switchboard.Options{}, func(a *abuse) {

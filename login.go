@@ -282,7 +282,7 @@ func (m *Manager) refresh(c *Conn, l login) bool {
 		return false
 	}
 	m.watchCredential(c.handle)
-	m.presence.post(presenceEvent{what: deviceChanged, conn: c.handle}) // who it may see there is
+	m.presence.post(presenceEvent{what: rightChanged, conn: c.handle})
 	return m.enforce(c.handle) == nil
 }
 

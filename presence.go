@@ -146,6 +146,10 @@ func presenceUpdateVerb(_ context.Context, in *inbound) error {
 	case meta != "" && meta[0] != '{':
 		return fieldError(wire.CodeInvalidMessage, "meta", "meta must be an object")
 	}
+	// It is told in each room that the device follows.
+	if err := in.spend(len(in.m.hub.Following(in.c)) / namesPerMessage); err != nil {
+		return err
+	}
 	changed := false
 	if !in.m.changeState(in.c, func(s *state) {
 		changed = s.doing != doing || s.meta != meta || s.flags&flagPresent == 0

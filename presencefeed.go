@@ -18,7 +18,9 @@ const (
 	connOpened presenceWhat = iota
 	connEnded
 	roomFollowed  // or not any more
-	deviceChanged // its state, or what it may see
+	deviceChanged // what the user does on it
+	rightChanged  // what it may see
+	watchJudged   // whether it may see who is in a room
 	placeHeard    // from another node
 	placeAsked    // by this node, or by another one
 	placeAnswered // by other nodes
@@ -32,7 +34,9 @@ const (
 type presenceEvent struct {
 	what   presenceWhat
 	conn   hub.Handle
-	room   hub.Key        // roomFollowed
+	room   hub.Key        // roomFollowed, watchJudged
+	number uint64         // watchJudged: of the question
+	may    bool           // watchJudged
 	ended  *absent        // connEnded
 	topic  wire.Topic     // placeHeard, placeAsked, placeAnswered
 	body   []byte         // placeHeard: a presenceRecord
@@ -102,13 +106,13 @@ func presenceRepeats() [2]time.Duration { return [...]time.Duration{time.Second,
 
 // presenceKeeper is what the goroutine of presence knows. Nothing else uses it.
 type presenceKeeper struct {
-	m     *Manager
-	ctx   context.Context
-	rooms map[hub.Key]*presenceRoom
-	users map[hub.Key]*presenceUser // with several devices, or devices on other nodes
-	due   map[hub.Key]struct{}      // rooms with something to say
-	own   map[hub.Key]wire.Topic    // users whose devices may have changed
-
+	m        *Manager
+	ctx      context.Context
+	rooms    map[hub.Key]*presenceRoom
+	users    map[hub.Key]*presenceUser // with several devices, or devices on other nodes
+	due      map[hub.Key]struct{}      // rooms with something to say
+	own      map[hub.Key]wire.Topic    // users whose devices may have changed
+	judgings uint64                    // number of the latest question who may watch
 	left     absence
 	lost     []lostNode            // in order
 	repeats  [2][]presenceRepeat   // in order, as presenceRepeats says
@@ -211,7 +215,7 @@ func (k *presenceKeeper) next(now time.Time) time.Duration {
 
 func (k *presenceKeeper) happened(e presenceEvent) {
 	switch e.what {
-	case connOpened, deviceChanged:
+	case connOpened, deviceChanged, rightChanged:
 		view, ok := k.m.hub.View(e.conn)
 		if !ok {
 			return
@@ -222,13 +226,15 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 		}
 		for _, f := range k.m.hub.Following(e.conn) {
 			if f.Address.Kind == wire.KindRoom {
-				k.followed(e.conn, f.Key)
+				k.followed(e.conn, f.Key, e.what == rightChanged)
 			}
 		}
 	case connEnded:
 		k.ended(e.conn, e.ended)
 	case roomFollowed:
-		k.followed(e.conn, e.room)
+		k.followed(e.conn, e.room, true)
+	case watchJudged:
+		k.judged(e)
 	case placeHeard:
 		k.heard(e)
 	case placeAsked:

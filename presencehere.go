@@ -2,6 +2,7 @@ package switchboard
 
 import (
 	"encoding/json"
+	"iter"
 	"slices"
 	"time"
 
@@ -21,16 +22,18 @@ type absent struct {
 
 // absence has the devices that count as there though they are not connected.
 type absence struct {
-	order []*absent // by until: all wait equally long
-	of    map[hub.Key][]*absent
+	order []*absent             // by until: all wait equally long
+	of    map[hub.Key][]*absent // by the user's topic, and by each room
 }
 
 func (a *absence) add(d *absent) {
 	if a.of == nil {
 		a.of = make(map[hub.Key][]*absent)
 	}
-	key := hubKey(d.user)
-	a.order, a.of[key] = append(a.order, d), append(a.of[key], d)
+	a.order = append(a.order, d)
+	for place := range d.places() {
+		a.of[place] = append(a.of[place], d)
+	}
 }
 
 // bye forgets that a device was absent before, which would keep it there. Its turn comes, and changes nothing.
@@ -46,15 +49,32 @@ func (a *absence) bye(d *absent) {
 
 // first takes the one that has waited for the longest.
 func (a *absence) first() *absent {
-	d, key := a.order[0], hubKey(a.order[0].user)
+	d := a.order[0]
 	a.order[0] = nil
 	if a.order = a.order[1:]; len(a.order) == 0 {
 		a.order = nil
 	}
-	if a.of[key] = slices.DeleteFunc(a.of[key], func(other *absent) bool { return other == d }); len(a.of[key]) == 0 {
-		delete(a.of, key)
+	for place := range d.places() {
+		a.of[place][0] = nil // it is the first there, too
+		if a.of[place] = a.of[place][1:]; len(a.of[place]) == 0 {
+			delete(a.of, place)
+		}
 	}
 	return d
+}
+
+// places are the user's topic and the rooms of a device.
+func (a *absent) places() iter.Seq[hub.Key] {
+	return func(yield func(hub.Key) bool) {
+		if !yield(hubKey(a.user)) {
+			return
+		}
+		for _, room := range a.rooms {
+			if !yield(room) {
+				return
+			}
+		}
+	}
 }
 
 // leaving is what presence has to know of a connection that has ended.
@@ -95,6 +115,7 @@ func (k *presenceKeeper) ended(c hub.Handle, a *absent) {
 	}
 	for _, room := range a.rooms {
 		if r := k.rooms[room]; r != nil {
+			delete(r.judging, c)
 			delete(r.watchers, c)
 		}
 	}
@@ -163,10 +184,8 @@ func (k *presenceKeeper) here(place wire.Topic) []presence.Entry {
 			users[view.User.ID] = view.User
 		}
 	}
-	for _, a := range k.left.order {
-		if slices.Contains(a.rooms, key) {
-			users[a.user.ID] = a.user
-		}
+	for _, a := range k.left.of[key] {
+		users[a.user.ID] = a.user
 	}
 	entries := make([]presence.Entry, 0, len(users))
 	for id, user := range users {

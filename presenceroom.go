@@ -1,9 +1,9 @@
 package switchboard
 
 import (
+	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -15,9 +15,10 @@ import (
 // presenceRoom is a room that somebody here follows.
 type presenceRoom struct {
 	topic   wire.Topic
-	changed map[string]struct{} // users whose devices here have changed
-	seq     uint64              // of what this node has said of it
-	fresh   []hub.Handle        // that may have a right to watch
+	changed map[string]struct{}   // users whose devices here have changed
+	seq     uint64                // of what this node has said of it
+	fresh   []hub.Handle          // that may have a right to watch
+	judging map[hub.Handle]uint64 // of whom the application is asked that, by which question
 
 	// The rest is there while somebody here watches.
 	view     *presence.View
@@ -35,15 +36,15 @@ type watcher struct {
 }
 
 // followed takes note that a connection has begun to follow a room, or has ceased to, or that what it
-// may do there has changed.
-func (k *presenceKeeper) followed(c hub.Handle, key hub.Key) {
+// may do there has changed, or only its device: then nobody is asked for the right again.
+func (k *presenceKeeper) followed(c hub.Handle, key hub.Key, right bool) {
 	r := k.rooms[key]
 	if r == nil {
 		topic, known := k.m.hub.Address(key)
 		if !known {
 			return
 		}
-		r = &presenceRoom{topic: topic, changed: make(map[string]struct{})}
+		r = &presenceRoom{topic: topic, changed: make(map[string]struct{}), judging: make(map[hub.Handle]uint64)}
 		k.rooms[key] = r
 	}
 	view, ok := k.m.hub.View(c)
@@ -51,7 +52,9 @@ func (k *presenceKeeper) followed(c hub.Handle, key hub.Key) {
 		return // connEnded comes, or has
 	}
 	r.changed[view.User.ID] = struct{}{}
-	r.fresh = append(r.fresh, c)
+	if right {
+		r.fresh = append(r.fresh, c)
+	}
 	k.due[key] = struct{}{}
 }
 
@@ -75,53 +78,88 @@ func (k *presenceKeeper) tellRoom(key hub.Key, r *presenceRoom, now time.Time) {
 	if r.view != nil {
 		k.tellWatchers(key, r, now)
 	}
-	if _, followers, _ := k.m.hub.Lookup(key); followers == 0 && len(r.changed) == 0 && !k.awaited(key) {
+	if _, followers, _ := k.m.hub.Lookup(key); followers == 0 && len(r.changed) == 0 && len(k.left.of[key]) == 0 { // nor counts a device as there
 		delete(k.rooms, key)
 	}
 }
 
-// awaited reports whether a device counts as there that is not connected.
-func (k *presenceKeeper) awaited(key hub.Key) bool {
-	for _, a := range k.left.order {
-		if slices.Contains(a.rooms, key) {
-			return true
-		}
-	}
-	return false
-}
-
-// admit finds out who of the new followers may watch, and begins a view for the first.
+// admit finds out who of the new followers may watch. The application is asked by others, since it
+// may take its time; until it has answered nobody watches.
 func (k *presenceKeeper) admit(key hub.Key, r *presenceRoom, now time.Time) {
 	for _, c := range r.fresh {
 		_, follows := k.m.hub.Cursor(c, key)
-		if !follows || !k.mayWatch(c, r.topic) {
+		switch {
+		case !follows:
+			delete(r.judging, c)
 			delete(r.watchers, c)
-			continue
-		}
-		if r.view == nil {
-			r.view, r.began, r.watchers, r.asking = new(presence.View), now, make(map[hub.Handle]watcher), make(map[string]struct{})
-			r.view.Replace(k.m.nodes.id(), r.seq, k.here(r.topic))
-			k.askRoom(key, r, k.m.nodes.others()...)
-		}
-		if _, watches := r.watchers[c]; !watches {
-			r.watchers[c] = watcher{}
+		case k.m.opts.Authorize == nil:
+			k.admitOne(key, r, c, k.mayWatch(k.ctx, c, r.topic), now)
+		default:
+			delete(r.watchers, c)
+			k.judge(key, r, c)
 		}
 	}
 	r.fresh = nil
+	k.endView(r)
+}
+
+// judge asks the application whether a follower may watch. The answer comes as an event.
+func (k *presenceKeeper) judge(key hub.Key, r *presenceRoom, c hub.Handle) {
+	k.judgings++
+	number, topic := k.judgings, r.topic
+	r.judging[c] = number
+	k.asks.Go(func() {
+		k.m.presence.post(presenceEvent{what: watchJudged, conn: c, room: key, number: number, may: k.mayWatch(k.ctx, c, topic)})
+	})
+}
+
+// judged takes what the application has answered.
+func (k *presenceKeeper) judged(e presenceEvent) {
+	r := k.rooms[e.room]
+	if r == nil || r.judging[e.conn] != e.number {
+		return // it is asked again, or does not follow any more
+	}
+	delete(r.judging, e.conn)
+	_, follows := k.m.hub.Cursor(e.conn, e.room)
+	k.admitOne(e.room, r, e.conn, follows && e.may, time.Now())
+	k.endView(r)
+	k.due[e.room] = struct{}{}
+}
+
+// admitOne lets a follower watch, or not. The first who does begins a view.
+func (k *presenceKeeper) admitOne(key hub.Key, r *presenceRoom, c hub.Handle, may bool, now time.Time) {
+	if !may {
+		delete(r.watchers, c)
+		return
+	}
+	if r.view == nil {
+		r.view, r.began, r.watchers, r.asking = new(presence.View), now, make(map[hub.Handle]watcher), make(map[string]struct{})
+		r.view.Replace(k.m.nodes.id(), r.seq, k.here(r.topic))
+		k.askRoom(key, r, k.m.nodes.others()...)
+	}
+	if _, watches := r.watchers[c]; !watches {
+		r.watchers[c] = watcher{}
+	}
+}
+
+// endView ends a view that nobody watches.
+func (k *presenceKeeper) endView(r *presenceRoom) {
 	if r.view != nil && len(r.watchers) == 0 {
 		r.view, r.watchers, r.asking, r.large = nil, nil, nil, false
 	}
 }
 
-// mayWatch asks whether a connection may see who is in a room.
-func (k *presenceKeeper) mayWatch(c hub.Handle, room wire.Topic) bool {
+// mayWatch asks whether a connection may see who is in a room. Any goroutine may.
+func (k *presenceKeeper) mayWatch(ctx context.Context, c hub.Handle, room wire.Topic) bool {
 	conn, ok := k.m.conn(c)
 	if !ok {
 		return false
 	}
-	err := k.m.authorize(WithTenant(k.ctx, room.Tenant), conn.identity, conn.allowed, ActPresence, room.ID)
+	ctx, cancel := context.WithTimeout(WithTenant(ctx, room.Tenant), verbTimeout)
+	defer cancel()
+	err := k.m.authorize(ctx, conn.identity, conn.allowed, ActPresence, room.ID)
 	if err != nil && !errors.Is(err, ErrForbidden) {
-		k.m.log.LogAttrs(k.ctx, slog.LevelWarn, "who may see who is in a room cannot be found out", slog.Any("err", err))
+		k.m.log.LogAttrs(ctx, slog.LevelWarn, "who may see who is in a room cannot be found out", slog.Any("err", err))
 	}
 	return err == nil || mutantWatch
 }
@@ -265,7 +303,7 @@ func (k *presenceKeeper) tellWatchers(key hub.Key, r *presenceRoom, now time.Tim
 		if frame == nil {
 			continue
 		}
-		switch err := k.m.hub.Send(c, frame, true); {
+		switch err := k.m.hub.SendOf(c, key, frame); {
 		case err == nil:
 			r.watchers[c] = watcher{state: true}
 			k.m.count.presence.Add(1)

@@ -227,6 +227,8 @@ func TestARoomIsRefusedAlikeWhetherItExistsOrNot(t *testing.T) {
 			`{"type":"thread_open","message_id":"x","payload":{"room":"ROOM","thread_id":"t"}}`,
 			`{"type":"switch_thread","message_id":"x","payload":{"room":"ROOM","thread_id":"t"}}`,
 			`{"type":"ack","message_id":"x","payload":{"positions":{"room/ROOM":"e:1"}}}`,
+			`{"type":"mark_read","message_id":"x","payload":{"room":"ROOM","position":"e:1"}}`,
+			`{"type":"typing_started","message_id":"x","payload":{"room":"ROOM"}}`,
 			"",
 		} {
 			var told [2]string

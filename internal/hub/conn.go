@@ -339,6 +339,21 @@ func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
 	return h.send(rec, frame, optional)
 }
 
+// SendOf is Send of something optional that is said of a room, for who follows it at this moment:
+// nothing of a room comes behind its end. For others the error is [ErrNotFollowed].
+func (h *Hub) SendOf(c Handle, room Key, frame []byte) error {
+	rec := h.lock(c)
+	if rec == nil {
+		return ErrGone
+	}
+	defer h.unlock(rec, c.slot())
+	slot := h.index.find(room)
+	if f := h.followed(rec, slot); slot == 0 || f == nil || f.at.flags&cursorHeld != 0 {
+		return ErrNotFollowed
+	}
+	return h.send(rec, frame, true)
+}
+
 // send is Send for a caller that holds rec.mu.
 func (h *Hub) send(rec *conn, frame []byte, optional bool) error {
 	if rec.flags&(connClosing|connCloseSent) != 0 {

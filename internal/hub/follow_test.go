@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 
@@ -67,5 +68,29 @@ func TestAHeldRoomIsWrittenOnceItBegins(t *testing.T) {
 		if r.hub.Oust(a.h, key) {
 			t.Error("who has begun is ousted")
 		}
+	})
+}
+
+func TestWhatIsSaidOfARoomIsForWhoFollowsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		key := keyOf(room("r"))
+		send := func(what string, want error) {
+			t.Helper()
+			if err := r.hub.SendOf(a.h, key, text(what)); !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", what, err, want)
+			}
+		}
+		send("before", ErrNotFollowed)
+		tag, err := r.hub.FollowOn(a.h, r.follow(room("r")), wire.Position{Epoch: "e1"}, Terms{Held: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		send("held", ErrNotFollowed)
+		r.hub.Begin(a.h, key, tag, nil)
+		send("followed", nil)
+		r.hub.Unfollow(a.h, key)
+		send("behind its end", ErrNotFollowed)
 	})
 }
