@@ -76,6 +76,11 @@ func (q *questions) take(r presenceRecord) {
 	if _, missing := asked.missing[r.Node]; !missing {
 		return
 	}
+	for _, part := range asked.parts[r.Node] {
+		if len(part.Entries) > 0 && len(r.Entries) > 0 && part.Entries[0].User == r.Entries[0].User {
+			return // it came twice
+		}
+	}
 	asked.parts[r.Node] = append(asked.parts[r.Node], r)
 	n := 0
 	for _, part := range asked.parts[r.Node] {
@@ -134,18 +139,6 @@ func (m *Manager) ask(ctx context.Context, place wire.Topic, nodes ...string) ([
 		m.count.unanswered.Add(uint64(n))
 	}
 	return whole, err
-}
-
-// answerNode tells a node what this one has in a place.
-func (m *Manager) answerNode(ctx context.Context, place wire.Topic, to presenceRecord, a answered) error {
-	r := presenceRecord{Node: a.node, Seq: a.seq, Answer: to.Question, Total: len(a.entries)}
-	for rest := a.entries; ; {
-		r.Entries = rest[:min(len(rest), answerEntries)]
-		rest = rest[len(r.Entries):]
-		if err := m.tellNodes(ctx, place, nodeInbox(to.Node), r); err != nil || len(rest) == 0 {
-			return err
-		}
-	}
 }
 
 // tellNodes publishes to nodes: to all who follow a topic, if that is where it goes, or where nodes listen.

@@ -276,13 +276,14 @@ func (m *Manager) refresh(c *Conn, l login) bool {
 		s.expires, s.issued, s.shown = id.Expires, id.Issued, l.shown
 		s.tokenID, s.sid, s.claims = id.TokenID, id.SID, id.Claims
 		s.flags &^= flagWarned
+		s.logins++
 	})
 	m.permissions.drop(unused)
 	if !there || revoked {
 		return false
 	}
 	m.watchCredential(c.handle)
-	m.presence.post(presenceEvent{what: rightChanged, conn: c.handle})
+	m.presence.post(presenceEvent{what: rightsChanged, conn: c.handle}) // who it may see there is
 	return m.enforce(c.handle) == nil
 }
 

@@ -21,6 +21,9 @@ const (
 	nodeLease = 10 * time.Second
 	// nodeRenew is how often a node says that it is alive.
 	nodeRenew = 3 * time.Second
+	// nodeReturn is how long a node is waited for at least that has lost its lease: when all have, because
+	// the broker was away, each has another one by then.
+	nodeReturn = 5 * time.Second
 	// nodeRetry is after how long a store that failed is asked again.
 	nodeRetry  = 500 * time.Millisecond
 	nodePrefix = "node/"
@@ -130,8 +133,21 @@ func (m *Manager) holdLease(ctx context.Context) {
 			m.presence.post(presenceEvent{what: nodeBegan, node: id})
 		case err == nil:
 			revision = next
-		case errors.Is(err, broker.ErrConflict): // it has expired: others have given this node up
+		case errors.Is(err, broker.ErrConflict):
+			if held, err := m.leaseOf(ctx, id); err == nil { // written, and the answer was lost
+				if revision == 0 {
+					m.presence.post(presenceEvent{what: nodeBegan, node: id})
+				}
+				revision = held
+				sleep(ctx, nodeRetry)
+				continue
+			} else if !errors.Is(err, broker.ErrNotFound) {
+				sleep(ctx, nodeRetry)
+				continue
+			}
+			// It has expired: others have given this node up.
 			m.log.LogAttrs(ctx, slog.LevelWarn, "this node was given up for dead and begins anew", slog.String("node", id))
+			m.leaveInbox(ctx, id)
 			id = ""
 			continue
 		case errors.Is(err, broker.ErrClosed):
@@ -155,7 +171,7 @@ func (m *Manager) holdLease(ctx context.Context) {
 // renewLease writes the lease; revision 0 is the first time. It follows where this node is asked before
 // others can know of it.
 func (m *Manager) renewLease(ctx context.Context, id string, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, nodeLease)
+	ctx, cancel := context.WithTimeout(ctx, nodeRenew) // so that there is time for another try
 	defer cancel()
 	if revision == 0 {
 		if err := m.driver.Follow(ctx, m.nodes.everybody, nodeInbox(id)); err != nil {
@@ -167,6 +183,21 @@ func (m *Manager) renewLease(ctx context.Context, id string, revision uint64) (u
 		return 0, err
 	}
 	return m.driver.Put(ctx, nodePrefix+id, value, revision, nodeLease)
+}
+
+// leaveInbox ceases to listen where a node of a former name is asked.
+func (m *Manager) leaveInbox(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, nodeRetry)
+	defer cancel()
+	_ = m.driver.Unfollow(ctx, nodeInbox(id)) // a hint: what comes is not listened to
+}
+
+// leaseOf is the revision of a lease that only this node writes.
+func (m *Manager) leaseOf(ctx context.Context, id string) (revision uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, nodeRenew)
+	defer cancel()
+	item, err := m.driver.Get(ctx, nodePrefix+id)
+	return item.Revision, err
 }
 
 // watchNodes hears of other nodes until ctx ends.

@@ -103,6 +103,8 @@ func (m *Manager) whoIs(ctx context.Context, place wire.Topic) (map[string][][]p
 	case <-m.nodes.known:
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-m.life.Done():
+		return nil, ErrClosed
 	}
 	here := make(chan answered, 1)
 	m.presence.post(presenceEvent{what: placeAsked, topic: place, reply: here})

@@ -18,9 +18,10 @@ const (
 	connOpened presenceWhat = iota
 	connEnded
 	roomFollowed  // or not any more
-	deviceChanged // what the user does on it
-	rightChanged  // what it may see
-	watchJudged   // whether it may see who is in a room
+	deviceChanged // its state
+	rightsChanged // what it may see
+	rightKnown    // whether it may
+	notTold       // to other nodes
 	placeHeard    // from another node
 	placeAsked    // by this node, or by another one
 	placeAnswered // by other nodes
@@ -34,11 +35,10 @@ const (
 type presenceEvent struct {
 	what   presenceWhat
 	conn   hub.Handle
-	room   hub.Key        // roomFollowed, watchJudged
-	number uint64         // watchJudged: of the question
-	may    bool           // watchJudged
+	room   hub.Key        // roomFollowed
+	right  right          // rightKnown
 	ended  *absent        // connEnded
-	topic  wire.Topic     // placeHeard, placeAsked, placeAnswered
+	topic  wire.Topic     // placeHeard, placeAsked, placeAnswered, notTold, rightKnown; of roomFollowed the user
 	body   []byte         // placeHeard: a presenceRecord
 	record presenceRecord // placeAsked by another node
 	reply  chan answered  // placeAsked by this one; capacity 1
@@ -96,6 +96,8 @@ const (
 	presenceNames = 256
 	// presenceAway is how long nothing is told to a client that does not take it.
 	presenceAway = time.Second
+	// presenceUsers is how many users are told of at once, so that rooms do not wait for them.
+	presenceUsers = 4096
 	// presenceWait is how long who begins to watch waits for other nodes' answers.
 	presenceWait = askTimeout
 )
@@ -106,19 +108,23 @@ func presenceRepeats() [2]time.Duration { return [...]time.Duration{time.Second,
 
 // presenceKeeper is what the goroutine of presence knows. Nothing else uses it.
 type presenceKeeper struct {
-	m        *Manager
-	ctx      context.Context
-	rooms    map[hub.Key]*presenceRoom
-	users    map[hub.Key]*presenceUser // with several devices, or devices on other nodes
-	due      map[hub.Key]struct{}      // rooms with something to say
-	own      map[hub.Key]wire.Topic    // users whose devices may have changed
-	judgings uint64                    // number of the latest question who may watch
+	m     *Manager
+	ctx   context.Context
+	rooms map[hub.Key]*presenceRoom
+	users map[hub.Key]*presenceUser // with several devices, or devices on other nodes
+	due   map[hub.Key]struct{}      // rooms with something to say
+	own   map[hub.Key]wire.Topic    // users whose devices may have changed
+
 	left     absence
 	lost     []lostNode            // in order
 	repeats  [2][]presenceRepeat   // in order, as presenceRepeats says
 	again    map[hub.Key]time.Time // places to be looked at later
 	tick     time.Time             // when what is due is told; zero: nothing is
+	said     uint64                // the highest number of a room that was forgotten
+	several  bool                  // there were other nodes when that was looked at last
 	stranger map[string]time.Time  // nodes that were heard of and have no lease that is known here
+	telling  telling
+	rights   rightAsks
 	asks     sync.WaitGroup
 }
 
@@ -130,8 +136,9 @@ type lostNode struct {
 
 // presenceRepeat is a room in which something was said.
 type presenceRepeat struct {
-	room hub.Key
-	at   time.Time
+	room  wire.Topic
+	spoke time.Time
+	at    time.Time
 }
 
 // keepPresence does all that until ctx ends.
@@ -142,6 +149,7 @@ func (m *Manager) keepPresence(ctx context.Context) {
 		again: make(map[hub.Key]time.Time), stranger: make(map[string]time.Time),
 	}
 	defer k.asks.Wait()
+	k.beginTelling()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -191,8 +199,12 @@ func (k *presenceKeeper) next(now time.Time) time.Duration {
 	}
 	for i := range k.repeats {
 		for list := &k.repeats[i]; len(*list) > 0 && until((*list)[0].at); *list = (*list)[1:] {
-			k.repeat((*list)[0].room)
+			k.repeat((*list)[0])
 		}
+	}
+	if len(k.telling.missed) > 0 && until(k.telling.retry) {
+		k.tellMissed(now)
+		wait = min(wait, tellingRetry)
 	}
 	for id, at := range k.stranger {
 		if until(at) {
@@ -215,26 +227,20 @@ func (k *presenceKeeper) next(now time.Time) time.Duration {
 
 func (k *presenceKeeper) happened(e presenceEvent) {
 	switch e.what {
-	case connOpened, deviceChanged, rightChanged:
-		view, ok := k.m.hub.View(e.conn)
-		if !ok {
-			return
-		}
-		k.own[hubKey(view.User)] = view.User
-		if e.what == connOpened {
-			return
-		}
-		for _, f := range k.m.hub.Following(e.conn) {
-			if f.Address.Kind == wire.KindRoom {
-				k.followed(e.conn, f.Key, e.what == rightChanged)
-			}
-		}
+	case connOpened, deviceChanged, rightsChanged:
+		k.changed(e)
+	case rightKnown:
+		k.rightKnown(e)
+	case notTold:
+		k.notTold(e.topic)
 	case connEnded:
 		k.ended(e.conn, e.ended)
 	case roomFollowed:
-		k.followed(e.conn, e.room, true)
-	case watchJudged:
-		k.judged(e)
+		if r := k.room(e.room); r != nil {
+			k.followed(r, e.conn, e.topic, e.room)
+			delete(r.watchers, e.conn) // it begins anew, if it does
+			r.fresh = append(r.fresh, e.conn)
+		}
 	case placeHeard:
 		k.heard(e)
 	case placeAsked:
@@ -242,19 +248,49 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 	case placeAnswered:
 		k.answered(e)
 	case nodeBegan:
-		k.sayAll()
+		k.relinked() // others have left it out
 	case nodeCame:
 		k.came(e.node)
 	case nodeGone:
-		k.lost = append(k.lost, lostNode{e.node, time.Now().Add(k.m.opts.Heartbeat.OfflineAfter)})
+		k.several = !k.m.nodes.alone()
+		k.lost = append(k.lost, lostNode{e.node, time.Now().Add(max(k.m.opts.Heartbeat.OfflineAfter, nodeReturn))})
 	case linkBack:
 		k.relinked()
 	}
 }
 
+// changed takes note that a connection has begun, or is another one to others, or may see other things.
+func (k *presenceKeeper) changed(e presenceEvent) {
+	view, ok := k.m.hub.View(e.conn)
+	if !ok {
+		return
+	}
+	k.own[hubKey(view.User)] = view.User
+	if e.what == connOpened {
+		return
+	}
+	for _, f := range k.m.hub.Following(e.conn) {
+		if f.Address.Kind != wire.KindRoom {
+			continue
+		}
+		r := k.room(f.Key)
+		if r == nil {
+			continue
+		}
+		k.followed(r, e.conn, view.User, f.Key)
+		if e.what == rightsChanged {
+			r.fresh = append(r.fresh, e.conn)
+		}
+	}
+}
+
 // tell says what has changed, to other nodes and to who watches here.
 func (k *presenceKeeper) tell(now time.Time) {
+	n := 0
 	for key, topic := range k.own {
+		if n++; n > presenceUsers {
+			break // the others with the next tick
+		}
 		delete(k.own, key)
 		k.tellUser(key, topic)
 	}
@@ -299,7 +335,7 @@ func (k *presenceKeeper) known(node string) {
 
 // asked answers what this node has in a place.
 func (k *presenceKeeper) asked(e presenceEvent) {
-	a := answered{node: k.m.nodes.id(), entries: k.here(e.topic)}
+	a := answered{node: k.m.nodes.id(), seq: k.said, entries: k.here(e.topic)}
 	if r := k.rooms[hubKey(e.topic)]; r != nil {
 		a.seq = r.seq
 	}
@@ -307,48 +343,43 @@ func (k *presenceKeeper) asked(e presenceEvent) {
 		e.reply <- a
 		return
 	}
-	if err := k.m.answerNode(k.ctx, e.topic, e.record, a); err != nil && k.ctx.Err() == nil {
-		k.m.log.LogAttrs(k.ctx, slog.LevelDebug, "a node is not answered", slog.Any("err", err))
-	}
+	k.answer(e.topic, e.record, a)
 }
 
 // came takes note of a node that is there now.
 func (k *presenceKeeper) came(node string) {
 	delete(k.stranger, node)
-	for key, r := range k.rooms {
+	if !k.several { // nothing was said so far
+		k.several = true
+		k.sayAll()
+	}
+	for _, r := range k.rooms {
 		if r.view != nil {
-			k.askRoom(key, r, node)
+			k.askRoom(r, node)
 		}
 	}
 }
 
-// relinked asks everybody again after what passed may have been missed.
+// relinked asks everybody again after what passed may have been missed, and says again which users this
+// node has, so that others tell theirs.
 func (k *presenceKeeper) relinked() {
-	for key, r := range k.rooms {
+	for _, r := range k.rooms {
 		if r.view != nil {
-			k.askRoom(key, r, k.m.nodes.others()...)
+			k.askRoom(r, k.m.nodes.others()...)
 		}
 	}
-	for key, u := range k.users {
+	for _, u := range k.users {
 		u.want = true
-		k.own[key] = u.topic
 	}
+	k.sayAll()
 }
 
-// sayAll says again which users this node has: it has another name now.
+// sayAll says again which users this node has.
 func (k *presenceKeeper) sayAll() {
 	for cursor := 0; ; {
 		for _, t := range k.m.hub.Topics(nil, &cursor, compareBatch) {
-			topic, known := k.m.hub.Address(t.Key)
-			if !known || topic.Kind == wire.KindAll {
-				continue
-			}
-			switch r := k.rooms[t.Key]; {
-			case topic.Kind == wire.KindUser:
+			if topic, known := k.m.hub.Address(t.Key); known && topic.Kind == wire.KindUser {
 				k.own[t.Key] = topic
-			case r != nil:
-				k.renamed(r)
-				k.due[t.Key] = struct{}{}
 			}
 		}
 		if cursor == 0 {

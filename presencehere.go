@@ -2,7 +2,6 @@ package switchboard
 
 import (
 	"encoding/json"
-	"iter"
 	"slices"
 	"time"
 
@@ -20,30 +19,22 @@ type absent struct {
 	until  time.Time // zero: it has gone at once
 }
 
-// absence has the devices that count as there though they are not connected.
+// absence has the devices that count as there though they are not connected. Each list is in the order
+// in which they were lost, and so ends from the front.
 type absence struct {
-	order []*absent             // by until: all wait equally long
-	of    map[hub.Key][]*absent // by the user's topic, and by each room
+	order []*absent
+	of    map[hub.Key][]*absent // by user
+	in    map[hub.Key][]*absent // by room
 }
 
 func (a *absence) add(d *absent) {
 	if a.of == nil {
-		a.of = make(map[hub.Key][]*absent)
+		a.of, a.in = make(map[hub.Key][]*absent), make(map[hub.Key][]*absent)
 	}
-	a.order = append(a.order, d)
-	for place := range d.places() {
-		a.of[place] = append(a.of[place], d)
-	}
-}
-
-// bye forgets that a device was absent before, which would keep it there. Its turn comes, and changes nothing.
-func (a *absence) bye(d *absent) {
 	key := hubKey(d.user)
-	left := slices.DeleteFunc(a.of[key], func(other *absent) bool { return other.device.Session == d.device.Session })
-	if len(left) == 0 {
-		delete(a.of, key)
-	} else {
-		a.of[key] = left
+	a.order, a.of[key] = append(a.order, d), append(a.of[key], d)
+	for _, room := range d.rooms {
+		a.in[room] = append(a.in[room], d)
 	}
 }
 
@@ -54,26 +45,30 @@ func (a *absence) first() *absent {
 	if a.order = a.order[1:]; len(a.order) == 0 {
 		a.order = nil
 	}
-	for place := range d.places() {
-		a.of[place][0] = nil // it is the first there, too
-		if a.of[place] = a.of[place][1:]; len(a.of[place]) == 0 {
-			delete(a.of, place)
-		}
-	}
+	a.remove(d)
 	return d
 }
 
-// places are the user's topic and the rooms of a device.
-func (a *absent) places() iter.Seq[hub.Key] {
-	return func(yield func(hub.Key) bool) {
-		if !yield(hubKey(a.user)) {
-			return
-		}
-		for _, room := range a.rooms {
-			if !yield(room) {
-				return
-			}
-		}
+// remove makes d count no more; in order it stays until its time.
+func (a *absence) remove(d *absent) {
+	without(a.of, hubKey(d.user), d)
+	for _, room := range d.rooms {
+		without(a.in, room, d)
+	}
+}
+
+// without takes d out of a list.
+func without(lists map[hub.Key][]*absent, key hub.Key, d *absent) {
+	list := lists[key]
+	switch i := slices.Index(list, d); {
+	case i < 0:
+	case len(list) == 1:
+		delete(lists, key)
+	case i == 0:
+		list[0] = nil
+		lists[key] = list[1:]
+	default:
+		lists[key] = slices.Delete(list, i, i+1)
 	}
 }
 
@@ -108,14 +103,18 @@ func deviceOf(v hub.View, s state) presence.Device {
 
 // ended takes note of a connection that has.
 func (k *presenceKeeper) ended(c hub.Handle, a *absent) {
-	if a.until.IsZero() {
-		k.left.bye(a)
-	} else {
+	if !a.until.IsZero() {
 		k.left.add(a)
+	} else { // nor does it count any more as lost before
+		for _, former := range slices.Clone(k.left.of[hubKey(a.user)]) {
+			if former.device.Session == a.device.Session {
+				k.left.remove(former)
+				k.forget(former)
+			}
+		}
 	}
 	for _, room := range a.rooms {
 		if r := k.rooms[room]; r != nil {
-			delete(r.judging, c)
 			delete(r.watchers, c)
 		}
 	}
@@ -184,7 +183,7 @@ func (k *presenceKeeper) here(place wire.Topic) []presence.Entry {
 			users[view.User.ID] = view.User
 		}
 	}
-	for _, a := range k.left.of[key] {
+	for _, a := range k.left.in[key] {
 		users[a.user.ID] = a.user
 	}
 	entries := make([]presence.Entry, 0, len(users))

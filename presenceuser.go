@@ -22,11 +22,7 @@ type presenceUser struct {
 // tellUser says which devices a user has here, to other nodes and to those devices themselves.
 func (k *presenceKeeper) tellUser(key hub.Key, topic wire.Topic) {
 	u, here := k.users[key], k.devices(topic, nil)
-	if !k.m.nodes.alone() {
-		k.say(topic, presenceRecord{
-			Node: k.m.nodes.id(), Entries: []presence.Entry{{User: topic.ID, Devices: here}}, Tell: u == nil || u.want,
-		})
-	}
+	k.sayUser(topic, here, u == nil || u.want)
 	if len(here) == 0 {
 		delete(k.users, key)
 		return
@@ -39,6 +35,13 @@ func (k *presenceKeeper) tellUser(key hub.Key, topic wire.Topic) {
 	}
 	u.want = false
 	k.tellDevices(key, u, here)
+}
+
+// sayUser tells other nodes which devices a user has here, and perhaps asks for theirs.
+func (k *presenceKeeper) sayUser(topic wire.Topic, here []presence.Device, ask bool) {
+	if !k.m.nodes.alone() {
+		k.say(topic, presenceRecord{Node: k.m.nodes.id(), Entries: []presence.Entry{{User: topic.ID, Devices: here}}, Tell: ask})
+	}
 }
 
 func (k *presenceKeeper) user(key hub.Key, topic wire.Topic) *presenceUser {
@@ -125,7 +128,7 @@ func (k *presenceKeeper) heardUser(key hub.Key, topic wire.Topic, said presenceR
 		}
 	}
 	if said.Tell || !had && len(u.others[said.Node]) > 0 {
-		k.say(topic, presenceRecord{Node: k.m.nodes.id(), Entries: []presence.Entry{{User: topic.ID, Devices: here}}})
+		k.sayUser(topic, here, false)
 	}
 	k.tellDevices(key, u, here)
 }

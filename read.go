@@ -193,8 +193,8 @@ func (e *events) Failed(c hub.Handle, err *ws.CloseError) {
 }
 
 // Followed implements [hub.Events].
-func (e *events) Followed(c hub.Handle, room hub.Key) {
-	(*Manager)(e).presence.post(presenceEvent{what: roomFollowed, conn: c, room: room})
+func (e *events) Followed(c hub.Handle, user wire.Topic, room hub.Key) {
+	(*Manager)(e).presence.post(presenceEvent{what: roomFollowed, conn: c, topic: user, room: room})
 }
 
 // Closed implements [hub.Events].

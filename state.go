@@ -15,6 +15,7 @@ import (
 // record of the connection, so that there is one registry only.
 type state struct {
 	flags        stateFlags
+	logins       uint8         // how often the credential was exchanged, modulo 256
 	expires      time.Time     // of the credential; zero: never
 	issued       time.Time     // when the credential was; zero: not known
 	shown        time.Time     // when the client showed a credential, not a session token
@@ -86,7 +87,7 @@ var errState = errors.New("not the state of a connection")
 
 // append encodes s behind dst.
 func (s *state) append(dst []byte) []byte {
-	dst = append(dst, byte(s.flags), byte(s.doing))
+	dst = append(dst, byte(s.flags), byte(s.doing), s.logins)
 	for _, at := range []time.Time{s.expires, s.issued, s.shown} {
 		var ms uint64
 		if !at.IsZero() {
@@ -105,11 +106,11 @@ func (s *state) append(dst []byte) []byte {
 
 // decodeState reads what append wrote.
 func decodeState(b []byte) (state, error) {
-	if len(b) < 2 || deviceState(b[1]) > deviceBackground {
+	if len(b) < 3 || deviceState(b[1]) > deviceBackground {
 		return state{}, errState
 	}
-	s := state{flags: stateFlags(b[0]), doing: deviceState(b[1])}
-	rest, ok := b[2:], true
+	s := state{flags: stateFlags(b[0]), doing: deviceState(b[1]), logins: b[2]}
+	rest, ok := b[3:], true
 	number := func() uint64 {
 		n, size := binary.Uvarint(rest)
 		if size <= 0 {
@@ -181,6 +182,11 @@ func (m *Manager) changeState(c hub.Handle, change func(*state)) bool {
 	}
 	change(&s)
 	return m.hub.SetInfo(c, s.append(nil)) == nil
+}
+
+// sameLogin is whether an encoded state is still of the credential with that number.
+func sameLogin(logins uint8) func(state []byte) bool {
+	return func(b []byte) bool { return len(b) > 2 && b[2] == logins }
 }
 
 // identity is who a connection with state s belongs to.

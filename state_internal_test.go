@@ -14,6 +14,7 @@ func TestAStateIsReadAsItWasWritten(t *testing.T) {
 	addresses := []netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 	rapid.Check(t, func(t *rapid.T) {
 		want := state{
+			logins:      rapid.Uint8().Draw(t, "logins"),
 			flags:       stateFlags(rapid.Byte().Draw(t, "flags")),
 			look:        time.Duration(rapid.Int64Range(0, 1<<62).Draw(t, "look")),
 			permissions: rapid.Uint64().Draw(t, "permissions"),

@@ -37,10 +37,10 @@ func (*nullEngine) Close() error      { return nil }
 // deaf hears nothing, so that nothing of a run is left for the next.
 type deaf struct{}
 
-func (deaf) Message(Handle, []byte)        {}
-func (deaf) Failed(Handle, *ws.CloseError) {}
-func (deaf) Closed(Handle, End)            {}
-func (deaf) Followed(Handle, Key)          {}
+func (deaf) Message(Handle, []byte)           {}
+func (deaf) Failed(Handle, *ws.CloseError)    {}
+func (deaf) Closed(Handle, End)               {}
+func (deaf) Followed(Handle, wire.Topic, Key) {}
 
 func nullRig(b *testing.B) *rig {
 	return newRig(b, func(c *Config, _ *fakeEngine) {

@@ -329,7 +329,8 @@ func (h *Hub) Unhold(c Handle) bool {
 // Send queues a control frame, which is written before all messages of
 // topics; frame must not change any more. An answer is always taken: when more
 // than Config.ControlBytes wait, c is not read until they are written, so that
-// no more questions come. What is optional is refused instead, with ErrFull.
+// no more questions come. What is optional is refused instead, with ErrFull, while
+// something else waits.
 func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
 	rec := h.lock(c)
 	if rec == nil {
@@ -339,28 +340,13 @@ func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
 	return h.send(rec, frame, optional)
 }
 
-// SendOf is Send of something optional that is said of a room, for who follows it at this moment:
-// nothing of a room comes behind its end. For others the error is [ErrNotFollowed].
-func (h *Hub) SendOf(c Handle, room Key, frame []byte) error {
-	rec := h.lock(c)
-	if rec == nil {
-		return ErrGone
-	}
-	defer h.unlock(rec, c.slot())
-	slot := h.index.find(room)
-	if f := h.followed(rec, slot); slot == 0 || f == nil || f.at.flags&cursorHeld != 0 {
-		return ErrNotFollowed
-	}
-	return h.send(rec, frame, true)
-}
-
 // send is Send for a caller that holds rec.mu.
 func (h *Hub) send(rec *conn, frame []byte, optional bool) error {
 	if rec.flags&(connClosing|connCloseSent) != 0 {
 		return ErrGone
 	}
 	x := h.extraOf(rec)
-	if optional && x.bytes+len(frame) > h.cfg.ControlBytes {
+	if optional && x.bytes > 0 && x.bytes+len(frame) > h.cfg.ControlBytes {
 		h.count.refused.Add(1)
 		return ErrFull
 	}

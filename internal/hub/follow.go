@@ -79,10 +79,10 @@ func (h *Hub) FollowOn(c Handle, t Topic, pos wire.Position, terms Terms) (tag u
 	}
 	// What was appended between pos and now had no reason to wake c.
 	rec.wake.Store(1)
-	key := h.topics.at(t.slot()).key
+	key, user := h.topics.at(t.slot()).key, h.userOf(rec)
 	h.unlock(rec, c.slot())
 	if !terms.Held {
-		h.cfg.Events.Followed(c, key)
+		h.cfg.Events.Followed(c, user, key)
 	}
 	return f.tag, nil
 }
@@ -103,9 +103,34 @@ func (h *Hub) Begin(c Handle, key Key, tag uint32, frame []byte) bool {
 	f.at.flags &^= cursorHeld
 	h.say(rec, frame)
 	rec.wake.Store(1)
+	user := h.userOf(rec)
 	h.unlock(rec, c.slot())
-	h.cfg.Events.Followed(c, key)
+	h.cfg.Events.Followed(c, user, key)
 	return true
+}
+
+// userOf is whose connection it is. The caller holds rec.mu.
+func (h *Hub) userOf(rec *conn) wire.Topic {
+	t := h.topics.at(rec.user)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return h.addressOf(t)
+}
+
+// SendIn is Send of what is optional, for who follows a room that is not held: if the owner's blob agrees,
+// which is asked in the same step. Else the error is [ErrGone].
+func (h *Hub) SendIn(c Handle, key Key, frame []byte, agrees func(info []byte) bool) error {
+	rec := h.lock(c)
+	if rec == nil {
+		return ErrGone
+	}
+	defer h.unlock(rec, c.slot())
+	slot := h.index.find(key)
+	f := h.followed(rec, slot)
+	if slot == 0 || f == nil || f.at.flags&cursorHeld != 0 || !agrees(h.arena.get(rec.info)) {
+		return ErrGone
+	}
+	return h.send(rec, frame, true)
 }
 
 // Tag names what c follows a room by, see [Hub.FollowOn]; 0: it does not follow it.
@@ -249,9 +274,10 @@ func (h *Hub) end(c Handle, key Key, ends func(*conn, *follow) bool) bool {
 	}
 	h.leaveTexts(rec, topicSlot)
 	h.dropAck(rec, topicSlot)
+	user := h.userOf(rec)
 	h.unlock(rec, c.slot())
 	h.unfollowed(c.slot(), topicSlot)
-	h.cfg.Events.Followed(c, key)
+	h.cfg.Events.Followed(c, user, key)
 	return true
 }
 

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -71,26 +72,41 @@ func TestAHeldRoomIsWrittenOnceItBegins(t *testing.T) {
 	})
 }
 
-func TestWhatIsSaidOfARoomIsForWhoFollowsIt(t *testing.T) {
+func TestWhatIsSentInARoomIsForWhoFollowsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		a := r.open(user("a"))
-		key := keyOf(room("r"))
-		send := func(what string, want error) {
+		key, yes := keyOf(room("r")), func([]byte) bool { return true }
+		wantErr := func(what string, agrees func([]byte) bool, want error) {
 			t.Helper()
-			if err := r.hub.SendOf(a.h, key, text(what)); !errors.Is(err, want) {
+			if err := r.hub.SendIn(a.h, key, text("x"), agrees); !errors.Is(err, want) {
 				t.Errorf("%s: got %v, want %v", what, err, want)
 			}
 		}
-		send("before", ErrNotFollowed)
+		wantErr("not followed", yes, ErrGone)
 		tag, err := r.hub.FollowOn(a.h, r.follow(room("r")), wire.Position{Epoch: "e1"}, Terms{Held: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		send("held", ErrNotFollowed)
+		wantErr("held", yes, ErrGone)
 		r.hub.Begin(a.h, key, tag, nil)
-		send("followed", nil)
+		wantErr("followed", yes, nil)
+		wantErr("the blob is another", func(info []byte) bool { return len(info) > 100 }, ErrGone)
 		r.hub.Unfollow(a.h, key)
-		send("behind its end", ErrNotFollowed)
+		wantErr("left", yes, ErrGone)
+	})
+}
+
+func TestALargeFrameIsTakenWhileNothingWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		large := text(strings.Repeat("x", 64<<10))
+		for range 3 {
+			if err := r.hub.Send(a.h, large, true); err != nil {
+				t.Errorf("got %v, want it to be taken", err)
+			}
+			synctest.Wait()
+		}
 	})
 }

@@ -288,7 +288,7 @@ func (r *rig) Closed(c Handle, end End) {
 	r.ended[c] = end
 }
 
-func (r *rig) Followed(Handle, Key) {}
+func (r *rig) Followed(Handle, wire.Topic, Key) {}
 
 func (r *rig) end(c Handle) (End, bool) {
 	r.mu.Lock()

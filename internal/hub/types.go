@@ -84,10 +84,10 @@ type Events interface {
 	// Closed says that c is gone, once for each connection that was opened.
 	// Calls come one at a time, from one goroutine, and must be short.
 	Closed(c Handle, end End)
-	// Followed says that c begins to receive a room, or ceases to while it is open. Calls come
-	// concurrently, those for one connection and room perhaps in another order than it happened:
-	// what is true is to be asked. They must be short.
-	Followed(c Handle, room Key)
+	// Followed says that c, of user, begins to receive a room, or ceases to while it is open. Calls
+	// come concurrently, those for one connection and room perhaps in another order than it happened,
+	// or when c is closed already: what is true is to be asked. They must be short.
+	Followed(c Handle, user wire.Topic, room Key)
 }
 
 // End says how a connection ended.

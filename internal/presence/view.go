@@ -72,8 +72,8 @@ func Merge(user string, nodes ...[]Device) wire.Presence {
 type View struct {
 	users map[string][]part
 	seq   map[string]uint64 // of the latest change of each node; a node that is missing has to be asked
-	// touched are the users that changed since the last Diff, and whether they were there then.
-	touched map[string]bool
+	// touched are the users that may have changed since the last Diff, as they were then.
+	touched map[string]wire.Presence
 }
 
 // part is what one node has of one user.
@@ -100,10 +100,10 @@ func (v *View) Set(node string, e Entry) bool {
 		return false
 	}
 	if v.touched == nil {
-		v.users, v.touched = make(map[string][]part), make(map[string]bool)
+		v.users, v.touched = make(map[string][]part), make(map[string]wire.Presence)
 	}
 	if _, touched := v.touched[e.User]; !touched {
-		v.touched[e.User] = len(parts) > 0
+		v.touched[e.User] = v.User(e.User)
 	}
 	switch {
 	case i < 0:
@@ -171,7 +171,7 @@ func (v *View) Drop(node string) {
 	delete(v.seq, node)
 }
 
-// Changed reports whether Diff would say anything.
+// Changed reports whether Diff may say anything.
 func (v *View) Changed() bool { return len(v.touched) > 0 }
 
 // Diff returns what has changed since it was called last, by user.
@@ -180,9 +180,11 @@ func (v *View) Diff() (diff wire.PresenceDiffPayload) {
 	for _, user := range slices.Sorted(maps.Keys(v.touched)) {
 		was, now := v.touched[user], v.User(user)
 		switch {
-		case was && now.Online:
-			diff.Updates = append(diff.Updates, now)
-		case was:
+		case was.Online && now.Online:
+			if !sameDevices(was.Devices, now.Devices) { // another node may have them now
+				diff.Updates = append(diff.Updates, now)
+			}
+		case was.Online:
 			diff.Leaves = append(diff.Leaves, now)
 		case now.Online:
 			diff.Joins = append(diff.Joins, now)
@@ -191,6 +193,15 @@ func (v *View) Diff() (diff wire.PresenceDiffPayload) {
 	clear(v.touched)
 	diff.Count = len(v.users)
 	return diff
+}
+
+// sameDevices reports whether others see no difference.
+func sameDevices(a, b []wire.Device) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(d wire.Device) bool {
+		return !slices.ContainsFunc(b, func(e wire.Device) bool {
+			return d.SessionID == e.SessionID && d.Name == e.Name && d.State == e.State && slices.Equal(d.Meta, e.Meta)
+		})
+	})
 }
 
 // Skip is Diff for nobody.
