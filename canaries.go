@@ -191,7 +191,12 @@ func (f *flock) leave() {
 		}
 		f.m.canaries.gone(c.id)
 		for _, topic := range []wire.Topic{c.home, c.room()} {
-			if err := f.m.driver.Drop(ctx, broker.KeyOf(topic)); err != nil {
+			// Of what was erased something is remembered, so that is done only where something was said.
+			head, err := f.m.headOf(ctx, topic)
+			if err == nil && head.Offset > 0 {
+				err = f.m.driver.Drop(ctx, broker.KeyOf(topic))
+			}
+			if err != nil {
 				f.m.log.LogAttrs(ctx, slog.LevelDebug, "topic of a canary not erased", slog.Any("err", err))
 			}
 		}

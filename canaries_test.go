@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,13 +118,25 @@ func TestALeakIsFoundByCanariesAndTold(t *testing.T) {
 	})
 }
 
+// countedDrops counts what is erased.
+type countedDrops struct {
+	broker.Driver
+	n atomic.Int64
+}
+
+func (d *countedDrops) Drop(ctx context.Context, topic broker.Key) error {
+	d.n.Add(1)
+	return d.Driver.Drop(ctx, topic)
+}
+
 // TestCanariesLeaveNothingInTheLog: what they said is erased.
 func TestCanariesLeaveNothingInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shared := membroker.New(membroker.Options{})
 		defer shared.Close()
 		spy := &misdelivering{Driver: shared, seen: map[wire.Topic]bool{}}
-		s := newServer(t, switchboard.Options{Canaries: time.Second, Broker: spy})
+		drops := &countedDrops{Driver: spy}
+		s := newServer(t, switchboard.Options{Canaries: time.Second, Broker: drops})
 		s.as(t, "alice")
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
@@ -131,6 +144,9 @@ func TestCanariesLeaveNothingInTheLog(t *testing.T) {
 		defer spy.mu.Unlock()
 		if len(spy.seen) != 2 {
 			t.Errorf("got %d canaries, want two", len(spy.seen))
+		}
+		if n := drops.n.Load(); n != 2 {
+			t.Errorf("%d topics were erased, want those in which something was said", n)
 		}
 		for topic := range spy.seen {
 			entries, err := shared.Before(t.Context(), broker.KeyOf(topic), wire.Position{}, 10)
