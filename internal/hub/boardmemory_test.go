@@ -74,6 +74,7 @@ func TestBoardsAreWithinTheBoundOfTheirTenant(t *testing.T) {
 			for k := range keys {
 				r.putLarge(in("loud", i), fmt.Sprint(k), i, size)
 				want = append(want, fmt.Sprintf("latest room/r%d %d %d", i, k, i))
+				synctest.Wait() // nobody makes room any more
 				all, frames := r.boards("loud")
 				if got := r.hub.memory.tenants.of(r.hub.tenants.number("loud")).Load(); got != all || got > most {
 					t.Fatalf("charged for %d bytes of %d, %d of them frames; want at most %d", got, all, frames, most)
