@@ -296,3 +296,47 @@ func TestANodeKeepsALeaseWhoseAnswerWasLost(t *testing.T) {
 		}
 	})
 }
+
+// The last one of a room on a node leaves, and nobody is told: the node says later how far it is.
+func TestALostGoodbyeOfTheLastInARoomIsFoundOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, one, two, _ := cluster(t, switchboard.Options{Heartbeat: patientBeat})
+		alice, bob := one.watching(t, "alice"+seesTeam), two.as(t, "bob"+seesTeam)
+		alice.follow()
+		bob.follow()
+		known := alice.hears("room/team", nil, 20*time.Second)
+		known.want(t, "before", "alice (active); bob (active)")
+		b.Faults().DropLive(roomKey("team"), 2) // that he left, and the first repetition
+		bob.goodbye()
+		alice.hears("room/team", known, 12*time.Second).want(t, "after", "alice (active)")
+	})
+}
+
+// What other devices said while the link was lost is asked for, and they are told of this one.
+func TestDevicesFindEachOtherAfterALostLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, one, two, second := cluster(t, switchboard.Options{Heartbeat: patientBeat})
+		phone := two.phone(t, "alice", "phone")
+		second.Faults().CutLink()
+		laptop := one.phone(t, "alice", "laptop")
+		for name, c := range map[string]*device{"phone": phone, "laptop": laptop} {
+			c.hears("user/alice", nil, 10*time.Second).want(t, name, "alice (laptop active, phone active)")
+		}
+	})
+}
+
+// A lease that ends is no end of what is said: who was given up asks for what the others did not tell it.
+func TestANodeThatWasGivenUpHasMissedNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, one, two, _ := cluster(t, switchboard.Options{Heartbeat: patientBeat})
+		alice, bob := one.watching(t, "alice"+seesTeam), two.watching(t, "bob"+seesTeam)
+		alice.follow()
+		bob.follow()
+		known := bob.hears("room/team", nil, 15*time.Second)
+		known.want(t, "before", "alice (active); bob (active)")
+		expire(t, b, "two")
+		alice.is("idle") // the node is alone, as far as it knows
+		known = bob.hears("room/team", known, 15*time.Second)
+		known.want(t, "after", "alice (idle); bob (active)")
+	})
+}
