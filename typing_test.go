@@ -130,6 +130,7 @@ func TestWhoBeginsAndStopsAllTheTimeIsToldOfSometimes(t *testing.T) {
 		wantEqual(t, "time", time.Since(began), 2*time.Second)
 		a.typing("bob", "room/team", "", false)
 		wantEqual(t, "time of the end", time.Since(began), 5*time.Second)
+		synctest.Wait() // it is counted once it is told
 		if n := s.Stats().Typing; n.Now != 0 || n.Relayed != 4 {
 			t.Errorf("got %+v, want 4 relays and nobody who types", n)
 		}
