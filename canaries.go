@@ -155,7 +155,9 @@ func (k *canaries) has(id string) bool {
 // flock are the canaries of one round, three at most.
 type flock struct {
 	m     *Manager
-	first *canary // and behind each the next
+	first *canary       // and behind each the next
+	room  string        // that all may enter; "": each one of its own
+	lasts time.Duration // how long their tickets' sessions do; a minute at least
 }
 
 // sing says something to each, and waits until it has come.

@@ -3,6 +3,7 @@ package switchboard
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -94,7 +95,7 @@ func (f *flock) add(ctx context.Context, home wire.Topic) error {
 func (f *flock) ticket(ctx context.Context, home wire.Topic) (string, error) {
 	now := time.Now()
 	text, _, err := f.m.ticket(ctx, login{shown: now, identity: Identity{
-		Tenant: home.Tenant, User: home.ID, Permissions: []string{"room:" + home.ID + ":*"}, Issued: now, Expires: now.Add(time.Minute),
+		Tenant: home.Tenant, User: home.ID, Permissions: []string{"room:" + cmp.Or(f.room, home.ID) + ":*"}, Issued: now, Expires: now.Add(max(f.lasts, time.Minute)),
 	}}, ticketShortest)
 	return text, err
 }
@@ -140,9 +141,17 @@ func (c *canary) tryAll(ctx context.Context, victim *canary) {
 
 var errEnded = errors.New("the connection has ended")
 
-// try sends a message and reads until its answer, whose type it returns: "" if there is none that
-// says something.
+// try is ask, and counts what was answered.
 func (c *canary) try(verb string, payload map[string]any) (answer wire.MessageType) {
+	if answer = c.ask(verb, payload); answer != "" {
+		c.m.count.canaryTries.Add(1)
+	}
+	return answer
+}
+
+// ask sends a message and reads until its answer, whose type it returns: "" if there is none that
+// says something.
+func (c *canary) ask(verb string, payload map[string]any) (answer wire.MessageType) {
 	if c.failed != nil {
 		return ""
 	}
@@ -174,7 +183,6 @@ func (c *canary) try(verb string, payload map[string]any) (answer wire.MessageTy
 	if c.failed = blocked(refused); c.failed != nil {
 		return ""
 	}
-	c.m.count.canaryTries.Add(1)
 	return answer
 }
 

@@ -67,6 +67,7 @@ type Manager struct {
 	presence    presenceFeed
 	typing      typing
 	canaries    canaries
+	probes      probes
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time
 	following [64]sync.Mutex // one change of a connection's rooms at a time, by handle
@@ -113,7 +114,7 @@ func New(opts Options) (*Manager, error) {
 		MaxControl:  opts.Limits.ControlPerMinute,
 		MemoryBytes: opts.Limits.MemoryBytes, TenantBytes: opts.Limits.TenantMemoryBytes,
 	})
-	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.runCanaries,
+	for _, work := range []func(context.Context){m.runDriver, m.sweep, m.keepDeadlines, m.carryOutHints, m.forgetTopics, m.keepRuns, m.removeTexts, m.findStrays, m.keepReceipts, m.runCanaries, m.runProbes,
 		m.watchRevocations, m.reachStore, m.enforceRevocations, m.keepSessionKeys, m.holdLease, m.watchNodes, m.keepPresence, m.relayTyping} {
 		m.workers.Go(func() { work(m.life) })
 	}

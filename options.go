@@ -66,6 +66,9 @@ type Options struct {
 	// here, eight tenants at a time, try to read each other by all that a client can do: an alarm
 	// for faults that tests did not find. See CanaryStats. Zero: never; at least 1 s.
 	Canaries time.Duration
+	// PresenceProbe is how often one of two users that the manager makes up is cut off, to measure how
+	// long the other one sees it online. See PresenceStats. Zero: never; at least 1 s.
+	PresenceProbe time.Duration
 	// Audit is told of refusals, joins, kicks, tickets and revocations. It must not block. nil:
 	// nobody is told.
 	Audit func(AuditEvent)
@@ -154,6 +157,9 @@ func (o Options) checked() (Options, error) {
 	}
 	if o.Canaries != 0 && o.Canaries < time.Second {
 		return o, errors.New("Options.Canaries must be at least 1s, or 0")
+	}
+	if o.PresenceProbe != 0 && o.PresenceProbe < time.Second {
+		return o, errors.New("Options.PresenceProbe must be at least 1s, or 0")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -82,6 +82,10 @@ type PresenceStats struct {
 	Told       uint64 // presence_state and presence_diff to clients
 	Asked      uint64 // times another node was asked who is in a room
 	Unanswered uint64 // of all questions to nodes: without an answer in time
+	Probes     uint64 // that were carried out; see Options.PresenceProbe
+	// ProbesLate took longer than Heartbeat.OfflineAfter and a second. ProbesFailed measured nothing.
+	ProbesLate, ProbesFailed uint64
+	ProbeLast, ProbeWorst    time.Duration // from the cut until it was told; 0: there was none
 }
 
 // counters are those that the manager itself keeps.
@@ -158,15 +162,23 @@ func (m *Manager) Stats() Stats {
 			Rounds: m.count.canaryRounds.Load(), Tries: m.count.canaryTries.Load(),
 			Leaks: m.count.canaryLeaks.Load(), Missed: m.count.canaryMissed.Load(),
 		},
-		Presence: PresenceStats{
-			Nodes: len(m.nodes.others()) + 1, Told: m.count.presence.Load(), Asked: m.count.asked.Load(), Unanswered: m.count.unanswered.Load(),
-		},
-		Typing: TypingStats{Now: m.typing.count(), Relayed: m.typing.relayed.Load(), Lost: m.typing.lost.Load()},
-		Errors: m.count.errors.all(), Refusals: m.count.refusals.all(), CallRefusals: m.count.callRefusals.all(),
+		Presence: m.presenceStats(),
+		Typing:   TypingStats{Now: m.typing.count(), Relayed: m.typing.relayed.Load(), Lost: m.typing.lost.Load()},
+		Errors:   m.count.errors.all(), Refusals: m.count.refusals.all(), CallRefusals: m.count.callRefusals.all(),
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
 		Limited: h.Limited, Flooded: h.Flooded, UserLimited: m.count.userLimited.Load(),
 		MembershipsRefused: m.count.membersRefused.Load(),
+	}
+}
+
+func (m *Manager) presenceStats() PresenceStats {
+	p := &m.probes
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return PresenceStats{
+		Nodes: len(m.nodes.others()) + 1, Told: m.count.presence.Load(), Asked: m.count.asked.Load(), Unanswered: m.count.unanswered.Load(),
+		Probes: p.done, ProbesLate: p.late, ProbesFailed: p.wrong, ProbeLast: p.last, ProbeWorst: p.worst,
 	}
 }
 

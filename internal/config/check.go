@@ -43,9 +43,12 @@ func (l *loader) check() {
 	l.checkQuotas(c)
 	s := &l.loaded.server
 	s.Listen, s.Origins, s.Drain, s.ReadyFile, s.Data = c.Listen, c.Origins, c.DrainTimeout, c.ReadyFile, c.Data
-	s.Canaries = c.Canaries
+	s.Canaries, s.PresenceProbe = c.Canaries, c.PresenceProbe
 	if c.Canaries != 0 && c.Canaries < time.Second && !l.bad["canaries"] {
 		l.problem("canaries", "must be at least 1s, or 0s for never")
+	}
+	if c.PresenceProbe != 0 && c.PresenceProbe < time.Second && !l.bad["presence-probe"] {
+		l.problem("presence-probe", "must be at least 1s, or 0s for never")
 	}
 	s.Limits = switchboard.Limits{
 		MessageBytes: c.MessageBytes, MessagesPerMinute: c.MessagesPerMinute, MessagesPerUser: c.MessagesPerUser, ControlPerMinute: c.ControlPerMinute,

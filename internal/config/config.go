@@ -51,6 +51,7 @@ type Pace struct {
 	HeartbeatInterval time.Duration `name:"heartbeat-interval" min:"10ms" placeholder:"D" help:"How long a connection may be silent before it is pinged. Without it: 25s in production, 30s in staging, 45s in development."`
 	HeartbeatTimeout  time.Duration `name:"heartbeat-timeout" min:"10ms" placeholder:"D" help:"How long it may be silent before it is closed. Without it: three times heartbeat-interval if that is set, else 75s, 90s, 60s."`
 	Canaries          time.Duration `name:"canaries" default:"0s" min:"0s" placeholder:"D" help:"How often two users that the server makes up in each tenant try to read each other; the statistics count what they find, and a leak is logged as an error. At least 1s; 0s is never."`
+	PresenceProbe     time.Duration `name:"presence-probe" default:"0s" min:"0s" placeholder:"D" help:"How often a user that the server makes up is cut off, to measure how long it is shown online; the statistics have it, and one that is late is logged. At least 1s; 0s is never."`
 	HandshakeTimeout  time.Duration `name:"handshake-timeout" default:"10s" min:"10ms" placeholder:"D" help:"How long a client may take to connect, with what checks its token."`
 	MessageTimeout    time.Duration `name:"message-timeout" default:"30s" min:"10ms" placeholder:"D" help:"How long a message of a client may take from its first byte to its last; then the connection is closed."`
 	DrainTimeout      time.Duration `name:"drain-timeout" default:"10s" min:"1ms" placeholder:"D" help:"How long clients are given to leave when the server stops."`

@@ -130,7 +130,7 @@ func example(s setting) string {
 		return "https://login.test/keys"
 	case "heartbeat-timeout", "history-age":
 		return "33s"
-	case "heartbeat-interval", "drain-timeout", "canaries", "handshake-timeout", "message-timeout":
+	case "heartbeat-interval", "drain-timeout", "canaries", "presence-probe", "handshake-timeout", "message-timeout":
 		return "7s"
 	case "tenant-quota":
 		return "acme connections=7"

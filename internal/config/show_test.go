@@ -31,6 +31,7 @@ session-key:
 heartbeat-interval: 25s # production
 heartbeat-timeout: 1m15s # production
 canaries: 0s # default
+presence-probe: 0s # default
 handshake-timeout: 10s # default
 message-timeout: 30s # default
 drain-timeout: 10s # default

@@ -76,8 +76,8 @@ type Config struct {
 	Retention   broker.Retention
 	// Heartbeat is that of connections; zero: that of production.
 	Heartbeat switchboard.Heartbeat
-	// Canaries is that of [switchboard.Options].
-	Canaries time.Duration
+	// Canaries and PresenceProbe are those of [switchboard.Options].
+	Canaries, PresenceProbe time.Duration
 	// Documents is an agent that answers what users ask; nil: nobody does.
 	Documents *Documents
 	// Drain is how long clients are given to leave when the server stops (10 s).
@@ -211,7 +211,7 @@ func (s *Server) run(ctx context.Context, cfg Config, lns listeners) error {
 		Auth: s.cfg.Auth, Broker: driver, Origins: s.cfg.Origins, SecureOrigins: s.cfg.SecureOrigins,
 		TrustedProxy: s.cfg.TrustedProxy, SessionKeys: s.cfg.SessionKeys,
 		Heartbeat: s.cfg.Heartbeat, Limits: s.cfg.Limits, Quota: s.cfg.Quota, Retention: s.cfg.Retention,
-		Canaries: s.cfg.Canaries, Audit: recordIn(cfg.Audit), Log: s.log,
+		Canaries: s.cfg.Canaries, PresenceProbe: s.cfg.PresenceProbe, Audit: recordIn(cfg.Audit), Log: s.log,
 	})
 	if err != nil {
 		return errors.Join(err, lns.close())

@@ -64,6 +64,19 @@ type statsPresence struct {
 	Told       uint64 `json:"told" doc:"presence_state and presence_diff to clients"`
 	Asked      uint64 `json:"asked" doc:"Times another node was asked who is in a room"`
 	Unanswered uint64 `json:"unanswered" doc:"Questions to nodes without an answer within a second"`
+
+	Probes       uint64  `json:"probes" doc:"Times a user that the server made up was cut off, to measure how long it is shown online"`
+	ProbesLate   uint64  `json:"probes_late" doc:"Of them: longer than a lost user may be, and a second"`
+	ProbesFailed uint64  `json:"probes_failed" doc:"Times that could not be measured"`
+	ProbeLast    float64 `json:"probe_last" doc:"Seconds from the cut until it was told, the last time"`
+	ProbeWorst   float64 `json:"probe_worst" doc:"The longest of these"`
+}
+
+func presenceStats(s switchboard.PresenceStats) statsPresence {
+	return statsPresence{
+		Nodes: s.Nodes, Told: s.Told, Asked: s.Asked, Unanswered: s.Unanswered, Probes: s.Probes, ProbesLate: s.ProbesLate,
+		ProbesFailed: s.ProbesFailed, ProbeLast: s.ProbeLast.Seconds(), ProbeWorst: s.ProbeWorst.Seconds(),
+	}
 }
 
 type statsCanaries struct {
@@ -121,7 +134,7 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		Revocations: s.Revocations, RevokedClosed: s.RevokedClosed, RevokedRefused: s.RevokedRefused, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		CallsRefused: s.CallRefusals,
 		Canaries:     statsCanaries(s.Canaries),
-		Presence:     statsPresence(s.Presence),
+		Presence:     presenceStats(s.Presence),
 		Typing:       statsTyping(s.Typing),
 		Rooms:        s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
