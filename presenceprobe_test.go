@@ -36,39 +36,6 @@ func TestAProbeMeasuresHowLongWhoWasLostIsShownOnline(t *testing.T) {
 	}
 }
 
-func TestALateProbeIsToldOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var text lockedBuffer
-		s := newServer(t, switchboard.Options{
-			PresenceProbe: time.Minute, Heartbeat: patientBeat, Log: slog.New(slog.NewTextHandler(&text, nil)),
-			// Who asks an application that does not answer tells nobody anything meanwhile.
-			Authorize: func(_ context.Context, _ switchboard.Identity, a switchboard.Action, room string) error {
-				if room == "team" && a == switchboard.ActPresence {
-					time.Sleep(4 * time.Second)
-				}
-				return nil
-			},
-		})
-		began := time.Now()
-		alice := s.watching(t, "alice"+seesTeam)
-		// The first one is cut off after 60 s, the other one 60 s after that was told.
-		for _, at := range []time.Duration{88 * time.Second, 180 * time.Second} {
-			time.Sleep(time.Until(began.Add(at)))
-			alice.follow()
-			time.Sleep(8 * time.Second)
-			alice.send(`{"type":"unsubscribe","payload":{"rooms":["team"]}}`)
-		}
-		synctest.Wait()
-		p := s.Stats().Presence
-		if p.Probes != 2 || p.ProbesLate != 2 || p.ProbesFailed != 0 || p.ProbeWorst < 31*time.Second {
-			t.Errorf("got %+v, want two late probes", p)
-		}
-		if got := strings.Count(text.String(), "shown online for too long"); got != 1 {
-			t.Errorf("told %d times in %s, want once", got, text.String())
-		}
-	})
-}
-
 func TestAProbeThatMeasuresNothingIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text lockedBuffer
