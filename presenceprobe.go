@@ -16,13 +16,15 @@ import (
 
 // A probe of presence is two users that the manager makes up, as canaries are: one follows a room of
 // their own and is cut off without a word, the other is told that it has gone. They are guests of the
-// default tenant for as long as that takes, on this node alone.
+// default tenant, or of one made up where that is refused, for as long as it takes, on this node alone.
 
 const (
 	// probeLate is how long after OfflineAfter who watches may be told.
 	probeLate = time.Second
 	// probeWait is how much longer is waited for it.
 	probeWait = 10 * time.Second
+	// probeTenant is theirs where there is no default tenant.
+	probeTenant = "presence-probe"
 )
 
 // probes is what the probes of presence have found.
@@ -86,8 +88,12 @@ func (m *Manager) probePresence(ctx context.Context) (time.Duration, error) {
 	name := "probe-" + rand.Text()
 	pair := &flock{m: m, room: name, lasts: most + 2*canaryRound}
 	defer pair.leave()
+	tenant := ""
+	if m.opts.RequireTenant {
+		tenant = probeTenant
+	}
 	for _, who := range []string{"-cut", "-watch"} {
-		if err := pair.add(ctx, wire.Topic{Kind: wire.KindUser, ID: name + who}); err != nil {
+		if err := pair.add(ctx, wire.Topic{Tenant: tenant, Kind: wire.KindUser, ID: name + who}); err != nil {
 			return 0, fmt.Errorf("connect: %w", err)
 		}
 	}
@@ -109,11 +115,15 @@ func (m *Manager) probePresence(ctx context.Context) (time.Duration, error) {
 		if _, err := watch.conn.Write(ws.AppendMasked(nil, ws.OpPong, true, [4]byte{1, 2, 3, 4}, nil)); err != nil {
 			return 0, fmt.Errorf("watch: %w", err)
 		}
+		waited := time.Now()
 		if watch.await(func(_ string, env wire.Envelope, _ []byte) bool { return goes(env, cut.home.ID) }) {
 			break
 		}
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return 0, ctx.Err()
+		case time.Since(waited) < canaryAnswer: // nothing can come any more
+			return 0, fmt.Errorf("watch: %w", errEnded)
 		}
 	}
 	return time.Since(died), nil

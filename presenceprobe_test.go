@@ -12,11 +12,11 @@ import (
 )
 
 func TestAProbeMeasuresHowLongWhoWasLostIsShownOnline(t *testing.T) {
-	for _, offline := range []time.Duration{30 * time.Second, 3 * time.Minute, -1} {
+	for i, offline := range []time.Duration{30 * time.Second, 3 * time.Minute, -1} {
 		synctest.Test(t, func(t *testing.T) {
 			var text lockedBuffer
 			s := newServer(t, switchboard.Options{
-				PresenceProbe: time.Minute, Heartbeat: switchboard.Heartbeat{OfflineAfter: offline}, Log: slog.New(slog.NewTextHandler(&text, nil)),
+				PresenceProbe: time.Minute, RequireTenant: i == 0, Heartbeat: switchboard.Heartbeat{OfflineAfter: offline}, Log: slog.New(slog.NewTextHandler(&text, nil)),
 				OnConnect: func(context.Context, *switchboard.Conn) error {
 					t.Error("OnConnect is called for a probe")
 					return nil
