@@ -5,10 +5,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/netra-systems/switchboard/internal/hub"
-	"github.com/netra-systems/switchboard/internal/ws"
-	"github.com/netra-systems/switchboard/wire"
 )
 
 // TestGoingBackAndForthBetweenCredentialsCollectsNoDeadlines: a client that has two good tokens may show them
@@ -24,25 +20,7 @@ func TestGoingBackAndForthBetweenCredentialsCollectsNoDeadlines(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		user, err := m.acquire(t.Context(), wire.Topic{Kind: wire.KindUser, ID: "alice"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, err := m.acquire(t.Context(), wire.Topic{Kind: wire.KindAll})
-		if err != nil {
-			t.Fatal(err)
-		}
-		mine, theirs := ws.Pipe(64 << 10)
-		defer mine.Close()
-		s := state{permissions: m.permissions.put(nil)}
-		c, err := m.hub.Open(hub.Opening{Conn: theirs, User: user.topic, All: all.topic, Session: hub.NewSession(), Info: s.append(nil)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn, ok := m.conn(c)
-		if !ok {
-			t.Fatal("the connection has ended")
-		}
+		conn := opened(t, m, state{})
 		for range 3000 {
 			for _, life := range []time.Duration{0, 2 * time.Hour, 30 * time.Second, 5 * time.Minute, time.Hour} {
 				id := Identity{User: "alice"}
@@ -65,7 +43,7 @@ func TestGoingBackAndForthBetweenCredentialsCollectsNoDeadlines(t *testing.T) {
 		}
 		time.Sleep(time.Hour) // it ends with the last credential
 		synctest.Wait()
-		if m.hub.ID(c) != "" {
+		if m.hub.ID(conn.handle) != "" {
 			t.Error("the connection outlives its credential")
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,7 +43,7 @@ func BenchmarkComeAndGo(b *testing.B) {
 			_ = c.conn.Close()
 		}
 		for s.Stats().Connections > 0 {
-			time.Sleep(100 * time.Microsecond)
+			runtime.Gosched()
 		}
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/50(was<0.5)")
