@@ -29,6 +29,14 @@ func (l *trail) add(e switchboard.AuditEvent) {
 	l.events = append(l.events, e)
 }
 
+// all returns what has come since take was called last.
+func (l *trail) all() []switchboard.AuditEvent {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
 // take returns what has come since it was called last, each as words; times, addresses and ids
 // of connections are left out, but must be there where a connection is concerned.
 func (l *trail) take(t *testing.T) []string {

@@ -161,16 +161,11 @@ func TestCanariesLeaveNothingInTheLog(t *testing.T) {
 // no audit log.
 func TestCanariesTakeNothingFromTheirTenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		var audited []switchboard.AuditEvent
+		var audited trail
 		s := newServer(t, switchboard.Options{
 			Canaries: time.Second,
 			Quota:    bounded(switchboard.Quota{Conns: 2, ConnsPerSecond: 2, MessagesPerMinute: 1, BackendMessagesPerMinute: 1, TicketsPerMinute: 1}),
-			Audit: func(e switchboard.AuditEvent) {
-				mu.Lock()
-				defer mu.Unlock()
-				audited = append(audited, e)
-			},
+			Audit:    audited.add,
 		})
 		s.as(t, "noisy/a")
 		time.Sleep(time.Second)
@@ -198,15 +193,14 @@ func TestCanariesTakeNothingFromTheirTenant(t *testing.T) {
 		second.conn.Close()
 		synctest.Wait()
 		s.as(t, "noisy/c")
-		mu.Lock()
-		defer mu.Unlock()
-		for _, e := range audited {
+		events := audited.all()
+		for _, e := range events {
 			if strings.HasPrefix(e.User, "canary") || e.Action != switchboard.AuditConnect && e.Action != switchboard.AuditTicket {
 				t.Errorf("got %+v in the audit log", e)
 			}
 		}
-		if len(audited) != 4 {
-			t.Errorf("got %d events, want those of the three who were refused and of the ticket", len(audited))
+		if len(events) != 4 {
+			t.Errorf("got %d events, want those of the three who were refused and of the ticket", len(events))
 		}
 	})
 }

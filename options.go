@@ -69,8 +69,8 @@ type Options struct {
 	// PresenceProbe is how often one of two users that the manager makes up is cut off, to measure how
 	// long the other one sees it online. See PresenceStats. Zero: never; at least 1 s.
 	PresenceProbe time.Duration
-	// Audit is told of refusals, joins, kicks, tickets and revocations. It must not block. nil:
-	// nobody is told.
+	// Audit is told of refusals, joins, kicks, tickets and revocations, by several goroutines at once.
+	// It must not block. nil: nobody is told.
 	Audit func(AuditEvent)
 	// Log gets what operators must know. nil: discard.
 	Log *slog.Logger

@@ -98,8 +98,8 @@ func TestASessionATokenAndASIDAreRevokedByTheirNames(t *testing.T) {
 
 func TestARevokedCredentialIsRefusedAtEveryDoor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var events []switchboard.AuditEvent
-		s := newServer(t, switchboard.Options{Audit: func(e switchboard.AuditEvent) { events = append(events, e) }})
+		var events trail
+		s := newServer(t, switchboard.Options{Audit: events.add})
 		old := issued("alice jti=j1")
 		a := s.as(t, old)
 		t1, t2 := s.ticketBy(t, old), s.ticketBy(t, old)
@@ -146,7 +146,7 @@ func TestARevokedCredentialIsRefusedAtEveryDoor(t *testing.T) {
 			t.Errorf("got %d refused, of them %d connections; want 14 and 6, and as many calls", got.RevokedRefused, got.Refusals["revoked"])
 		}
 		count := map[switchboard.AuditAction]int{}
-		for _, e := range events {
+		for _, e := range events.all() {
 			count[e.Action]++
 			if e.User != "alice" || e.At.IsZero() || strings.Contains(fmt.Sprint(e), "swt_") {
 				t.Errorf("got event %+v", e)
