@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -183,13 +184,17 @@ func FuzzCredential(f *testing.F) {
 		if strings.Contains(user+tenant, secretMark) {
 			return // names are told
 		}
-		r := s.request()
-		w.asked, w.last = nil, switchboard.AuditEvent{}
-		w.log.Reset()
-		answer := httptest.NewRecorder()
-		before := allocated()
-		w.calls.ServeHTTP(answer, r)
-		if used, most := allocated()-before, uint64(1<<20+64*len(strings.Join([]string{authorization, second, offered, query, user, tenant}, ""))); used > most {
+		var answer *httptest.ResponseRecorder
+		used, most := uint64(math.MaxUint64), uint64(1<<20+64*len(strings.Join([]string{authorization, second, offered, query, user, tenant}, "")))
+		for try := 0; try < 3 && used > most; try++ { // the manager may take something for itself meanwhile, but not each time
+			w.asked, w.last = nil, switchboard.AuditEvent{}
+			w.log.Reset()
+			answer = httptest.NewRecorder()
+			before := allocated()
+			w.calls.ServeHTTP(answer, s.request())
+			used = min(used, allocated()-before)
+		}
+		if used > most {
 			t.Errorf("%+v cost %d bytes, want at most %d", s, used, most)
 		}
 		w.check(t, s, answer)

@@ -87,6 +87,7 @@ func TestSessionTokensAreRefusedWhileNobodyKnowsWhatIsRevoked(t *testing.T) {
 		two.as(t, issued("carol")) // another's issuer can say no itself
 		cut.join(t)
 		b.ends(wire.CloseRevoked)
+		synctest.Wait() // it has heard of bob, and now of all
 		two.resume(t, a)
 	})
 }
