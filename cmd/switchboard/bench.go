@@ -110,6 +110,7 @@ type benchHostileCmd struct {
 	Connections int           `default:"10000" placeholder:"N" help:"Hostile connections at a time."`
 	Clients     int           `default:"100" placeholder:"N" help:"Normal clients beside them."`
 	Time        time.Duration `default:"60s" placeholder:"D" help:"How long all of them attack."`
+	Apart       bool          `help:"The server has half of the processors for itself, and clients and attackers have the others (Linux)."`
 }
 
 // Run carries out the scenario.
@@ -122,7 +123,7 @@ func (c *benchHostileCmd) Run(ctx context.Context, term terminal) error {
 		return err
 	}
 	return bench.Hostile{
-		Connections: c.Connections, Clients: c.Clients, Time: c.Time, Out: term.out,
+		Connections: c.Connections, Clients: c.Clients, Time: c.Time, Apart: c.Apart, Out: term.out,
 		Node: func(key string) []string { return []string{self, "bench", "node", "--strict", "--key", key} },
 		Attack: func(host string, n int) []string {
 			return []string{self, "bench", "attack", "--host", host, "--connections", fmt.Sprint(n)}

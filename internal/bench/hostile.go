@@ -22,6 +22,7 @@ type Hostile struct {
 	Connections int // that are hostile, at a time
 	Clients     int // that are not
 	Time        time.Duration
+	Apart       bool                              // the server has half of the processors for itself
 	Node        func(key string) []string         // runs a [Node]
 	Attack      func(host string, n int) []string // runs an [Attack]
 	Out         io.Writer
@@ -54,8 +55,7 @@ func (h Hostile) Run(ctx context.Context) error {
 	r := &hostileRun{Hostile: h, inUser: make(map[string]int)}
 	r.fleet.text = answerText
 	r.fleet.alone = true
-	var err error
-	if r.node, err = startNode(ctx, h.Node(hostileKey), hostileKey); err != nil {
+	if err := r.start(ctx); err != nil {
 		return err
 	}
 	defer r.node.stop()
@@ -89,6 +89,18 @@ func (h Hostile) Run(ctx context.Context) error {
 	stop()
 	load.Wait()
 	return r.report(ctx, attacked, quiet, loud)
+}
+
+// start starts the server.
+func (r *hostileRun) start(ctx context.Context) error {
+	start := func() (err error) {
+		r.node, err = startNode(ctx, r.Node(hostileKey), hostileKey)
+		return err
+	}
+	if r.Apart {
+		return apart(start)
+	}
+	return start()
 }
 
 // attack runs the attackers, from the first one on, for the time of the scenario behind the last.
