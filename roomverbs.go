@@ -200,7 +200,7 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 			return hubError(err)
 		}
 	}
-	var wanted []wantedRoom
+	wanted := make([]wantedRoom, 0, len(topics))
 	defer func() {
 		for _, w := range wanted {
 			m.hub.Release(w.topic) // those that were not handed over
@@ -215,7 +215,7 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 		}
 		wanted = append(wanted, w)
 	}
-	var begun []followed
+	begun := make([]followed, 0, len(topics))
 	defer func() {
 		for _, f := range begun { // those that were not told
 			if m.retract(f) {

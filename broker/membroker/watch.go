@@ -146,10 +146,12 @@ type listed struct {
 // reports false when the caller stopped.
 func (w *watch) list(parts []*partition) bool {
 	pages := make(map[*partition][]listed, len(parts))
+	var items []broker.Item
 	for _, p := range parts {
 		p.join(w.watcher)
 		for from, more := w.watcher.prefix, true; more; {
-			items, page := p.page(w.watcher.prefix, from, w.shared.now())
+			var page listed
+			items, page = p.page(items[:0], w.watcher.prefix, from, w.shared.now())
 			pages[p] = append(pages[p], page)
 			for _, it := range items {
 				if !w.send(broker.Change{Item: it}) {
@@ -177,12 +179,12 @@ func (p *partition) join(w *watcher) {
 	s.watchers = append(slices.Clone(s.watchers), w)
 }
 
-// page returns some of the items below prefix, from a key on.
-func (p *partition) page(prefix, from string, now int64) (items []broker.Item, page listed) {
+// page appends some of the items below prefix, from a key on.
+func (p *partition) page(items []broker.Item, prefix, from string, now int64) ([]broker.Item, listed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.store
-	page = listed{end: true, revision: s.last}
+	page := listed{end: true, revision: s.last}
 	n := 0
 	at, place, _ := s.keys.seek(from, s.keyOf(p))
 	s.keys.from(at, place, func(slot uint32) bool {
