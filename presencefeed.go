@@ -8,6 +8,7 @@ import (
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/yield"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -52,7 +53,7 @@ type presenceEvent struct {
 type presenceFeed struct {
 	wake chan struct{} // capacity 1
 
-	mu    sync.Mutex // guards queue
+	mu    sync.Mutex // guards the fields below
 	queue []presenceEvent
 }
 
@@ -69,11 +70,13 @@ func (f *presenceFeed) post(e presenceEvent) {
 	}
 }
 
-func (f *presenceFeed) take() []presenceEvent {
+// take returns what has come. What comes next lies where the former has lain.
+func (f *presenceFeed) take(former []presenceEvent) []presenceEvent {
+	clear(former)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	queue := f.queue
-	f.queue = nil
+	f.queue = former[:0]
 	return queue
 }
 
@@ -88,8 +91,14 @@ func (f *presenceFeed) hear(m *Manager, e broker.Entry, rec wire.Record) {
 }
 
 const (
-	// presenceTick is how long changes wait for others, so that many become one message.
-	presenceTick = 100 * time.Millisecond
+	// presenceTick is how long changes wait for others, so that many become one message. The more there
+	// is to tell the longer they wait, up to presenceTickMax, so that it takes no more than one part in
+	// presenceShare of the time of a processor.
+	presenceTick    = 100 * time.Millisecond
+	presenceTickMax = 2 * time.Second
+	presenceShare   = 10
+	// presenceSlice is how long presence works before others have their turn.
+	presenceSlice = 250 * time.Microsecond
 	// presenceCounts is how often the number of a large room is told.
 	presenceCounts = 2 * time.Second
 	// presenceNames is how many users of a room are told by name.
@@ -125,6 +134,7 @@ type presenceKeeper struct {
 	stranger map[string]time.Time  // nodes that were heard of and have no lease that is known here
 	telling  telling
 	rights   rightAsks
+	pace     *yield.Pace
 	asks     sync.WaitGroup
 }
 
@@ -146,25 +156,32 @@ func (m *Manager) keepPresence(ctx context.Context) {
 	k := &presenceKeeper{
 		m: m, ctx: ctx, rooms: make(map[hub.Key]*presenceRoom), users: make(map[hub.Key]*presenceUser),
 		due: make(map[hub.Key]struct{}), own: make(map[hub.Key]wire.Topic),
-		again: make(map[hub.Key]time.Time), stranger: make(map[string]time.Time),
+		again: make(map[hub.Key]time.Time), stranger: make(map[string]time.Time), pace: yield.NewPace(presenceSlice),
 	}
+	defer k.pace.Close()
 	defer k.asks.Wait()
 	k.beginTelling()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	every := presenceTick
+	var events []presenceEvent
 	for {
-		for _, e := range m.presence.take() {
+		k.pace.Begin()
+		events = m.presence.take(events)
+		for _, e := range events {
 			k.happened(e)
+			k.pace.Step()
 		}
 		now := time.Now()
 		wait := k.next(now)
 		switch {
 		case len(k.due)+len(k.own) == 0:
 		case k.tick.IsZero():
-			k.tick = now.Add(presenceTick)
+			k.tick = now.Add(every)
 		case !now.Before(k.tick):
 			k.tick = time.Time{}
 			k.tell(now)
+			every = presencePause(k.pace.Spent())
 			continue
 		}
 		if !k.tick.IsZero() {
@@ -178,6 +195,11 @@ func (m *Manager) keepPresence(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// presencePause is how long changes wait after what it took to tell the last ones.
+func presencePause(took time.Duration) time.Duration {
+	return min(max(presenceTick, presenceShare*took), presenceTickMax)
 }
 
 // next carries out what is due by time, and returns how long until more is.
@@ -293,11 +315,13 @@ func (k *presenceKeeper) tell(now time.Time) {
 		}
 		delete(k.own, key)
 		k.tellUser(key, topic)
+		k.pace.Step()
 	}
 	for key := range k.due {
 		delete(k.due, key)
 		if r := k.rooms[key]; r != nil {
 			k.tellRoom(key, r, now)
+			k.pace.Step()
 		}
 	}
 }

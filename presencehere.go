@@ -188,6 +188,7 @@ func (k *presenceKeeper) here(place wire.Topic) []presence.Entry {
 	}
 	entries := make([]presence.Entry, 0, len(users))
 	for id, user := range users {
+		k.pace.Step()
 		if devices := k.devices(user, &key); len(devices) > 0 {
 			entries = append(entries, presence.Entry{User: id, Devices: devices})
 		}

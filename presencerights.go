@@ -33,6 +33,7 @@ type rightAsks struct {
 // admit finds out who of the new followers may watch.
 func (k *presenceKeeper) admit(key hub.Key, r *presenceRoom, now time.Time) {
 	for _, c := range r.fresh {
+		k.pace.Step()
 		_, follows := k.m.hub.Cursor(c, key)
 		s, _, ok := k.m.stateOf(c)
 		switch {

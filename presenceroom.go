@@ -67,6 +67,7 @@ func (k *presenceKeeper) tellRoom(key hub.Key, r *presenceRoom, now time.Time) {
 		entries = append(entries, presence.Entry{
 			User: user, Devices: k.devices(wire.Topic{Tenant: r.topic.Tenant, Kind: wire.KindUser, ID: user}, &key),
 		})
+		k.pace.Step()
 	}
 	clear(r.changed)
 	if r.view != nil {
@@ -204,6 +205,7 @@ func (k *presenceKeeper) tellWatchers(key hub.Key, r *presenceRoom, now time.Tim
 	}
 	var state []byte
 	for c, t := range r.watchers {
+		k.pace.Step()
 		frame := change
 		if !t.state {
 			if now.Before(t.retry) {

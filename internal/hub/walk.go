@@ -4,10 +4,16 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/netra-systems/switchboard/internal/yield"
 )
 
 // slice is how many followers a walker visits before others have their turn.
 const walkSlice = 256
+
+// walkTime is how long a walker works before all others have theirs.
+const walkTime = 250 * time.Microsecond
 
 // fan is how a room, or all, reaches its followers: a list per shard.
 type fan struct {
@@ -169,7 +175,10 @@ func (h *Hub) tenantOf(rec *conn) uint32 {
 
 func (h *Hub) walkLoop(i int) {
 	sh, s := &h.shards[i], new(scratch)
+	pace := yield.NewPace(walkTime)
+	defer pace.Close()
 	for {
+		pace.Step()
 		next, ok := sh.work.pop()
 		switch {
 		case next.conn != 0:
@@ -183,6 +192,7 @@ func (h *Hub) walkLoop(i int) {
 				return
 			case <-sh.wake:
 			}
+			pace.Begin()
 		}
 		if h.ctx.Err() != nil {
 			return

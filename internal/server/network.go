@@ -13,6 +13,7 @@ import (
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/session"
+	"github.com/netra-systems/switchboard/internal/yield"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -34,15 +35,24 @@ type listeners struct {
 func listen(ctx context.Context, cfg Config) (listeners, error) {
 	var l listeners
 	var err error
-	if l.here, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen); err != nil {
+	if l.here, err = listenAt(ctx, cfg.Listen); err != nil {
 		return l, err // it names the operation and the address
 	}
 	if cfg.Network != "" {
-		if l.network, err = new(net.ListenConfig).Listen(ctx, "tcp", cfg.Network); err != nil {
+		if l.network, err = listenAt(ctx, cfg.Network); err != nil {
 			return l, errors.Join(err, l.here.Close())
 		}
 	}
 	return l, nil
+}
+
+// listenAt opens one. Connections are accepted when they have said something, and one after the other.
+func listenAt(ctx context.Context, address string) (net.Listener, error) {
+	ln, err := (&net.ListenConfig{Control: deferAccept}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return yield.Listener(ln), nil
 }
 
 func (l listeners) all() []net.Listener {

@@ -49,8 +49,8 @@ type conn struct {
 	rest  []byte  // read, and not delivered yet: what Attach brought, or what Pause left
 	armed bool    // the read deadline is set
 	whole bool    // a message was completed since the deadline was looked at
-	burst uint16  // what was told since the reader last drew breath; see breathe
-	since uint32  // when that was, in breaths since the engine began
+	load  load    // of what was told
+	turn  turn    // nil: it has none
 	buf   *buffer // where rest lies, if raw is not nil
 	err   error   // what readable got instead of bytes
 }

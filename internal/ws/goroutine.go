@@ -30,11 +30,13 @@ type GoroutineEngine struct {
 	began        time.Time
 
 	sockets table
+	turns   *turns
 	buffers sync.Pool // *buffer
 	vectors sync.Pool // *vector
 
 	closeMu sync.Mutex     // guards closed against Attach
 	closed  bool           // set once
+	ending  sync.Once      // of turns
 	wg      sync.WaitGroup // one for each connection until it is closed, one for each goroutine
 }
 
@@ -51,6 +53,7 @@ func NewGoroutineEngine(sink Sink, cfg Config) *GoroutineEngine {
 		frameTimeout: cfg.frameTimeout(),
 		userTimeout:  cfg.userTimeout(),
 		began:        time.Now(),
+		turns:        newTurns(),
 	}
 	e.buffers.New = func() any { return new(buffer) }
 	e.vectors.New = func() any { return newVector() }
@@ -151,6 +154,7 @@ func (e *GoroutineEngine) Close() error {
 	for s := range e.sockets.names() {
 		e.Release(s + 1)
 	}
+	e.ending.Do(e.turns.close)
 	e.wg.Wait()
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -262,6 +261,7 @@ func TestReleaseAfterAViolationDoesNotReset(t *testing.T) {
 
 func TestIdleConnectionHoldsNoReadBuffer(t *testing.T) {
 	e := NewGoroutineEngine(newRecorder(t), Config{})
+	defer func() { _ = e.Close() }()
 	c := &conn{engine: e, buf: new(buffer)}
 	c.rest = c.buf[:copy(c.buf[:], masked(OpText, true, "hello"))]
 	if stop, err := c.deliver(); stop || err != nil {
@@ -269,44 +269,5 @@ func TestIdleConnectionHoldsNoReadBuffer(t *testing.T) {
 	}
 	if c.buf != nil || c.rest != nil {
 		t.Errorf("got a buffer of %d bytes held, want none", cap(c.rest))
-	}
-}
-
-func TestAFloodDrawsBreathAndWhoSaysLittleDoesNot(t *testing.T) {
-	short := masked(OpText, true, "short")
-	for name, tt := range map[string]struct {
-		frame    []byte
-		messages int
-		takes    time.Duration // each
-		pauses   time.Duration // at least, in breaths
-	}{
-		"a few":                 {short, stretch, 0, 0},
-		"many":                  {short, 100 * stretch, 0, 98},
-		"pings":                 {masked(OpPing, true, "p"), 100 * stretch, 0, 98},
-		"a long one":            {masked(OpText, true, strings.Repeat("x", 10*stretchBytes)), 1, 0, 0},
-		"many long ones":        {masked(OpText, true, strings.Repeat("x", stretch*stretchBytes-1)), 100, 0, 98},
-		"many that take long":   {short, 100, stretch * stretchTime, 98},
-		"what waits for others": {short, 100, time.Second, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, Config{}, func(t *testing.T, r *rig, p *peer, _ Socket) {
-				time.Sleep(time.Minute)
-				r.sink.during = func(event) { time.Sleep(tt.takes) }
-				for range 2 { // who was silent for a while begins anew
-					start := time.Now()
-					var sending sync.WaitGroup
-					sending.Go(func() { p.send(bytes.Repeat(tt.frame, tt.messages)) })
-					for range tt.messages {
-						r.sink.next()
-					}
-					took := time.Since(start) - time.Duration(tt.messages)*tt.takes
-					if took < tt.pauses*breath || tt.pauses == 0 && took > 0 {
-						t.Errorf("paused for %v, want %v", took, tt.pauses*breath)
-					}
-					sending.Wait()
-					time.Sleep(time.Second)
-				}
-			})
-		})
 	}
 }

@@ -2,4 +2,4 @@
 
 package ws
 
-const mutantBreath = true // a flood is told without a pause
+const mutantBreath = true // a flood is told without turns

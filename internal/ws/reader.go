@@ -21,6 +21,7 @@ func (c *conn) read() {
 	if err == nil {
 		return // the next reader may be at work already
 	}
+	c.endTurn()
 	c.recycle()
 	ce, _ := errors.AsType[*CloseError](err)
 	refused := ce != nil && !ce.Remote
@@ -75,6 +76,7 @@ func (c *conn) readable(fd uintptr) (done bool) {
 	switch {
 	case again:
 		c.engine.buffers.Put(b)
+		c.endTurn()
 		return false
 	case n == 0 && err == nil:
 		err = io.EOF
@@ -101,6 +103,7 @@ func (c *conn) readStream() error {
 			return err
 		}
 		c.watch()
+		c.endTurn()
 		n, err := c.nc.Read(buf)
 		if n > 0 {
 			c.rest = buf[:n] // an error comes again with the next read
@@ -149,30 +152,21 @@ func (c *conn) deliver() (stop bool, err error) {
 	}
 }
 
-const (
-	// stretch is how many messages in a row one connection tells before others have their turn for
-	// a breath. A long one counts for more, and so does one that takes long.
-	stretch      = 16
-	stretchBytes = 4 << 10
-	stretchTime  = 16 * time.Microsecond
-	breath       = time.Millisecond
-)
-
-// breathe lets others go first if c has told much in a short time. Goroutines that are ready are
-// run one after the other, and while there are any nobody looks what has come in: behind a few
-// hundred floods everybody would wait until all were dealt with. So a flood takes its turn in
-// stretches, between which a processor has nothing to do but look.
+// breathe lets others go first if c tells much.
 func (c *conn) breathe(size int, took time.Duration) {
-	c.burst += uint16(1 + min(size/stretchBytes+int(took/stretchTime), stretch)) //nolint:gosec // it is 17 at most
-	if c.burst < stretch || mutantBreath {
-		return
+	now := uint32(time.Since(c.engine.began) / refill) //nolint:gosec // it may wrap: differences are asked for
+	if due, heavy := c.load.add(now, units(size, took)); due && !mutantBreath {
+		c.endTurn()
+		c.turn = c.engine.turns.take(heavy)
 	}
-	now := uint32(time.Since(c.engine.began) / breath) //nolint:gosec // it may wrap: differences are asked for
-	if now-c.since <= 1 {
-		<-time.After(breath)
-		now++
+}
+
+// endTurn ends the turn of c, if it has one.
+func (c *conn) endTurn() {
+	if c.turn != nil {
+		close(c.turn)
+		c.turn = nil
 	}
-	c.burst, c.since = 0, now
 }
 
 func (c *conn) tell(m Message) {
@@ -193,8 +187,10 @@ func (c *conn) stop() bool {
 	defer c.mu.Unlock()
 	switch state := c.state.Load(); {
 	case state&(released|refusing) != 0:
+		c.endTurn()
 		c.recycle()
 	case state&paused != 0:
+		c.endTurn()
 		rest := bytes.Clone(c.rest)
 		c.recycle()
 		c.rest = rest
