@@ -70,9 +70,14 @@ func (f *presenceFeed) post(e presenceEvent) {
 	}
 }
 
-// take returns what has come. What comes next lies where the former has lain.
+// presenceSpare is how many events there is room for when nothing happens.
+const presenceSpare = 1024
+
+// take returns what has come. What comes next lies where the former has lain, which is not used any more.
 func (f *presenceFeed) take(former []presenceEvent) []presenceEvent {
-	clear(former)
+	if cap(former) > presenceSpare {
+		former = nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	queue := f.queue
@@ -163,7 +168,7 @@ func (m *Manager) keepPresence(ctx context.Context) {
 	k.beginTelling()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	every := presenceTick
+	var rested time.Time // when may be told again
 	var events []presenceEvent
 	for {
 		k.pace.Begin()
@@ -172,16 +177,20 @@ func (m *Manager) keepPresence(ctx context.Context) {
 			k.happened(e)
 			k.pace.Step()
 		}
+		clear(events)
 		now := time.Now()
 		wait := k.next(now)
 		switch {
 		case len(k.due)+len(k.own) == 0:
 		case k.tick.IsZero():
-			k.tick = now.Add(every)
+			k.tick = now.Add(presenceTick)
+			if k.tick.Before(rested) {
+				k.tick = rested
+			}
 		case !now.Before(k.tick):
 			k.tick = time.Time{}
 			k.tell(now)
-			every = presencePause(k.pace.Spent())
+			rested = time.Now().Add(presencePause(k.pace.Spent()))
 			continue
 		}
 		if !k.tick.IsZero() {

@@ -108,9 +108,10 @@ const (
 	judged   = 5 * time.Second
 )
 
-// missed reports whether nobody was ended as all must be, though the attack lasted so long.
+// missed reports whether nobody was ended as all must be, though the attack lasted so long. A flood may
+// still wait for its turns: then it does no harm.
 func (a *attack) missed(ctx context.Context, lasted time.Duration) bool {
-	if a.wants == "" || lasted < max(a.after, judged) {
+	if a.wants == "" || lasted < max(a.after, judged) || a.flood && a.pending.Load() > 0 {
 		return false
 	}
 	for until := time.Now().Add(patience); ; {

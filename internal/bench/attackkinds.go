@@ -20,6 +20,7 @@ type kind struct {
 	resumes bool          // comes back with its session
 	shared  bool          // all have one address
 	quiet   bool          // reads nothing
+	flood   bool          // sends much at once
 	token   func(i int) string
 	bare    func(context.Context, *attacker) // instead of a handshake
 	send    func(context.Context, *attacker) // behind the handshake
@@ -35,7 +36,7 @@ const burst = 1000
 func kinds() []kind {
 	mallory := func(i int) string { return fmt.Sprint("mallory-", i) }
 	flood := func(name, wants string, frame func(i int) []byte) kind {
-		return kind{name: name, wants: wants, again: attackPause, token: mallory, send: func(_ context.Context, c *attacker) {
+		return kind{name: name, wants: wants, flood: true, again: attackPause, token: mallory, send: func(_ context.Context, c *attacker) {
 			for i := range burst {
 				if !c.write(frame(i)) {
 					return

@@ -55,10 +55,13 @@ func (h Hostile) Run(ctx context.Context) error {
 	r := &hostileRun{Hostile: h, inUser: make(map[string]int)}
 	r.fleet.text = answerText
 	r.fleet.alone = true
-	if err := r.start(ctx); err != nil {
+	err := r.start(ctx)
+	if r.node != nil {
+		defer r.node.stop()
+	}
+	if err != nil {
 		return err
 	}
-	defer r.node.stop()
 	host := strings.TrimPrefix(r.node.url, "http://")
 	r.fleet.at.Store(&host)
 	defer r.fleet.close()
@@ -261,7 +264,8 @@ func (r *hostileRun) report(ctx context.Context, attacked []Attacked, quiet, lou
 		for _, end := range slices.Sorted(maps.Keys(a.Ends)) {
 			ends = append(ends, fmt.Sprintf("%s × %d", end, a.Ends[end]))
 		}
-		fmt.Fprintf(w, "  %-27s %6d connections, %8d frames, %7.1f MB, ended: %s\n", a.Kind, a.Conns, a.Frames, float64(a.Bytes)/1e6, strings.Join(ends, ", "))
+		fmt.Fprintf(w, "  %-27s %6d connections, %8d frames, %7.1f MB, there: %4d, ended: %s\n",
+			a.Kind, a.Conns, a.Frames, float64(a.Bytes)/1e6, a.Pending, strings.Join(ends, ", "))
 	}
 	for i, k := range kinds() {
 		if attacked[i].Missed {

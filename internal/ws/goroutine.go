@@ -60,6 +60,11 @@ func NewGoroutineEngine(sink Sink, cfg Config) *GoroutineEngine {
 	return e
 }
 
+// refills is how many messages a connection could have told without turns since the engine began.
+func (e *GoroutineEngine) refills() uint32 {
+	return uint32(time.Since(e.began) / refill) //nolint:gosec // it may wrap: differences are asked for
+}
+
 // Attach implements [Engine].
 func (e *GoroutineEngine) Attach(nc net.Conn, buffered []byte) (Socket, error) {
 	c := &conn{engine: e, nc: nc, rest: buffered}

@@ -154,10 +154,11 @@ func (c *conn) deliver() (stop bool, err error) {
 
 // breathe lets others go first if c tells much.
 func (c *conn) breathe(size int, took time.Duration) {
-	now := uint32(time.Since(c.engine.began) / refill) //nolint:gosec // it may wrap: differences are asked for
+	now := c.engine.refills()
 	if due, heavy := c.load.add(now, units(size, took)); due && !mutantBreath {
 		c.endTurn()
 		c.turn = c.engine.turns.take(heavy)
+		c.load.waited(c.engine.refills() - now)
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 
 // Goroutines that are ready are run one after the other: behind a few hundred floods everybody would
 // wait until all were dealt with. So connections that tell much take turns, which begin when a
-// processor has nothing else to do, and take a quarter of the processors' time at most.
+// processor has nothing else to do, and get a quarter of the processors' time at most, as long as no
+// message takes more than turnTime.
 const (
 	// stretch is how many messages a connection may tell at once, and in a turn. A long one counts for
 	// more, and so does one that takes long.
@@ -33,9 +34,14 @@ const (
 	heavyTurn = 4
 )
 
-// units is what a message counts.
+// units is what a message counts. One that took very long has waited for something itself, as for a
+// broker on another machine.
 func units(size int, took time.Duration) uint32 {
-	return uint32(1 + min(size/stretchBytes+int(took/stretchTime), stretch)) //nolint:gosec // it is 17 at most
+	n := size / stretchBytes
+	if took < turnTime {
+		n += int(took / stretchTime)
+	}
+	return uint32(1 + min(n, stretch)) //nolint:gosec // it is 17 at most
 }
 
 // load is how much a connection has told.
@@ -63,21 +69,31 @@ func (l *load) add(now, n uint32) (due, heavy bool) {
 	return true, owed > muchOwed
 }
 
-// turn is the right to tell a stretch of messages before others.
+// waited says how long was waited for a turn: meanwhile nothing was told, but nothing is forgotten either.
+func (l *load) waited(n uint32) { l.owes += n }
+
+// turn is the right to tell a stretch of messages before others. Who has it closes it at its end.
 type turn chan struct{}
 
-// turns gives them out, of each class in the order in which they were asked for.
+// turns gives them out.
 type turns struct {
-	light, heavy chan turn // unbuffered
-	closing      chan struct{}
-	givers       sync.WaitGroup
+	closing chan struct{}
+	asked   chan struct{} // capacity 1: somebody asks
+	givers  sync.WaitGroup
+
+	mu           sync.Mutex  // guards the fields below
+	light, heavy []chan turn // who asks; capacity 1
+	given        int         // so far
 }
+
+// noTurns makes turns that nobody gives out.
+func noTurns() *turns { return &turns{closing: make(chan struct{}), asked: make(chan struct{}, 1)} }
 
 // newTurns makes turns that are given out until close is called.
 func newTurns() *turns {
-	t := &turns{light: make(chan turn), heavy: make(chan turn), closing: make(chan struct{})}
-	processors := runtime.GOMAXPROCS(0)
-	rest := time.Duration(1) // of each second processor half of the time
+	t := noTurns()
+	processors := runtime.GOMAXPROCS(0) // as they are now
+	rest := time.Duration(1)            // of each second processor half of the time
 	if processors == 1 {
 		rest = 3
 	}
@@ -87,19 +103,55 @@ func newTurns() *turns {
 	return t
 }
 
-// take waits for a turn, whose end the caller tells by closing it. There is none any more when t is
-// being closed.
+// take waits for a turn. There is none any more when t is being closed.
 func (t *turns) take(heavy bool) turn {
-	class := t.light
+	mine := make(chan turn, 1)
+	t.mu.Lock()
 	if heavy {
-		class = t.heavy
+		t.heavy = append(t.heavy, mine)
+	} else {
+		t.light = append(t.light, mine)
 	}
+	t.mu.Unlock()
+	t.wake()
 	select {
-	case given := <-class:
+	case given := <-mine:
 		return given
 	case <-t.closing:
 		return nil
 	}
+}
+
+func (t *turns) wake() {
+	select {
+	case t.asked <- struct{}{}:
+	default:
+	}
+}
+
+// next is whose turn it is. Those who began to tell much just now come first, in their order; one of four
+// turns is for the others. Of those every second goes to who came last, which is who has just had one: so
+// what floods want is over for one after the other, and not for all of them at the end.
+func (t *turns) next() (asks chan turn, more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.light)+len(t.heavy) == 0 {
+		return nil, false
+	}
+	t.given++
+	switch {
+	case len(t.light) > 0 && (len(t.heavy) == 0 || t.given%heavyTurn != 0):
+		asks, t.light[0] = t.light[0], nil
+		t.light = t.light[1:]
+	case t.given/heavyTurn%2 == 0:
+		asks, t.heavy[0] = t.heavy[0], nil
+		t.heavy = t.heavy[1:]
+	default:
+		last := len(t.heavy) - 1
+		asks, t.heavy[last] = t.heavy[last], nil
+		t.heavy = t.heavy[:last]
+	}
+	return asks, len(t.light)+len(t.heavy) > 0
 }
 
 // give gives out turns one after the other, and rests for a multiple of what they take.
@@ -109,7 +161,12 @@ func (t *turns) give(rest time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var taken time.Duration
-	for n := 1; ; n++ {
+	for {
+		select {
+		case <-t.asked:
+		case <-t.closing:
+			return
+		}
 		if taken >= turnTime { // a system waits no less than that
 			timer.Reset(rest * taken)
 			select {
@@ -120,10 +177,15 @@ func (t *turns) give(rest time.Duration) {
 			taken = 0
 		}
 		yielder.Yield()
-		given := make(turn)
-		if !t.hand(given, n%heavyTurn == 0) {
-			return
+		asks, more := t.next()
+		if more {
+			t.wake()
 		}
+		if asks == nil { // another giver was first
+			continue
+		}
+		given := make(turn)
+		asks <- given // there is room
 		began := time.Now()
 		timer.Reset(turnTime)
 		select {
@@ -135,26 +197,6 @@ func (t *turns) give(rest time.Duration) {
 			return
 		}
 	}
-}
-
-// hand gives a turn to who waits for one, once somebody does. It reports false when t is being closed.
-func (t *turns) hand(given turn, heavy bool) bool {
-	first, second := t.light, t.heavy
-	if heavy {
-		first, second = second, first
-	}
-	select {
-	case first <- given:
-		return true
-	default:
-	}
-	select {
-	case first <- given:
-	case second <- given:
-	case <-t.closing:
-		return false
-	}
-	return true
 }
 
 // close lets everybody go on who waits, and ends what give began.

@@ -32,6 +32,7 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 		"long ones now and then":            {1000, 100 << 10, 8 * ms, 0, 0, false},
 		"such as take long":                 {102, 10, 0, stretch * stretchTime, 100, true},
 		"one a second that waits for one":   {1000, 10, time.Second, time.Second, 0, false},
+		"one after the other that wait":     {1000, 10, 2 * ms, 2 * ms, 0, false},
 		"a hundred a second that wait long": {1000, 10, 10 * ms, time.Second, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +53,27 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWhoHasToldMuchHasDoneSoStillWhenItsTurnComes: however long it waited.
+func TestWhoHasToldMuchHasDoneSoStillWhenItsTurnComes(t *testing.T) {
+	var l load
+	now, before := uint32(1000), 0
+	for range 10 * stretch {
+		if due, _ := l.add(now, 1); due {
+			l.waited(60_000)
+			now += 60_000
+		}
+	}
+	for {
+		before++
+		if due, heavy := l.add(now, 1); due {
+			if !heavy || before > stretch {
+				t.Errorf("got another turn after %d messages, heavy: %v; want after %d, heavy", before, heavy, stretch)
+			}
+			return
+		}
 	}
 }
 
@@ -80,7 +102,7 @@ func (q *asking) ask(name string, heavy bool, turnTakes time.Duration) {
 
 // busy returns turns of which one is being given out that does not end before end is called.
 func busy(t *testing.T, rest time.Duration) (q *asking, end func()) {
-	q = &asking{turns: &turns{light: make(chan turn), heavy: make(chan turn), closing: make(chan struct{})}}
+	q = &asking{turns: noTurns()}
 	q.turns.givers.Go(func() { q.turns.give(rest) })
 	given := q.turns.take(false)
 	if given == nil {
@@ -94,7 +116,7 @@ func busy(t *testing.T, rest time.Duration) (q *asking, end func()) {
 	}
 }
 
-func TestTurnsComeInTheOrderInWhichTheyWereAskedForAndOneOfFourIsForTheHeavy(t *testing.T) {
+func TestNewcomersHaveTurnsInTheirOrderAndOneOfFourIsForWhoHasToldMuch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, end := busy(t, 1)
 		for _, name := range []string{"h1", "h2", "h3"} {
@@ -104,7 +126,7 @@ func TestTurnsComeInTheOrderInWhichTheyWereAskedForAndOneOfFourIsForTheHeavy(t *
 			q.ask(name, false, 0)
 		}
 		end()
-		if want := []string{"l1", "l2", "h1", "l3", "l4", "l5", "h2", "h3"}; !slices.Equal(q.got, want) {
+		if want := []string{"l1", "l2", "h3", "l3", "l4", "l5", "h1", "h2"}; !slices.Equal(q.got, want) {
 			t.Errorf("got %v, want %v", q.got, want)
 		}
 	})

@@ -1,22 +1,36 @@
 package yield
 
-import "net"
+import (
+	"net"
+	"time"
+)
+
+// After a wait of unrest, as where processors never rest, some connections are accepted at once.
+const (
+	unrest = 5 * time.Millisecond
+	some   = 8
+)
 
 // Listener accepts connections one after the other, each when a processor has nothing else to do: who is
 // connected comes before those who want to be, however many of them there are at once. They wait in
 // the system's queue.
-func Listener(ln net.Listener) net.Listener { return &listener{ln, New()} }
+func Listener(ln net.Listener) net.Listener { return &listener{Listener: ln, yielder: New()} }
 
 type listener struct {
 	net.Listener
 	yielder *Yielder
+	free    int // so many more are accepted at once
 }
 
 // Accept implements [net.Listener]. One goroutine at a time calls it.
 func (l *listener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
-	if err == nil {
-		l.yielder.Yield()
+	switch {
+	case err != nil:
+	case l.free > 0:
+		l.free--
+	case l.yielder.Yield() >= unrest:
+		l.free = some
 	}
 	return nc, err
 }

@@ -2,10 +2,18 @@ package yield
 
 import "time"
 
+// A slice is longer where others took long: one part in share of that, up to maxSlice. So there is
+// progress where processors never rest.
+const (
+	share    = 8
+	maxSlice = time.Millisecond
+)
+
 // Pace is that of a goroutine that may have much to do: after each slice of it others have their turn.
 // One goroutine uses it.
 type Pace struct {
 	slice   time.Duration
+	next    time.Duration // how long the slice is that has begun
 	yielder *Yielder
 	began   time.Time     // of the slice
 	spent   time.Duration // in slices that have ended
@@ -13,7 +21,7 @@ type Pace struct {
 
 // NewPace makes one whose slices are so long. It is closed when it is not used any more.
 func NewPace(slice time.Duration) *Pace {
-	return &Pace{slice: slice, yielder: New(), began: time.Now()}
+	return &Pace{slice: slice, next: slice, yielder: New(), began: time.Now()}
 }
 
 // Begin says that work begins, after a time in which there was none.
@@ -22,11 +30,11 @@ func (p *Pace) Begin() { p.began = time.Now() }
 // Step is called between pieces of work. It lets others go first when the slice is used up.
 func (p *Pace) Step() {
 	took := time.Since(p.began)
-	if took < p.slice {
+	if took < p.next {
 		return
 	}
 	p.spent += took
-	p.yielder.Yield()
+	p.next = max(p.slice, min(p.yielder.Yield()/share, maxSlice))
 	p.began = time.Now()
 }
 

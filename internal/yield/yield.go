@@ -25,17 +25,19 @@ func New() *Yielder {
 }
 
 // Yield returns when a processor has nothing else to do: behind goroutines that were ready, and behind
-// those for which something had come in from the network. If there never is such a moment it returns
-// after some ten milliseconds: who yields makes progress.
-func (y *Yielder) Yield() {
+// those for which something had come in from the network. It reports how long it took. Where there never
+// is such a moment it takes some ten milliseconds and more: who yields makes progress.
+func (y *Yielder) Yield() time.Duration {
+	began := time.Now()
 	if !y.wait() {
 		<-time.After(pause)
-		return
+		return time.Since(began)
 	}
 	// Others whose wait has ended with this one are ready now, in any order. Now and then who steps back
 	// is taken first nevertheless, but not twice in a row.
 	runtime.Gosched()
 	runtime.Gosched()
+	return time.Since(began)
 }
 
 // Close gives back what y holds. It may be called while y is used, and more than once.

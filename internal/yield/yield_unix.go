@@ -5,6 +5,7 @@ package yield
 import (
 	"os"
 	"syscall"
+	"time"
 )
 
 // wakeup is a pipe with itself: what is written to it is there at once, but a goroutine that waits
@@ -23,7 +24,7 @@ func (p *wakeup) open() {
 		return
 	}
 	raw, err := r.SyscallConn()
-	if err != nil {
+	if err != nil || r.SetReadDeadline(time.Time{}) != nil { // what has no deadline is not polled
 		_, _ = r.Close(), w.Close()
 		return
 	}
