@@ -33,8 +33,29 @@ async function tasksOf(page: Page, happens: () => Promise<void>): Promise<Task[]
     .map((e) => ({ wall: e.dur! / 1000, work: e.tdur! / 1000 }))
 }
 
-scenario('no task takes over 50 ms while an answer streams into a history of 500 messages', { limit: 90_000 }, async ({ open, api, tell }) => {
+/** What tasks took, in words. */
+function told(tasks: Task[]): string {
+  const work = tasks.map((task) => task.work)
+  const wall = Math.max(...tasks.map((task) => task.wall))
+  return (
+    `the longest of ${tasks.length} tasks worked ${Math.max(...work).toFixed(1)} ms (by the clock ${wall.toFixed(1)} ms); ` +
+    `all together ${work.reduce((sum, ms) => sum + ms, 0).toFixed(0)} ms of 5,000 ms`
+  )
+}
+
+const name = 'no task takes over 50 ms, or on a slow machine over twice of what it takes without a history, while an answer streams into 500 messages'
+
+scenario(name, { limit: 120_000 }, async ({ open, api, tell }) => {
   const demo = await open()
+  const streamed = () =>
+    tasksOf(demo.page, async () => {
+      const writer = await api.begin()
+      await writer.pace(numbered(4000), 800)
+      await writer.complete()
+      for (const device of demo.devices) await device.run(writer.run).state('completed')
+    })
+  const before = await streamed()
+
   for (let n = 0; n < 20; n++) {
     const writer = await api.begin()
     writer.write(numbered(600))
@@ -44,18 +65,11 @@ scenario('no task takes over 50 ms while an answer streams into a history of 500
   await api.say(history)
   for (const device of demo.devices) await device.log.getByText(history.at(-1)!, { exact: true }).waitFor()
 
-  const tasks = await tasksOf(demo.page, async () => {
-    const writer = await api.begin()
-    await writer.pace(numbered(4000), 800)
-    await writer.complete()
-    for (const device of demo.devices) await device.run(writer.run).state('completed')
-  })
+  const tasks = await streamed()
   expect(tasks.length, 'tasks that were seen').toBeGreaterThan(100)
-  const longest = Math.max(...tasks.map(({ work }) => work))
-  tell(
-    `the longest of ${tasks.length} tasks worked ${longest.toFixed(1)} ms (by the clock ${Math.max(...tasks.map(({ wall }) => wall)).toFixed(1)} ms); ` +
-      `all together ${tasks.reduce((sum, { work }) => sum + work, 0).toFixed(0)} ms of 5,000 ms`,
-  )
+  tell(`without a history ${told(before)}`)
+  tell(`with 500 messages ${told(tasks)}`)
   // The thread's own time: on a machine that is busy with other things a task takes as long as they let it.
-  expect(longest, 'the longest task, in ms').toBeLessThanOrEqual(limit)
+  const [few, many] = [before, tasks].map((all) => Math.max(...all.map(({ work }) => work))) as [number, number]
+  expect(many, 'the longest task, in ms').toBeLessThanOrEqual(Math.max(limit, 2 * few))
 })
