@@ -108,13 +108,17 @@ const (
 	judged   = 5 * time.Second
 )
 
-// missed reports whether nobody was ended as all must be, though the attack lasted so long. A flood may
-// still wait for its turns: then it does no harm.
+// missed reports whether nobody was ended as all must be, though the attack lasted so long. Floods are
+// given no time besides: those that are there may wait for their turns.
 func (a *attack) missed(ctx context.Context, lasted time.Duration) bool {
-	if a.wants == "" || lasted < max(a.after, judged) || a.flood && a.pending.Load() > 0 {
+	if a.wants == "" || lasted < max(a.after, judged) {
 		return false
 	}
-	for until := time.Now().Add(patience); ; {
+	until := time.Now()
+	if !a.flood {
+		until = until.Add(patience)
+	}
+	for {
 		a.mu.Lock()
 		ended := a.ends[a.wants] > 0
 		a.mu.Unlock()

@@ -269,8 +269,9 @@ func (r *hostileRun) report(ctx context.Context, attacked []Attacked, quiet, lou
 	}
 	for i, k := range kinds() {
 		if attacked[i].Missed {
-			fmt.Fprintf(w, "  nobody was ended with %s for %s\n", k.wants, k.name)
-			broken = true
+			fmt.Fprintf(w, "  nobody was ended with %s for %s, %d are there\n", k.wants, k.name, attacked[i].Pending)
+			// A flood that waits for its turns does no harm, if those that have had them are ended.
+			broken = broken || !k.flood || attacked[i].Pending == 0 || s.Flooded == 0
 		}
 	}
 	fmt.Fprintf(w, "refusals       %v, errors %v, %d frames beyond an allowance, %d connections closed for it\n", s.Refusals, s.Errors, s.Limited, s.Flooded)
