@@ -53,7 +53,7 @@ type presenceEvent struct {
 type presenceFeed struct {
 	wake chan struct{} // capacity 1
 
-	mu    sync.Mutex // guards the fields below
+	mu    sync.Mutex // guards queue
 	queue []presenceEvent
 }
 
@@ -171,7 +171,6 @@ func (m *Manager) keepPresence(ctx context.Context) {
 	var rested time.Time // when may be told again
 	var events []presenceEvent
 	for {
-		k.pace.Begin()
 		events = m.presence.take(events)
 		for _, e := range events {
 			k.happened(e)
@@ -203,6 +202,7 @@ func (m *Manager) keepPresence(ctx context.Context) {
 		case <-m.presence.wake:
 		case <-timer.C:
 		}
+		k.pace.Begin()
 	}
 }
 

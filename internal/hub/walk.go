@@ -9,7 +9,7 @@ import (
 	"github.com/netra-systems/switchboard/internal/yield"
 )
 
-// slice is how many followers a walker visits before others have their turn.
+// walkSlice is how many followers a walker visits before others have their turn.
 const walkSlice = 256
 
 // walkTime is how long a walker works before all others have theirs.

@@ -86,13 +86,12 @@ type asking struct {
 	got []string
 }
 
-func (q *asking) ask(name string, heavy bool, turnTakes time.Duration) {
+func (q *asking) ask(name string, heavy bool) {
 	q.wg.Go(func() {
 		given := q.turns.take(heavy)
 		q.mu.Lock()
 		q.got = append(q.got, name)
 		q.mu.Unlock()
-		time.Sleep(turnTakes)
 		if given != nil {
 			close(given)
 		}
@@ -120,10 +119,10 @@ func TestNewcomersHaveTurnsInTheirOrderAndOneOfFourIsForWhoHasToldMuch(t *testin
 	synctest.Test(t, func(t *testing.T) {
 		q, end := busy(t, 1)
 		for _, name := range []string{"h1", "h2", "h3"} {
-			q.ask(name, true, 0)
+			q.ask(name, true)
 		}
 		for _, name := range []string{"l1", "l2", "l3", "l4", "l5"} {
-			q.ask(name, false, 0)
+			q.ask(name, false)
 		}
 		end()
 		if want := []string{"l1", "l2", "h3", "l3", "l4", "l5", "h1", "h2"}; !slices.Equal(q.got, want) {
@@ -165,7 +164,7 @@ func TestNobodyWaitsForATurnOfAnEngineThatIsBeingClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := busy(t, 1)
 		for range 10 {
-			q.ask("closed", true, 0)
+			q.ask("closed", true)
 		}
 		if len(q.got) != 0 {
 			t.Fatalf("%d have had a turn", len(q.got))
