@@ -266,21 +266,28 @@ func (m *Manager) endLent(ctx context.Context, key hub.Key, head Position) error
 
 // roomJoined is the frame that tells of a room that is followed from pos on.
 func (m *Manager) roomJoined(ctx context.Context, room wire.Topic, pos Position, id string) ([]byte, error) {
-	payload := wire.RoomJoinedPayload{Room: room.ID, Position: pos}
 	buckets, err := m.bucketsBelow(ctx, memberPrefix(room))
 	if err != nil {
 		return nil, err
 	}
-	for len(buckets) > 0 && len(payload.Members) < maxMembersTold {
-		for member, err := range m.membersBelow(ctx, memberPrefix(room)+buckets[0]) {
+	var users []byte // one behind the other
+	var ends []int
+	for len(buckets) > 0 && len(ends) < maxMembersTold {
+		for member, err := range m.memberItems(ctx, memberPrefix(room)+buckets[0]) {
 			if err != nil {
 				return nil, err
 			}
-			if payload.Members = append(payload.Members, member.user); len(payload.Members) == maxMembersTold {
+			users = append(users, member.user...)
+			if ends = append(ends, len(users)); len(ends) == maxMembersTold {
 				break
 			}
 		}
 		buckets = buckets[1:]
+	}
+	payload := wire.RoomJoinedPayload{Room: room.ID, Position: pos, Members: make([]string, len(ends))}
+	all, start := string(users), 0
+	for i, end := range ends {
+		payload.Members[i], start = all[start:end], end
 	}
 	slices.Sort(payload.Members)
 	return answerFrame(wire.RoomJoined, id, payload)

@@ -1,6 +1,7 @@
 package switchboard
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -333,17 +334,38 @@ func (m *Manager) members(ctx context.Context, room wire.Topic) iter.Seq2[roomMe
 // membersBelow yields those whose items begin with a prefix.
 func (m *Manager) membersBelow(ctx context.Context, prefix string) iter.Seq2[roomMember, error] {
 	return func(yield func(roomMember, error) bool) {
+		for item, err := range m.memberItems(ctx, prefix) {
+			if err != nil {
+				yield(roomMember{}, err)
+				return
+			}
+			if !yield(roomMember{string(item.user), item.kind}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// storedMember is a member as the store has it: user may be kept but not changed.
+type storedMember struct {
+	user []byte
+	kind memberKind
+}
+
+// memberItems is membersBelow for who reads many and wants no string of each.
+func (m *Manager) memberItems(ctx context.Context, prefix string) iter.Seq2[storedMember, error] {
+	return func(yield func(storedMember, error) bool) {
 		for change, err := range m.driver.Watch(ctx, prefix) {
 			switch {
 			case err != nil:
-				yield(roomMember{}, fmt.Errorf("members: %w", err))
+				yield(storedMember{}, fmt.Errorf("members: %w", err))
 				return
 			case change.Synced:
 				return
 			case change.Deleted || len(change.Value) < 2 || memberKind(change.Value[0]) == memberGone:
 			default:
-				user, _, _ := strings.Cut(string(change.Value[1:]), memberSince)
-				if !yield(roomMember{user, memberKind(change.Value[0])}, nil) {
+				user, _, _ := bytes.Cut(change.Value[1:], []byte(memberSince))
+				if !yield(storedMember{user, memberKind(change.Value[0])}, nil) {
 					return
 				}
 			}

@@ -214,6 +214,14 @@ func (e *engine) time(millis int64) time.Time {
 	return e.start.Add(time.Duration(millis) * time.Millisecond).Round(0)
 }
 
+// expiry is when an item expires; zero: never.
+func (e *engine) expiry(it *item) time.Time {
+	if it.expires == 0 {
+		return time.Time{}
+	}
+	return e.time(it.expires)
+}
+
 // millis is the reverse of time.
 func (e *engine) millis(t time.Time) int64 { return t.Sub(e.start.Round(0)).Milliseconds() }
 

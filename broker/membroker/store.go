@@ -29,8 +29,8 @@ type item struct {
 
 func (s *store) keyOf(p *partition) func(slot uint32) []byte {
 	return func(slot uint32) []byte {
-		b, mem := p.pool.at(s.items.at(slot).mem)
-		return mem[:b.first]
+		key, _ := s.parts(p, s.items.at(slot))
+		return key
 	}
 }
 
@@ -93,18 +93,16 @@ func (s *store) remove(p *partition, key string) {
 	})
 }
 
+// parts are the key and the value of an item, in the partition's memory.
+func (s *store) parts(p *partition, it *item) (key, value []byte) {
+	b, mem := p.pool.at(it.mem)
+	return mem[:b.first], mem[b.first:b.used]
+}
+
 // export returns an item as a copy.
 func (s *store) export(p *partition, it *item) broker.Item {
-	b, mem := p.pool.at(it.mem)
-	out := broker.Item{
-		Key:      string(mem[:b.first]),
-		Value:    bytes.Clone(mem[b.first:b.used]),
-		Revision: it.revision,
-	}
-	if it.expires != 0 {
-		out.Expires = p.shared.time(it.expires)
-	}
-	return out
+	key, value := s.parts(p, it)
+	return broker.Item{Key: string(key), Value: bytes.Clone(value), Revision: it.revision, Expires: p.shared.expiry(it)}
 }
 
 // Get returns the item of key.

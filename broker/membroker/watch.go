@@ -179,30 +179,50 @@ func (p *partition) join(w *watcher) {
 	s.watchers = append(slices.Clone(s.watchers), w)
 }
 
-// page appends some of the items below prefix, from a key on.
+// page appends some of the items below prefix, from a key on. Their keys share memory, and so do their
+// values: a room may have many members, and each who joins it reads them.
 func (p *partition) page(items []broker.Item, prefix, from string, now int64) ([]broker.Item, listed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.store
 	page := listed{end: true, revision: s.last}
-	n := 0
+	var slots [listPage]uint32
+	n, keyBytes, valueBytes := 0, 0, 0
 	at, place, _ := s.keys.seek(from, s.keyOf(p))
 	s.keys.from(at, place, func(slot uint32) bool {
-		it := s.items.at(slot)
-		out := s.export(p, it)
-		if !strings.HasPrefix(out.Key, prefix) {
+		key, value := s.parts(p, s.items.at(slot))
+		if len(key) < len(prefix) || string(key[:len(prefix)]) != prefix {
 			return false
 		}
 		if n == listPage {
 			page.end = false
 			return false
 		}
-		n, page.last = n+1, out.Key
-		if it.expires == 0 || now < it.expires {
-			items = append(items, out)
-		}
+		slots[n] = slot
+		n, keyBytes, valueBytes = n+1, keyBytes+len(key), valueBytes+len(value)
 		return true
 	})
+	var keys strings.Builder
+	keys.Grow(keyBytes)
+	for _, slot := range slots[:n] {
+		key, _ := s.parts(p, s.items.at(slot))
+		keys.Write(key)
+	}
+	rest, values := keys.String(), make([]byte, 0, valueBytes)
+	items = slices.Grow(items, n)
+	for _, slot := range slots[:n] {
+		it := s.items.at(slot)
+		key, value := s.parts(p, it)
+		page.last, rest = rest[:len(key)], rest[len(key):]
+		if it.expires != 0 && it.expires <= now {
+			continue
+		}
+		start := len(values)
+		values = append(values, value...)
+		items = append(items, broker.Item{
+			Key: page.last, Value: values[start:len(values):len(values)], Revision: it.revision, Expires: p.shared.expiry(it),
+		})
+	}
 	return items, page
 }
 
