@@ -3,7 +3,7 @@ import { Activity } from './activity.ts'
 import { every, Source } from './frames.ts'
 import { Link } from './link.ts'
 import {
-  addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, newConversation, newest, running, runsOf, type Conversation,
+  addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, newConversation, newest, runOf, runsOf, type Conversation,
 } from './model/conversation.ts'
 import { said, string, fields } from './model/message.ts'
 import { othersOf, type Other } from './model/others.ts'
@@ -133,7 +133,7 @@ export class Device extends Source {
 
   /** Stops what runs here, on every device. */
   stop(): void {
-    for (const { id } of running(this.#view.conversation)) this.#try(() => this.#client.stop({ runId: id }))
+    for (const id of this.#view.conversation.live) this.#try(() => this.#client.stop({ runId: id }))
   }
 
   /** Cuts the socket, and keeps it cut for a while. */
@@ -369,10 +369,9 @@ export class Device extends Source {
 
   /** Says how runs ended, behind what is left of their texts. */
   #sayEnds(before: Conversation, after: Conversation): void {
-    const ran = running(before)
-    if (ran.length === 0) return
-    for (const run of runsOf(after)) {
-      if (run.state === 'running' || !ran.some(({ id }) => id === run.id)) continue
+    for (const id of before.live) {
+      const run = runOf(after, id)
+      if (run === undefined || run.state === 'running') continue
       for (const s of run.streams) this.speaker.text(s.id, s.text, true)
       this.speaker.say(`${runWords(run)}.`)
     }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { codePoints } from '@netra-systems/switchboard'
-import { addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, itemAt, markStream, newConversation, newest, running } from '../src/model/conversation.ts'
+import { addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, itemAt, markStream, newConversation, newest, newestRuns, runOf, running, runsOf } from '../src/model/conversation.ts'
 import { conversation, event, message, outline, question, run, topic } from './fixtures.ts'
 
 const answered = [
@@ -97,6 +97,36 @@ describe('runs', () => {
   test('events of other kinds are steps too', () => {
     const c = conversation(event(1, 'progress_update', { progress_data: { percentage: 40 } }))
     expect(run(c).steps).toEqual([{ kind: 'event', type: 'progress_update', payload: { progress_data: { percentage: 40 } } }])
+  })
+})
+
+describe('of many runs', () => {
+  const told = [
+    event(1, 'agent_started', {}, 'r1'),
+    event(2, 'agent_started', {}, 'r2'),
+    question(3, 'Why?'),
+    event(4, 'agent_completed', {}, 'r1'),
+    event(5, 'agent_started', {}, 'r3'),
+    event(6, 'agent_error', {}, 'r3'),
+    event(7, 'stream_open', { stream_id: 'r2/answer' }, 'r2'),
+  ]
+
+  test.each([
+    ['as they come', told],
+    ['backwards', told.toReversed()],
+    ['from the middle', [...told.slice(3), ...told.slice(0, 3)]],
+  ])('it is known which ones run and where each stands, %s', (_, messages) => {
+    let c = newConversation(topic)
+    for (const one of messages) {
+      c = addMessage(c, one)
+      const runs = runsOf(c)
+      expect(running(c).map(({ id }) => id).sort()).toEqual(runs.flatMap(({ id, state }) => (state === 'running' ? [id] : [])).sort())
+      expect(runs.map(({ id }) => runOf(c, id))).toEqual(runs)
+    }
+    expect(c.live).toEqual(['r2'])
+    expect(running(addMessage(c, event(8, 'agent_cancelled', {}, 'r2')))).toEqual([])
+    expect(newestRuns(c, 2).map(({ id }) => id)).toEqual(['r3', 'r2'])
+    expect(runOf(c, 'r9')).toBeUndefined()
   })
 })
 

@@ -1,6 +1,6 @@
 import type { Frame } from '@netra-systems/switchboard'
 import { describe, expect, test } from 'vitest'
-import { filtered, typesOf, whyWords, Wire } from '../src/model/wire.ts'
+import { filtered, whyWords, Wire } from '../src/model/wire.ts'
 
 function frame(type: string, more: Partial<Frame> & { offset?: number; payload?: Record<string, unknown> } = {}): Frame {
   const { offset, payload = {}, ...rest } = more
@@ -54,8 +54,10 @@ describe('rows', () => {
 
   test('only the newest 2,000 are kept', () => {
     const wire = new Wire()
+    wire.add('laptop', frame('ack'))
     for (let i = 1; i <= 2500; i++) wire.add('laptop', frame('news', { offset: i }))
-    expect([wire.rows.length, wire.rows[0]?.offset, wire.rows.at(-1)?.offset, wire.frames]).toEqual([2000, 501, 2500, 2500])
+    expect(wire.types, 'types of the rows that are left').toEqual(['news'])
+    expect([wire.rows.length, wire.rows[0]?.offset, wire.rows.at(-1)?.offset, wire.frames]).toEqual([2000, 501, 2500, 2501])
   })
 })
 
@@ -107,5 +109,5 @@ test('filters by device, direction and type', () => {
   wire.add('phone', frame('ping', { direction: 'out' }))
   const ids = (device: string, direction: string, type: string) => filtered(wire.rows, { device, direction, type }).map((row) => row.id)
   expect([ids('', '', ''), ids('phone', '', ''), ids('', 'out', ''), ids('phone', '', 'ack')]).toEqual([[1, 2, 3], [2, 3], [3], [2]])
-  expect(typesOf(wire.rows)).toEqual(['ack', 'ping'])
+  expect(wire.types).toEqual(['ack', 'ping'])
 })

@@ -11,6 +11,10 @@ export interface Conversation {
   /** The topic whose offsets order the conversation. */
   readonly topic: string
   readonly items: readonly Item[]
+  /** Where each run stands. */
+  readonly runs: ReadonlyMap<string, Place>
+  /** The runs that are running, in the order in which they came. */
+  readonly live: readonly string[]
   readonly pending: readonly Pending[]
   /** The epochs of the topic's log that were seen, oldest first. */
   readonly epochs: readonly string[]
@@ -58,7 +62,7 @@ export interface Snapshot {
 }
 
 export function newConversation(topic: string): Conversation {
-  return { topic, items: [], pending: [], epochs: [], lost: 0 }
+  return { topic, items: [], runs: new Map(), live: [], pending: [], epochs: [], lost: 0 }
 }
 
 /** Adds a message of the log, whichever way and how often it came. */
@@ -134,7 +138,7 @@ export function addPending(c: Conversation, one: Pending): Conversation {
 /** Marks where texts went on, or takes a mark away. */
 export function markStream(c: Conversation, streamId: string, mark: Mark | undefined): Conversation {
   const runId = streamId.slice(0, streamId.lastIndexOf('/'))
-  if (!c.items.some((item) => item.kind === 'run' && item.run.id === runId)) return c
+  if (!c.runs.has(runId)) return c
   return changeRun(c, runId, end(c), (run) =>
     withStream(run, streamId, (s) => {
       const { mark: _, ...bare } = s
@@ -165,20 +169,44 @@ export function runsOf(c: Conversation): Run[] {
   return c.items.flatMap((item) => (item.kind === 'run' ? [item.run] : []))
 }
 
-export function running(c: Conversation): Run[] {
-  return runsOf(c).filter((run) => run.state === 'running')
+/** The newest runs, at most so many, newest first. */
+export function newestRuns(c: Conversation, most: number): Run[] {
+  const runs: Run[] = []
+  for (let at = c.items.length - 1; at >= 0 && runs.length < most; at--) {
+    const item = c.items[at]!
+    if (item.kind === 'run') runs.push(item.run)
+  }
+  return runs
 }
 
+export function runOf(c: Conversation, id: string): Run | undefined {
+  const place = c.runs.get(id)
+  const item = place && c.items[indexOf(c.items, place)]
+  return item?.kind === 'run' ? item.run : undefined
+}
+
+export function running(c: Conversation): Run[] {
+  return c.live.map((id) => runOf(c, id)!)
+}
+
+/** Changes a run, which is new if it was not known. Only here do runs come, move and end. */
 function changeRun(c: Conversation, id: string, place: Place, change: (run: Run) => Run): Conversation {
-  const at = c.items.findLastIndex((item) => item.kind === 'run' && item.run.id === id)
-  const item = c.items[at]
-  const before = item?.kind === 'run' ? item.run : newRun(id)
-  const run = change(before)
-  if (item === undefined) return { ...c, items: insert(c.items, { kind: 'run', key: `run:${id}`, place: placeOf(run, place), run }) }
+  const before = runOf(c, id)
+  const run = change(before ?? newRun(id))
   if (run === before) return c
-  const moved = { ...item, kind: 'run' as const, run, place: placeOf(run, item.place) }
-  if (compare(moved.place, item.place) === 0) return { ...c, items: c.items.with(at, moved) }
-  return { ...c, items: insert(c.items.toSpliced(at, 1), moved) }
+  const was = c.runs.get(id)
+  const item: Item = { kind: 'run', key: `run:${id}`, place: placeOf(run, was ?? place), run }
+  const live = withLive(c.live, run)
+  const at = was === undefined ? -1 : indexOf(c.items, was)
+  if (was !== undefined && compare(item.place, was) === 0) return { ...c, items: c.items.with(at, item), live }
+  const items = insert(at < 0 ? c.items : c.items.toSpliced(at, 1), item)
+  if (items === c.items) return c // something else stands there
+  return { ...c, items, runs: new Map(c.runs).set(id, item.place), live }
+}
+
+function withLive(live: readonly string[], { id, state }: Run): readonly string[] {
+  if (live.includes(id) === (state === 'running')) return live
+  return state === 'running' ? [...live, id] : live.filter((other) => other !== id)
 }
 
 function withEpoch(c: Conversation, epoch: string): Conversation {

@@ -41,7 +41,13 @@ export class Wire {
   /** The same list all the time: frames come often, and it is long. */
   readonly rows: Row[] = []
   frames = 0
+  readonly #types = new Map<string, number>() // how many rows each has
   readonly #extents = new Map<string, Extent[]>()
+
+  /** The types of its rows, sorted. */
+  get types(): string[] {
+    return [...this.#types.keys()].sort()
+  }
 
   add(device: string, frame: Frame): void {
     this.frames++
@@ -54,7 +60,14 @@ export class Wire {
       return
     }
     this.rows.push(row)
-    if (this.rows.length > maxRows) this.rows.shift()
+    this.#count(row, 1)
+    if (this.rows.length > maxRows) this.#count(this.rows.shift()!, -1)
+  }
+
+  #count({ type }: Row, more: 1 | -1): void {
+    const rows = (this.#types.get(type) ?? 0) + more
+    if (rows === 0) this.#types.delete(type)
+    else this.#types.set(type, rows)
   }
 
   #row(device: string, frame: Frame): Row {
@@ -135,8 +148,4 @@ export function filtered(rows: readonly Row[], f: Filter): readonly Row[] {
   return rows.filter(
     (r) => (f.device === '' || r.device === f.device) && (f.direction === '' || r.direction === f.direction) && (f.type === '' || r.type === f.type),
   )
-}
-
-export function typesOf(rows: readonly Row[]): string[] {
-  return [...new Set(rows.map((row) => row.type))].sort()
 }

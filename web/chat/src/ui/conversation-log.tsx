@@ -1,10 +1,11 @@
-import { Fragment, type ComponentChildren } from 'preact'
+import type { ComponentChildren } from 'preact'
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks'
 import type { Config } from '../config.ts'
 import type { Device, ReadMark } from '../device.ts'
 import { itemAt, type Conversation, type Pending } from '../model/conversation.ts'
+import { groupOf, grouped, type Group } from '../model/groups.ts'
+import { GroupView } from './group-view.tsx'
 import { useNewest } from './hooks.ts'
-import { ItemView } from './item-view.tsx'
 
 interface Props {
   readonly device: Device
@@ -28,7 +29,11 @@ export function ConversationLog({ device, conversation, readMark, where, opened,
     if (pending.length > 0) follow()
   }, [pending.length])
   useEffect(() => device.sees(!away), [device, away])
+  const known = useRef<readonly Group[]>([])
+  const groups = (known.current = grouped(items, known.current))
   const read = readMark && itemAt(conversation, readMark.position)
+  const readIn = read && groupOf(read)
+  const mark = readMark?.before ? 'Read up to here' : `Read on ${where}`
   const empty = opened && items.length === 0 && pending.length === 0
   return (
     <div class="log-frame">
@@ -36,15 +41,8 @@ export function ConversationLog({ device, conversation, readMark, where, opened,
         <div class="log-content">
           {earlier !== undefined && <Earlier device={device} list={list} />}
           {empty && <Invitation device={device} config={config} first={first} />}
-          {items.map((item) => (
-            <Fragment key={item.key}>
-              <ItemView item={item} open={open} />
-              {item === read && (
-                <p class="read" data-part="read">
-                  {readMark?.before ? 'Read up to here' : `Read on ${where}`}
-                </p>
-              )}
-            </Fragment>
+          {groups.map(({ key, items }) => (
+            <GroupView key={key} items={items} open={open} read={key === readIn ? read : undefined} mark={key === readIn ? mark : ''} />
           ))}
           {pending.map((one) => (
             <PendingView key={one.id} one={one} retry={() => device.retry(one.id)} />
@@ -113,8 +111,8 @@ function Invitation({ device, config, first }: Pick<Props, 'device' | 'config' |
 }
 
 /** The next of the questions that were not asked yet, once nothing runs. */
-function Next({ device, config, conversation: { items, pending } }: Pick<Props, 'device' | 'config' | 'conversation'>) {
-  if (pending.length > 0 || items.some((item) => item.kind === 'run' && item.run.state === 'running')) return null
+function Next({ device, config, conversation: { items, live, pending } }: Pick<Props, 'device' | 'config' | 'conversation'>) {
+  if (pending.length > 0 || live.length > 0) return null
   const asked = new Set(items.flatMap((item) => (item.kind === 'question' ? [item.text] : [])))
   const next = config.questions.find((question) => !asked.has(question)) ?? config.questions[items.length % config.questions.length]
   if (next === undefined) return null

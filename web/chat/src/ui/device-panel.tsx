@@ -1,7 +1,7 @@
 import { useMemo } from 'preact/hooks'
 import type { Config } from '../config.ts'
 import type { Device, View } from '../device.ts'
-import { running, runsOf, type Conversation } from '../model/conversation.ts'
+import { newestRuns, runOf, type Conversation } from '../model/conversation.ts'
 import { leftMs, othersWords, otherWords, whereWords, type OtherState } from '../model/others.ts'
 import { capital, count, stateWords } from '../model/words.ts'
 import { Composer } from './composer.tsx'
@@ -61,7 +61,7 @@ export function DevicePanel({ device, others, config, first, read }: Props) {
             <span data-part="notice">{notice.text}</span> {notice.detail && <span class="detail">{notice.detail}</span>}
           </p>
         )}
-        <Composer device={device} runs={running(conversation).length > 0} />
+        <Composer device={device} runs={conversation.live.length > 0} />
         <Controls device={device} view={view} />
       </footer>
       <p class="unseen" role="status" aria-live="polite">
@@ -133,8 +133,10 @@ function Behind({ device, others }: { device: Device; others: readonly Device[] 
 
 /** How many characters of the newest runs one conversation has that another has not. */
 function behind(here: Conversation, there: Conversation): number {
-  const known = new Map(runsOf(here).flatMap((run) => run.streams.map((s) => [s.id, s.length])))
   let sum = 0
-  for (const run of runsOf(there).slice(-8)) for (const s of run.streams) sum += Math.max(s.length - (known.get(s.id) ?? 0), 0)
+  for (const run of newestRuns(there, 8)) {
+    const known = runOf(here, run.id)?.streams
+    for (const { id, length } of run.streams) sum += Math.max(length - (known?.find((s) => s.id === id)?.length ?? 0), 0)
+  }
   return sum
 }

@@ -1,7 +1,7 @@
-import { useState } from 'preact/hooks'
+import { useCallback, useState } from 'preact/hooks'
 import type { Device } from '../device.ts'
 import type { LiveWire } from '../live-wire.ts'
-import { filtered, typesOf, type Filter } from '../model/wire.ts'
+import { filtered, type Filter } from '../model/wire.ts'
 import { capital, count } from '../model/words.ts'
 import { useNewest, useSource } from './hooks.ts'
 import { WireRow } from './wire-row.tsx'
@@ -18,7 +18,8 @@ export function WirePanel({ wire: live, devices }: { wire: LiveWire; devices: re
   const rows = filtered(wire.rows, filter)
   const { list, away, onScroll, follow } = useNewest(wire.frames)
   const choose = (field: keyof Filter) => (value: string) => setFilter({ ...filter, [field]: value })
-  const toggle = (id: number) => setOpen((before) => (before === id ? undefined : id))
+  // The same each time, so that only rows that have changed are drawn again.
+  const toggle = useCallback((id: number) => setOpen((before) => (before === id ? undefined : id)), [])
   return (
     <section class="wire" aria-label="Wire">
       <header class="wire-head">
@@ -59,7 +60,7 @@ export function WirePanel({ wire: live, devices }: { wire: LiveWire; devices: re
           <Choice label="Device" all="Both" value={filter.device} choose={choose('device')} options={devices.map(({ name }) => [name, capital(name)])} />
         )}
         <Choice label="Direction" all="Both" value={filter.direction} choose={choose('direction')} options={[['in', '↓ in'], ['out', '↑ out']]} />
-        <Choice label="Type" all="All" value={filter.type} choose={choose('type')} options={typesOf(wire.rows).map((type) => [type, type])} />
+        <Choice label="Type" all="All" value={filter.type} choose={choose('type')} options={wire.types.map((type) => [type, type])} />
       </div>
     </section>
   )
