@@ -14,7 +14,7 @@ export default defineConfig({
     reporters: ['verbose'],
     maxWorkers: 2,
     projects: [
-      { test: { ...shared, name: 'speed', include: ['speed.test.ts'], sequence: { groupOrder: 0 } } },
+      { test: { ...shared, maxConcurrency: 1, name: 'speed', include: ['speed.test.ts'], sequence: { groupOrder: 0 } } },
       { test: { ...shared, name: 'page', include: ['*.test.ts'], exclude: ['speed.test.ts'], sequence: { groupOrder: 1 } } },
     ],
   },
