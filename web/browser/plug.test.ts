@@ -49,7 +49,7 @@ async function isWhole({ api, watch }: Stage, device: Device, id: string): Promi
     if (!text.startsWith(one.text)) expect.fail(`the ${device.name} showed what is no beginning of the text: ${difference(one.text, text)}`)
   }
   expect((await api.ended(id)).text).toBe(text)
-  expect(watch.of(device.name, 'in').filter((row) => row.message.type === 'gap')).toEqual([])
+  expect(watch.gaps(device.name)).toEqual([])
 }
 
 async function says(stage: Stage, device: Device): Promise<void> {

@@ -56,6 +56,11 @@ export class Watch {
     return this.wire.filter((row) => row.device === device && (direction === undefined || row.direction === direction))
   }
 
+  /** What a device was told to be gone of its topics. Messages that only pass are no part of them: who is behind skips those. */
+  gaps(device: string): Wire[] {
+    return this.of(device, 'in').filter(({ message }) => message.type === 'gap' && message.payload?.['reason'] !== 'volatile')
+  }
+
   private failed(request: Request, why: string): void {
     if (why === 'net::ERR_ABORTED' && request.isNavigationRequest()) return // a reload during a load
     this.complaints.push(`request failed: ${request.method()} ${request.url()}: ${why}`)

@@ -214,6 +214,11 @@ describe('gaps', () => {
     expect([c.lost, addGap(c, gap).lost]).toEqual([3, 3])
   })
 
+  test('of messages that only pass are none', () => {
+    const c = conversation(question(1, 'first'))
+    expect(addGap(c, { topic, from: 'e1:1', to: 'e1:1', reason: 'volatile', count: 2 })).toBe(c)
+  })
+
   test('a new log begins behind its gap', () => {
     const c = addGap(conversation(question(40, 'before')), { topic, from: 'e1:40', to: 'e2:0', reason: 'epoch_changed' })
     expect(outline(addMessage(c, { ...question(1, 'after'), position: 'e2:1' }))).toEqual(['before', 'gap ?', 'after'])

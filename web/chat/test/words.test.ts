@@ -41,7 +41,6 @@ test('what is lost is told as far as it is known', () => {
 test('gaps say how many are gone and why', () => {
   const gap = { topic: 'user/alice', from: 'e1:1', to: 'e1:4' }
   expect(gapWords({ ...gap, reason: 'expired', count: 3 })).toBe('3 messages are gone: kept for 7 days')
-  expect(gapWords({ ...gap, reason: 'volatile', count: 1 })).toBe('1 message is gone: they were not kept')
   expect(gapWords({ ...gap, reason: 'epoch_changed' })).toContain('began a new log')
 })
 

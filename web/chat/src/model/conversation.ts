@@ -117,7 +117,9 @@ export function endUnknownRuns(c: Conversation, { runs, position }: Snapshot): C
   return next
 }
 
+/** Adds what tells that messages are gone. Of those that only pass, such as who types, a conversation has none. */
 export function addGap(c: Conversation, gap: Gap): Conversation {
+  if (gap.reason === 'volatile') return c
   const from = readPosition(gap.from)
   const to = readPosition(gap.to)
   const ours = gap.topic === c.topic

@@ -71,7 +71,7 @@ export function wentOnWords(from: number): string {
 export function gapWords(gap: Gap): string {
   if (gap.reason === 'epoch_changed') return 'The server began a new log here. What was not delivered before is gone.'
   const what = gap.count ? `${count(gap.count, 'message')} ${gap.count === 1 ? 'is' : 'are'} gone` : 'Messages are gone'
-  return gap.reason === 'expired' ? `${what}: kept for 7 days` : `${what}: they were not kept`
+  return `${what}: kept for 7 days`
 }
 
 /** "3 steps, 12 ms": what tools took, as they reported it. */
