@@ -87,9 +87,19 @@ export class Device {
     await this.page.locator(`section[data-device="${this.name}"][data-status="${want}"]`).waitFor({ state: 'attached', timeout: limit })
   }
 
-  /** Waits until the device has left the state live. */
-  async notLive(limit = 5000): Promise<void> {
-    await this.page.locator(`section[data-device="${this.name}"]:not([data-status="live"])`).waitFor({ state: 'attached', timeout: limit })
+  /**
+   * Waits until the device has left the state live and has told that its plug is out; returns
+   * what it told then of the others. To be called before the plug is pulled: it is out for 4 s,
+   * in which a busy machine may not come to ask, so that the page itself looks.
+   */
+  async pulledOut(): Promise<string> {
+    return this.root.evaluate(seenPulled)
+  }
+
+  /** Pulls the plug, by a click unless said otherwise, and waits until it is out, as pulledOut does. */
+  async unplug(pull: () => Promise<void> = () => this.pull.click()): Promise<string> {
+    const [others] = await Promise.all([this.pulledOut(), pull()])
+    return others
   }
 
   async show(): Promise<void> {
@@ -102,7 +112,7 @@ export class Device {
   }
 
   /** Waits until it tells so of the other devices. */
-  async tellsOthers(want: string | RegExp, limit = 5000): Promise<void> {
+  async tellsOthers(want: string | RegExp, limit = 10_000): Promise<void> {
     await until(`the ${this.name} to tell of the others: ${String(want)}`, async () => {
       const told = ((await this.others.textContent()) ?? '').replace(/\s+/g, ' ').trim()
       return typeof want === 'string' ? told === want : want.test(told)
@@ -120,6 +130,23 @@ export class Device {
       return ids.filter((id) => id !== '' && !known.includes(id)).at(-1)
     })
   }
+}
+
+/** Runs in the page, of which root is a device. */
+function seenPulled(root: HTMLElement): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let others: string | undefined
+    let told = false
+    const end = performance.now() + 15_000
+    const look = () => {
+      if (root.dataset['status'] !== 'live') others ??= root.querySelector('[data-part="others"]')?.textContent ?? ''
+      told ||= [...root.querySelectorAll('button')].some((button) => /^Plug is out, \d+ s$/.test(button.textContent ?? ''))
+      if (others !== undefined && told) resolve(others.trim())
+      else if (performance.now() > end) reject(new Error(`waited 15 s for the plug of the ${root.dataset['device']} to be out`))
+      else requestAnimationFrame(look)
+    }
+    look()
+  })
 }
 
 export class Run {

@@ -30,7 +30,7 @@ async function tabTo(page: Page, name: string | RegExp, device = '', key = 'Tab'
   throw new Error(`no ${String(name)} after ${limit} presses of ${key}; passed ${passed.join(' | ')}`)
 }
 
-scenario('by keyboard alone: ask, open a passage and come back, stop, pull the plug', { wordsPerSecond: 40, reducedMotion: 'reduce' }, async ({ open, watch }) => {
+scenario('by keyboard alone: ask, open a passage and come back, stop, pull the plug', { wordsPerSecond: 40, reducedMotion: 'reduce' }, async ({ open, api, watch }) => {
   const { page, laptop, phone } = await open()
   watch.excuse(pluggedOut)
   await tabTo(page, 'Ask about the documents', 'laptop')
@@ -49,19 +49,18 @@ scenario('by keyboard alone: ask, open a passage and come back, stop, pull the p
   await page.getByRole('dialog').waitFor({ state: 'detached' })
   expect((await page.evaluate(focused)).name, 'the focus after the dialog').toBe(name)
 
-  await tabTo(page, 'Ask about the documents', 'laptop')
-  await page.keyboard.type('What does resume promise?')
-  await page.keyboard.press('Enter')
-  const second = await laptop.newRun([first])
-  await laptop.run(second).atLeast(20)
+  // It is written until it is stopped, however many keys that takes.
+  const writer = await api.begin()
+  writer.write('This has no end.')
+  for (const device of [laptop, phone]) await device.run(writer.run).atLeast(16)
   await tabTo(page, 'Stop', 'laptop')
   await page.keyboard.press('Enter')
-  for (const device of [laptop, phone]) await device.run(second).state('cancelled', 2000)
+  for (const device of [laptop, phone]) await device.run(writer.run).state('cancelled')
+  await writer.flush().catch(() => undefined) // refused: the run was stopped
   expect((await page.evaluate(focused)).device, 'the focus after Stop stays on the device').toBe('laptop')
 
   await tabTo(page, 'Pull the plug', 'laptop')
-  await page.keyboard.press('Enter')
-  await laptop.notLive()
+  await laptop.unplug(() => page.keyboard.press('Enter'))
   await laptop.status('live')
   expect(await phone.root.getAttribute('data-status')).toBe('live')
 })

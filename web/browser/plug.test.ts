@@ -84,9 +84,10 @@ for (const { rule, at, pace, devices } of moments) {
     const before = at === 0 ? 0 : characters.length - 1000
     const begun = writer.pace(characters.slice(0, before).join(''), pace)
     for (const device of pulled) await device.run(writer.run).atLeast(at)
-    for (const device of pulled) await device.pull.click()
-    for (const device of pulled) await device.notLive()
-    for (const device of pulled) await device.root.getByRole('button', { name: /^Plug is out, \d+ s$/ }).waitFor()
+    const pull = async () => {
+      for (const device of pulled) await device.pull.click()
+    }
+    await Promise.all([...pulled.map((device) => device.pulledOut()), pull()])
     await begun
     await writer.pace(characters.slice(before).join(''), pace)
     await writer.complete()

@@ -13,7 +13,7 @@ const views = [
 ] as const
 
 for (const { width, height, colorScheme } of views) {
-  scenario(`axe finds nothing in any state at ${width}×${height}, ${colorScheme}`, { width, height, colorScheme, reducedMotion: 'reduce', limit: 90_000 }, async (stage) => {
+  scenario(`axe finds nothing in any state at ${width}×${height}, ${colorScheme}`, { width, height, colorScheme, reducedMotion: 'reduce', limit: 180_000 }, async (stage) => {
     const demo = await stage.open()
     const { page } = demo
     const pictures = join(out, 'states')

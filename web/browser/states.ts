@@ -41,8 +41,7 @@ export async function walk(stage: Stage, demo: Demo, look: (state: State) => Pro
   await look('streaming')
 
   await phone.show()
-  await phone.pull.click()
-  await phone.notLive()
+  await phone.unplug()
   await writer.tool('search', { query: 'larger pieces', limit: 10 }, { hits: [{ file: 'concepts.md', from: 103 }] }, 1.9)
   await writer.pace(rest, 1000)
   await laptop.run(writer.run).atLeast([...(sofar + rest)].length)
