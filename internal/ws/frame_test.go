@@ -33,6 +33,7 @@ func TestFramesAreThoseOfTheRFC(t *testing.T) {
 		{"64 KiB of binary", AppendHeader(nil, OpBinary, 65536), "827f0000000000010000"},
 		{"appends", AppendFrame([]byte("ab"), OpText, []byte("c")), "6162810163"},
 		{"empty close", AppendClose(nil, 0, "dropped"), "8800"},
+		{"a close that had no code", AppendClose(nil, 1005, ""), "8800"},
 		{"close", AppendClose(nil, 1000, "bye"), "880503e8627965"},
 		{"close without reason", AppendClose(nil, 4003, ""), "88020fa3"},
 		{"close with invalid text", AppendClose(nil, 1000, "a\xffb"), "880703e861efbfbd62"},
