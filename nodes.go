@@ -130,13 +130,13 @@ func (m *Manager) holdLease(ctx context.Context) {
 		switch {
 		case err == nil && revision == 0:
 			revision = next
-			m.presence.post(presenceEvent{what: nodeBegan, node: id})
+			m.presence.post(presenceEvent{what: nodeBegan})
 		case err == nil:
 			revision = next
 		case errors.Is(err, broker.ErrConflict):
 			if held, err := m.leaseOf(ctx, id); err == nil { // written, and the answer was lost
 				if revision == 0 {
-					m.presence.post(presenceEvent{what: nodeBegan, node: id})
+					m.presence.post(presenceEvent{what: nodeBegan})
 				}
 				revision = held
 				sleep(ctx, nodeRetry)
@@ -252,5 +252,5 @@ func (m *Manager) setNode(id string, there bool) {
 	if there {
 		what = nodeCame
 	}
-	m.presence.post(presenceEvent{what: what, node: id})
+	m.presence.post(presenceEvent{what: what, more: &presenceMore{node: id}})
 }

@@ -107,7 +107,7 @@ func (m *Manager) whoIs(ctx context.Context, place wire.Topic) (map[string][][]p
 		return nil, ErrClosed
 	}
 	here := make(chan answered, 1)
-	m.presence.post(presenceEvent{what: placeAsked, topic: place, reply: here})
+	m.presence.post(presenceEvent{what: placeAsked, topic: place, more: &presenceMore{reply: here}})
 	all, err := m.ask(ctx, place, m.nodes.others()...)
 	if err != nil {
 		return nil, err

@@ -34,13 +34,18 @@ const (
 
 // presenceEvent is one such thing.
 type presenceEvent struct {
-	what   presenceWhat
-	conn   hub.Handle
-	room   hub.Key        // roomFollowed
-	right  right          // rightKnown
-	ended  *absent        // connEnded
-	topic  wire.Topic     // placeHeard, placeAsked, placeAnswered, notTold, rightKnown; of roomFollowed the user
-	body   []byte         // placeHeard: a presenceRecord
+	what  presenceWhat
+	conn  hub.Handle
+	room  hub.Key       // roomFollowed
+	right right         // rightKnown
+	ended *absent       // connEnded
+	topic wire.Topic    // placeHeard, placeAsked, placeAnswered, notTold, rightKnown; of roomFollowed the user
+	body  []byte        // placeHeard: a presenceRecord
+	more  *presenceMore // placeAsked, placeAnswered, nodeCame, nodeGone
+}
+
+// presenceMore is what few events have. There may be very many of the others.
+type presenceMore struct {
 	record presenceRecord // placeAsked by another node
 	reply  chan answered  // placeAsked by this one; capacity 1
 	all    []answered     // placeAnswered
@@ -281,10 +286,10 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 	case nodeBegan:
 		k.relinked() // others have left it out
 	case nodeCame:
-		k.came(e.node)
+		k.came(e.more.node)
 	case nodeGone:
 		k.several = !k.m.nodes.alone()
-		k.lost = append(k.lost, lostNode{e.node, time.Now().Add(max(k.m.opts.Heartbeat.OfflineAfter, nodeReturn))})
+		k.lost = append(k.lost, lostNode{e.more.node, time.Now().Add(max(k.m.opts.Heartbeat.OfflineAfter, nodeReturn))})
 	case linkBack:
 		k.relinked()
 	}
@@ -349,7 +354,7 @@ func (k *presenceKeeper) heard(e presenceEvent) {
 	case r.Answer != 0:
 		k.m.questions.take(r)
 	case r.Question != 0:
-		k.asked(presenceEvent{what: placeAsked, topic: e.topic, record: r})
+		k.asked(presenceEvent{what: placeAsked, topic: e.topic, more: &presenceMore{record: r}})
 	case e.topic.Kind == wire.KindRoom:
 		k.known(r.Node)
 		k.heardRoom(hubKey(e.topic), r)
@@ -372,11 +377,11 @@ func (k *presenceKeeper) asked(e presenceEvent) {
 	if r := k.rooms[hubKey(e.topic)]; r != nil {
 		a.seq = r.seq
 	}
-	if e.reply != nil {
-		e.reply <- a
+	if e.more.reply != nil {
+		e.more.reply <- a
 		return
 	}
-	k.answer(e.topic, e.record, a)
+	k.answer(e.topic, e.more.record, a)
 }
 
 // came takes note of a node that is there now.

@@ -150,7 +150,7 @@ func (k *presenceKeeper) askRoom(r *presenceRoom, nodes ...string) {
 		if err != nil && k.ctx.Err() == nil {
 			k.m.log.LogAttrs(k.ctx, slog.LevelDebug, "nodes not asked who is in a room", slog.Any("err", err))
 		}
-		k.m.presence.post(presenceEvent{what: placeAnswered, topic: topic, all: all, asked: ask})
+		k.m.presence.post(presenceEvent{what: placeAnswered, topic: topic, more: &presenceMore{all: all, asked: ask}})
 	})
 }
 
@@ -162,14 +162,14 @@ func (k *presenceKeeper) answered(e presenceEvent) {
 	if r == nil || r.view == nil {
 		return
 	}
-	for _, node := range e.asked {
+	for _, node := range e.more.asked {
 		delete(r.asking, node)
 	}
-	for _, a := range e.all {
+	for _, a := range e.more.all {
 		r.view.Replace(a.node, a.seq, a.entries)
 	}
 	k.due[key] = struct{}{}
-	if len(e.all) < len(e.asked) {
+	if len(e.more.all) < len(e.more.asked) {
 		k.again[key] = time.Now().Add(presenceWait)
 	}
 }
