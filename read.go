@@ -21,7 +21,9 @@ const retryUnavailable = time.Second
 type events Manager
 
 // Message implements [hub.Events].
-func (e *events) Message(c hub.Handle, payload []byte) { (*Manager)(e).read(c, payload) }
+func (e *events) Message(c hub.Handle, payload []byte) (work int) {
+	return (*Manager)(e).read(c, payload)
+}
 
 // inbound is one message from a client on its way through the core. It lives as long as
 // the call of Message: what waits longer copies.
@@ -30,6 +32,7 @@ type inbound struct {
 	c    hub.Handle
 	env  Envelope // owns its bytes
 	size int      // bytes of the frame
+	work int      // of how many usual messages it is the work, as far as it is done
 
 	known *Conn // made by conn
 }
@@ -48,8 +51,9 @@ func (in *inbound) conn() (*Conn, error) {
 
 // read takes one message: it is decoded, counted, and either done here, as a verb, or put
 // into the connection's lane for a handler. It runs on the goroutine that reads the
-// connection, so verbs of one connection are done in order.
-func (m *Manager) read(c hub.Handle, payload []byte) {
+// connection, so verbs of one connection are done in order. It reports of how many usual messages
+// it was the work.
+func (m *Manager) read(c hub.Handle, payload []byte) (work int) {
 	env, err := wire.Parse(payload)
 	if err != nil {
 		id := ""
@@ -57,7 +61,7 @@ func (m *Manager) read(c hub.Handle, payload []byte) {
 			id = parse.MessageID
 		}
 		m.deny(c, id, len(payload), err)
-		return
+		return 1
 	}
 	if env.ID == "" {
 		env.ID = wire.NewID()
@@ -68,7 +72,7 @@ func (m *Manager) read(c hub.Handle, payload []byte) {
 	case verb.price > 0:
 		if retry, paid := m.hub.Spend(c, verb.price+dear(len(payload))); paid != hub.Paid {
 			m.overdue(c, env.ID, retry, paid)
-			return
+			return 1
 		}
 	default:
 		err = in.spend(1)
@@ -92,6 +96,7 @@ func (m *Manager) read(c hub.Handle, payload []byte) {
 		in.auditRefusal(kind, err)
 		m.deny(c, env.ID, len(payload), err)
 	}
+	return 1 + in.work
 }
 
 // dear is what size bytes add to the price of a frame.

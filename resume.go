@@ -66,6 +66,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 		}
 	}
 	plan, err := m.planRestore(ctx, sender, req)
+	in.work += len(plan)
 	var told []wire.RestoredRun
 	var markers [][]byte
 	if err == nil {

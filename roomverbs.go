@@ -56,6 +56,7 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 		return err
 	}
 	joined, err := m.roomJoined(ctx, room, f.from, in.env.ID)
+	in.work += len(joined) / bytesPerWork // the members were read
 	var marker [][]byte
 	if err == nil {
 		marker, err = m.markFrames(ctx, user, 1, ofRooms(room.ID))
@@ -343,6 +344,12 @@ const (
 	recordsPerMessage = 100
 )
 
+// How much of what is listed is as much work as a message.
+const (
+	bytesPerWork   = 512
+	recordsPerWork = 8
+)
+
 // subscription decodes a subscribe or unsubscribe. Threads select streams; messages always
 // come.
 func (in *inbound) subscription() (*Conn, wire.SubscribeRequest, []wire.Topic, error) {
@@ -375,6 +382,7 @@ func (in *inbound) subscription() (*Conn, wire.SubscribeRequest, []wire.Topic, e
 	if err := in.spend((len(req.Rooms) + len(req.Threads)) / namesPerMessage); err != nil {
 		return nil, req, nil, err
 	}
+	in.work += len(req.Rooms)
 	topics, err := roomTopics(sender.view.User.Tenant, req.Rooms)
 	return sender, req, topics, err
 }

@@ -37,7 +37,7 @@ func (*nullEngine) Close() error      { return nil }
 // deaf hears nothing, so that nothing of a run is left for the next.
 type deaf struct{}
 
-func (deaf) Message(Handle, []byte)           {}
+func (deaf) Message(Handle, []byte) int       { return 0 }
 func (deaf) Failed(Handle, *ws.CloseError)    {}
 func (deaf) Closed(Handle, End)               {}
 func (deaf) Followed(Handle, wire.Topic, Key) {}

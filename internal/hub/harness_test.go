@@ -265,7 +265,7 @@ func newRig(t testing.TB, change func(*Config, *fakeEngine)) *rig {
 	return r
 }
 
-func (r *rig) Message(c Handle, payload []byte) {
+func (r *rig) Message(c Handle, payload []byte) int {
 	r.mu.Lock()
 	r.events = append(r.events, string(payload))
 	fn := r.message
@@ -273,6 +273,7 @@ func (r *rig) Message(c Handle, payload []byte) {
 	if fn != nil {
 		fn(c, payload)
 	}
+	return 0
 }
 
 func (r *rig) Failed(c Handle, err *ws.CloseError) {

@@ -24,15 +24,15 @@ func (h *Hub) alive(c Handle) (closing, ok bool) {
 
 // Message implements [ws.Sink]. What a connection sends after it was told to
 // end is not heard.
-func (s *sink) Message(tag uint64, _ ws.Opcode, payload []byte) {
+func (s *sink) Message(tag uint64, _ ws.Opcode, payload []byte) (work int) {
 	h, c := (*Hub)(s), Handle(tag)
 	closing, ok := h.alive(c)
 	if !ok || closing {
-		return
+		return 0
 	}
 	h.conns.at(c.slot()).received.Add(1)
 	h.count.received.Add(1)
-	h.cfg.Events.Message(c, payload)
+	return h.cfg.Events.Message(c, payload)
 }
 
 // Ping implements [ws.Sink].

@@ -54,7 +54,10 @@ type countdown struct {
 	left chan struct{}
 }
 
-func (c *countdown) Message(uint64, Opcode, []byte) { c.left <- struct{}{} }
+func (c *countdown) Message(uint64, Opcode, []byte) int {
+	c.left <- struct{}{}
+	return 0
+}
 
 func memoryInUse() uint64 {
 	var m runtime.MemStats

@@ -12,11 +12,11 @@ type silent struct {
 	writable chan struct{} // may be nil if nothing is written
 }
 
-func (silent) Message(uint64, Opcode, []byte) {}
-func (silent) Ping(uint64, []byte)            {}
-func (silent) Pong(uint64, []byte)            {}
-func (s silent) Writable(uint64)              { s.writable <- struct{}{} }
-func (silent) Closed(uint64, error)           {}
+func (silent) Message(uint64, Opcode, []byte) int { return 0 }
+func (silent) Ping(uint64, []byte)                {}
+func (silent) Pong(uint64, []byte)                {}
+func (s silent) Writable(uint64)                  { s.writable <- struct{}{} }
+func (silent) Closed(uint64, error)               {}
 
 func BenchmarkDecoder(b *testing.B) {
 	for _, op := range []Opcode{OpText, OpBinary} {

@@ -58,7 +58,7 @@ type conn struct {
 func (c *conn) start(tag uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tag, c.started = tag, true
+	c.tag, c.started, c.load = tag, true, newLoad(c.engine.refills())
 	c.readLocked()
 }
 

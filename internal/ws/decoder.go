@@ -10,6 +10,8 @@ import (
 type Limits struct {
 	Message int  // bytes of a message over all its fragments; 0 means DefaultMessageBytes
 	Binary  bool // accept binary messages; else close code 1003
+
+	memory *memory // from which a message in pieces has its own
 }
 
 // fragments is how many frames a message may have. Libraries cut messages into pieces of 4 KiB
@@ -33,6 +35,8 @@ func (l Limits) message() int {
 type Message struct {
 	Op      Opcode
 	Payload []byte
+
+	lent bool // Payload is of the limits' memory
 }
 
 // Decoder takes apart what a client sends. It is a state machine over bytes: feed it
@@ -117,7 +121,7 @@ func (d *Decoder) resume(p []byte, limits Limits) (m Message, n int, err error) 
 		f.frame.key = mask(chunk, f.frame.key)
 		f.left -= len(chunk)
 		n += len(chunk)
-		payload, err := f.payload(chunk)
+		payload, err := f.payload(chunk, limits.memory)
 		if err != nil {
 			return Message{}, 0, err
 		}
@@ -135,7 +139,7 @@ func (d *Decoder) resume(p []byte, limits Limits) (m Message, n int, err error) 
 			return m, n, err
 		case f.frame.fin:
 			d.part = nil
-			return Message{Op: f.frame.op, Payload: payload}, n, nil
+			return Message{Op: f.frame.op, Payload: payload, lent: len(f.message) > 0}, n, nil
 		}
 		f.open = f.frame.op
 	}
@@ -168,7 +172,7 @@ func (f *partial) header(p []byte, limits Limits) (int, error) {
 
 // payload adds an unmasked chunk to the frame in flight and returns what its frame
 // or message has so far. A chunk that is all there is to it is not copied.
-func (f *partial) payload(chunk []byte) ([]byte, error) {
+func (f *partial) payload(chunk []byte, from *memory) ([]byte, error) {
 	whole := len(chunk) == f.frame.length
 	if f.frame.op.control() {
 		if whole {
@@ -179,7 +183,7 @@ func (f *partial) payload(chunk []byte) ([]byte, error) {
 	}
 	all := chunk
 	if !whole || !f.frame.fin || f.open != OpContinuation {
-		f.grow(len(chunk))
+		f.grow(len(chunk), from)
 		f.message = append(f.message, chunk...)
 		all = f.message
 	}
@@ -198,7 +202,7 @@ func (f *partial) payload(chunk []byte) ([]byte, error) {
 // grow makes room for n more bytes that have arrived. It takes at most twice of what is in
 // use, and no more than the message where its end is known: then the second half of what is
 // read in two pieces needs no room of its own.
-func (f *partial) grow(n int) {
+func (f *partial) grow(n int, from *memory) {
 	need := len(f.message) + n
 	if need <= cap(f.message) {
 		return
@@ -207,7 +211,9 @@ func (f *partial) grow(n int) {
 	if f.frame.fin {
 		size = min(max(size, 2*need), need+f.left)
 	}
-	f.message = append(make([]byte, 0, size), f.message...)
+	before := f.message
+	f.message = append(from.get(size), before...)
+	from.put(before)
 }
 
 // finish turns a complete control frame or message into what Feed returns.

@@ -51,8 +51,9 @@ func ExampleCloseError() {
 // printer is a Sink that prints messages.
 type printer struct{ done chan struct{} }
 
-func (p printer) Message(tag uint64, op ws.Opcode, payload []byte) {
+func (p printer) Message(tag uint64, op ws.Opcode, payload []byte) int {
 	fmt.Printf("%d: %v %q\n", tag, op, payload)
+	return 0
 }
 func (p printer) Ping(uint64, []byte) {}
 func (p printer) Pong(uint64, []byte) {}

@@ -146,16 +146,19 @@ func (c *conn) deliver() (stop bool, err error) {
 		c.rest = c.rest[n:]
 		if m.Op != OpContinuation && c.state.Load()&(released|refusing) == 0 {
 			start := time.Now()
-			c.tell(m)
-			c.breathe(len(m.Payload), time.Since(start))
+			work := c.tell(m)
+			c.breathe(len(m.Payload), work, time.Since(start))
+		}
+		if m.lent {
+			c.engine.limits.memory.put(m.Payload)
 		}
 	}
 }
 
 // breathe lets others go first if c tells much.
-func (c *conn) breathe(size int, took time.Duration) {
+func (c *conn) breathe(size, work int, took time.Duration) {
 	now := c.engine.refills()
-	if due, heavy := c.load.add(now, units(size, took)); due && !mutantBreath {
+	if due, heavy := c.load.add(now, units(size, work, took)); due && !mutantBreath {
 		c.endTurn()
 		c.turn = c.engine.turns.take(heavy)
 		c.load.waited(c.engine.refills() - now)
@@ -170,7 +173,7 @@ func (c *conn) endTurn() {
 	}
 }
 
-func (c *conn) tell(m Message) {
+func (c *conn) tell(m Message) (work int) {
 	switch m.Op {
 	case OpPing:
 		c.engine.sink.Ping(c.tag, m.Payload)
@@ -178,8 +181,9 @@ func (c *conn) tell(m Message) {
 		c.engine.sink.Pong(c.tag, m.Payload)
 	default:
 		c.whole = true
-		c.engine.sink.Message(c.tag, m.Op, m.Payload)
+		return c.engine.sink.Message(c.tag, m.Op, m.Payload)
 	}
+	return 0
 }
 
 // stop ends the reader if it has to, and leaves everything as the next one needs it.

@@ -34,8 +34,9 @@ func (r *recorder) keep(e event) {
 	r.events <- e
 }
 
-func (r *recorder) Message(tag uint64, op Opcode, payload []byte) {
+func (r *recorder) Message(tag uint64, op Opcode, payload []byte) int {
 	r.keep(event{Kind: "message", Tag: tag, Op: op, Payload: string(payload)})
+	return 0
 }
 
 func (r *recorder) Ping(tag uint64, payload []byte) {
@@ -123,11 +124,12 @@ func (e *echo) conn(tag uint64) *echoConn {
 	return e.conns[tag]
 }
 
-func (e *echo) Message(tag uint64, op Opcode, payload []byte) {
+func (e *echo) Message(tag uint64, op Opcode, payload []byte) int {
 	if e.onEvent != nil {
 		e.onEvent(tag, string(payload))
 	}
 	e.conn(tag).send(AppendFrame(nil, op, payload))
+	return 0
 }
 
 func (e *echo) Ping(tag uint64, payload []byte) {

@@ -34,10 +34,10 @@ const (
 	heavyTurn = 4
 )
 
-// units is what a message counts. One that took very long has waited for something itself, as for a
-// broker on another machine.
-func units(size int, took time.Duration) uint32 {
-	n := size / stretchBytes
+// units is what a message counts: for its size and the work that it is known to be, and for how long it
+// took. One that took very long has waited for something itself, as for a broker on another machine.
+func units(size, work int, took time.Duration) uint32 {
+	n := size/stretchBytes + max(0, work-1)
 	if took < turnTime {
 		n += int(took / stretchTime)
 	}
@@ -50,13 +50,17 @@ type load struct {
 	told uint32 // of its stretch
 }
 
+// newLoad is that of a connection that has just come: as if it had told half of what it may. A flood of
+// newcomers is one as well.
+func newLoad(now uint32) load { return load{owes: now + stretch/2} }
+
 // add counts a message and reports whether a turn is due, and whether much was told for a while.
 func (l *load) add(now, n uint32) (due, heavy bool) {
 	owed := l.owes - now
 	if owed > maxOwed { // it is of the past
 		owed = 0
 	}
-	owed = min(owed+min(n, stretch/2), maxOwed) // one message alone is not too much, whatever it waited for
+	owed = min(owed+min(n, stretch), maxOwed) // one message alone is not too much
 	l.owes = now + owed
 	if owed <= stretch {
 		l.told = 0

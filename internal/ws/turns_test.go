@@ -19,21 +19,24 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 		every, takes   time.Duration
 		turns          int
 		heavy          bool // the last of them
+		work           int
 	}{
 		"nothing":                           {},
-		"as many at once as one may":        {stretch, 10, 0, 0, 0, false},
-		"more":                              {2 * stretch, 10, 0, 0, 1, false},
-		"many":                              {101 * stretch, 10, 0, 0, 100, true},
-		"one each millisecond":              {10_000, 10, ms, 0, 0, false},
-		"one each half":                     {10_000, 10, ms / 2, 0, 10_000/stretch - 2, true},
-		"a long one":                        {1, 100 << 10, 0, 0, 0, false},
-		"two":                               {2, 100 << 10, 0, 0, 0, false},
-		"long ones":                         {102, 100 << 10, 0, 0, 100, true},
-		"long ones now and then":            {1000, 100 << 10, 8 * ms, 0, 0, false},
-		"such as take long":                 {102, 10, 0, stretch * stretchTime, 100, true},
-		"one a second that waits for one":   {1000, 10, time.Second, time.Second, 0, false},
-		"one after the other that wait":     {1000, 10, 2 * ms, 2 * ms, 0, false},
-		"a hundred a second that wait long": {1000, 10, 10 * ms, time.Second, 0, false},
+		"as many at once as one may":        {stretch, 10, 0, 0, 0, false, 0},
+		"more":                              {2 * stretch, 10, 0, 0, 1, false, 0},
+		"many":                              {101 * stretch, 10, 0, 0, 100, true, 0},
+		"one each millisecond":              {10_000, 10, ms, 0, 0, false, 0},
+		"one each half":                     {10_000, 10, ms / 2, 0, 10_000/stretch - 2, true, 0},
+		"a long one":                        {1, 100 << 10, 0, 0, 0, false, 0},
+		"two":                               {2, 100 << 10, 0, 0, 1, false, 0},
+		"long ones":                         {101, 100 << 10, 0, 0, 100, true, 0},
+		"long ones now and then":            {1000, 100 << 10, 16 * ms, 0, 0, false, 0},
+		"such as take long":                 {101, 10, 0, stretch * stretchTime, 100, true, 0},
+		"such as are known to be much":      {101, 10, 0, time.Second, 100, true, 100},
+		"one a second that is much work":    {1000, 10, time.Second, time.Second, 0, false, 100},
+		"one a second that waits for one":   {1000, 10, time.Second, time.Second, 0, false, 0},
+		"one after the other that wait":     {1000, 10, 2 * ms, 2 * ms, 0, false, 0},
+		"a hundred a second that wait long": {1000, 10, 10 * ms, time.Second, 0, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l load
@@ -42,7 +45,7 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 				now += uint32(time.Minute / refill)
 				turns, wasHeavy := 0, false
 				for i := range tt.messages {
-					due, heavy := l.add(now+uint32(time.Duration(i)*tt.every/refill), units(tt.size, tt.takes))
+					due, heavy := l.add(now+uint32(time.Duration(i)*tt.every/refill), units(tt.size, tt.work, tt.takes))
 					if due {
 						turns, wasHeavy = turns+1, heavy
 					}
@@ -53,6 +56,22 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhoHasJustComeMayTellHalfAsMuch(t *testing.T) {
+	for work, want := range map[int]int{1: stretch + stretch/2, stretch: 1} {
+		l := newLoad(1000)
+		told := 1
+		for {
+			if due, heavy := l.add(1000, units(10, work, 0)); due {
+				if told != want || heavy {
+					t.Errorf("work %d: got a turn after %d messages, heavy: %v; want after %d", work, told, heavy, want)
+				}
+				break
+			}
+			told++
+		}
 	}
 }
 

@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// After a wait of unrest, as where processors never rest, some connections are accepted at once.
+// After a wait of unrest, as where processors never rest, some connections are accepted at once. What they
+// cost together is less than unrest, so that there is no unrest because of them.
 const (
-	unrest = 5 * time.Millisecond
-	some   = 8
+	unrest = 8 * time.Millisecond
+	some   = 3
 )
 
 // Listener accepts connections one after the other, each when a processor has nothing else to do: who is
