@@ -374,6 +374,13 @@ func (r *ownedRun) isOver() error {
 
 func (r *ownedRun) gone() bool { return r.isOver() != nil }
 
+// endedAt is where the run has ended.
+func (r *ownedRun) endedAt() Position {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
 // taken reports whether another node has become the owner.
 func (r *ownedRun) taken() bool {
 	r.mu.Lock()
