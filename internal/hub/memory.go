@@ -104,6 +104,9 @@ func (h *Hub) above(tenant uint32, quarters int64) bool {
 	return h.memory.tenants.of(tenant).Load() > h.cfg.TenantBytes/4*quarters || h.memory.total.Load() > h.cfg.MemoryBytes/4*quarters
 }
 
+// boardKept is for how many ticks a board keeps its frames after one was put there.
+const boardKept = 2
+
 // relieveShare is the share of its time, one in so many, that the reaper spends on making room:
 // it looks at everything, also where that does not help because much must be kept in any case.
 const relieveShare = 20
@@ -202,7 +205,11 @@ func (h *Hub) giveUp(it held) {
 		h.count.evicted.Add(uint64(len(w.entries) - w.from))
 		h.dropWindow(rec)
 	case it.board != 0 && rec.board.Load() == it.board:
-		h.stripAll(h.boards.at(it.board))
+		// What was just put there is about to be taken. Without it whoever needs it would ask for it again,
+		// in vain as long as this is quicker.
+		if b := h.boards.at(it.board); int32(h.tick()-b.touched.Load()) >= boardKept {
+			h.stripAll(b)
+		}
 	case it.stream != 0 && h.streams.at(it.stream).owner.Load() == owner:
 		if st := h.streams.at(it.stream); st.weight > 0 {
 			h.count.evicted.Add(1)
