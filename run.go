@@ -227,10 +227,7 @@ func (r *Run) Fail(ctx context.Context, cause error) (pos Position, err error) {
 func (r *Run) Cancel(ctx context.Context, reason string) (pos Position, err error) {
 	stop := ending{typ: wire.AgentCancelled, payload: runs.Cancelled(reason, "")}
 	err = r.call(ctx, "cancel", &stop, func(o *ownedRun) (err error) {
-		counts := o.announce(stop)
-		if pos, err = o.finish(ctx, stop); counts && errors.Is(err, ErrRunCancelled) && o.gone() {
-			pos, err = o.endedAt(), nil // the producer was quicker to write this very end
-		}
+		pos, err = o.stop(ctx, stop)
 		return err
 	})
 	return pos, err

@@ -148,7 +148,7 @@ func (r *ownedRun) swapEnds(from, to *ending) bool {
 
 // announce makes an end that nothing can refuse the one that counts, and tells the producer at
 // once: what it is about is cut short, so that the end does not wait for it. It reports whether e
-// is the one that counts: the producer may be quicker to write it then.
+// is the one that counts.
 func (r *ownedRun) announce(e ending) (counts bool) {
 	if payload, err := encodePayload(e.payload); err != nil || len(payload) > maxRecord/2 {
 		return false // it is refused yet
@@ -165,6 +165,17 @@ func (r *ownedRun) announce(e ending) (counts bool) {
 	r.mu.Unlock()
 	r.end(why)
 	return counts
+}
+
+// stop announces an end and writes it, as finish does. It is no failure that the producer, who was told,
+// was quicker to write that very end.
+func (r *ownedRun) stop(ctx context.Context, e ending) (Position, error) {
+	counts := r.announce(e)
+	pos, err := r.finish(ctx, e)
+	if counts && errors.Is(err, ErrRunCancelled) && r.gone() {
+		return r.endedAt(), nil
+	}
+	return pos, err
 }
 
 // finished takes note of the end, which is in the log. Who has the turn calls it.
@@ -251,7 +262,6 @@ func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) 
 	result := stopped{StoppedRun: wire.StoppedRun{RunID: spec.ID}, status: wire.StatusOK}
 	stop := ending{typ: wire.AgentCancelled, payload: runs.Cancelled(reason, by), by: by}
 	var err error
-	counts := false
 	for range ownerTries {
 		owned := m.runs.find(spec.Tenant, spec.ID)
 		if owned == nil {
@@ -260,9 +270,7 @@ func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) 
 		if owned == nil {
 			break
 		}
-		counts = owned.announce(stop) || counts
-		result.Position, err = owned.finish(ctx, stop)
-		if err == nil {
+		if result.Position, err = owned.stop(ctx, stop); err == nil {
 			result.StreamLengths = owned.lengths()
 			return result, nil
 		}
@@ -273,9 +281,7 @@ func (m *Manager) stopRun(ctx context.Context, spec runSpec, reason, by string) 
 	if !errors.Is(err, ErrRunEnded) && !errors.Is(err, ErrRunCancelled) {
 		return result, err
 	}
-	if !counts || !errors.Is(err, ErrRunCancelled) {
-		result.status = wire.StatusAlreadyEnded
-	}
+	result.status = wire.StatusAlreadyEnded
 	var record runRecord
 	if _, err := m.getItem(ctx, spec.recordKey(), &record); err != nil {
 		return result, err
