@@ -220,7 +220,7 @@ func historyVerb(ctx context.Context, in *inbound) error {
 	q := Query{Since: req.Since, Before: req.Before, Thread: req.ThreadID, Limit: req.Limit}
 	page, seen, err := in.m.page(ctx, topic, q, maxPageBytes)
 	in.owe(seen / recordsPerMessage)
-	in.work += seen / recordsPerWork
+	in.more += seen / recordsPerWork
 	if err != nil {
 		return err
 	}

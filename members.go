@@ -273,7 +273,7 @@ func (m *Manager) roomJoined(ctx context.Context, room wire.Topic, pos Position,
 	var users []byte // one behind the other
 	var ends []int
 	for len(buckets) > 0 && len(ends) < maxMembersTold {
-		for member, err := range m.memberItems(ctx, memberPrefix(room)+buckets[0]) {
+		for member, err := range m.membersBelow(ctx, memberPrefix(room)+buckets[0]) {
 			if err != nil {
 				return nil, err
 			}

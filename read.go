@@ -21,7 +21,7 @@ const retryUnavailable = time.Second
 type events Manager
 
 // Message implements [hub.Events].
-func (e *events) Message(c hub.Handle, payload []byte) (work int) {
+func (e *events) Message(c hub.Handle, payload []byte) (more int) {
 	return (*Manager)(e).read(c, payload)
 }
 
@@ -32,7 +32,7 @@ type inbound struct {
 	c    hub.Handle
 	env  Envelope // owns its bytes
 	size int      // bytes of the frame
-	work int      // of how many usual messages it is the work, as far as it is done
+	more int      // how many usual messages' work it was so far, besides that of one
 
 	known *Conn // made by conn
 }
@@ -51,9 +51,8 @@ func (in *inbound) conn() (*Conn, error) {
 
 // read takes one message: it is decoded, counted, and either done here, as a verb, or put
 // into the connection's lane for a handler. It runs on the goroutine that reads the
-// connection, so verbs of one connection are done in order. It reports of how many usual messages
-// it was the work.
-func (m *Manager) read(c hub.Handle, payload []byte) (work int) {
+// connection, so verbs of one connection are done in order. more is that of [ws.Sink].
+func (m *Manager) read(c hub.Handle, payload []byte) (more int) {
 	env, err := wire.Parse(payload)
 	if err != nil {
 		id := ""
@@ -61,7 +60,7 @@ func (m *Manager) read(c hub.Handle, payload []byte) (work int) {
 			id = parse.MessageID
 		}
 		m.deny(c, id, len(payload), err)
-		return 1
+		return 0
 	}
 	if env.ID == "" {
 		env.ID = wire.NewID()
@@ -72,7 +71,7 @@ func (m *Manager) read(c hub.Handle, payload []byte) (work int) {
 	case verb.price > 0:
 		if retry, paid := m.hub.Spend(c, verb.price+dear(len(payload))); paid != hub.Paid {
 			m.overdue(c, env.ID, retry, paid)
-			return 1
+			return 0
 		}
 	default:
 		err = in.spend(1)
@@ -96,7 +95,7 @@ func (m *Manager) read(c hub.Handle, payload []byte) (work int) {
 		in.auditRefusal(kind, err)
 		m.deny(c, env.ID, len(payload), err)
 	}
-	return 1 + in.work
+	return in.more
 }
 
 // dear is what size bytes add to the price of a frame.

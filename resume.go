@@ -66,7 +66,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 		}
 	}
 	plan, err := m.planRestore(ctx, sender, req)
-	in.work += len(plan)
+	in.more += len(plan)
 	var told []wire.RestoredRun
 	var markers [][]byte
 	if err == nil {

@@ -328,18 +328,9 @@ type roomMember struct {
 
 // members yields the members of a room.
 func (m *Manager) members(ctx context.Context, room wire.Topic) iter.Seq2[roomMember, error] {
-	return m.membersBelow(ctx, memberPrefix(room))
-}
-
-// membersBelow yields those whose items begin with a prefix.
-func (m *Manager) membersBelow(ctx context.Context, prefix string) iter.Seq2[roomMember, error] {
 	return func(yield func(roomMember, error) bool) {
-		for item, err := range m.memberItems(ctx, prefix) {
-			if err != nil {
-				yield(roomMember{}, err)
-				return
-			}
-			if !yield(roomMember{string(item.user), item.kind}, nil) {
+		for item, err := range m.membersBelow(ctx, memberPrefix(room)) {
+			if !yield(roomMember{string(item.user), item.kind}, err) || err != nil {
 				return
 			}
 		}
@@ -352,8 +343,8 @@ type storedMember struct {
 	kind memberKind
 }
 
-// memberItems is membersBelow for who reads many and wants no string of each.
-func (m *Manager) memberItems(ctx context.Context, prefix string) iter.Seq2[storedMember, error] {
+// membersBelow yields the members whose items begin with a prefix.
+func (m *Manager) membersBelow(ctx context.Context, prefix string) iter.Seq2[storedMember, error] {
 	return func(yield func(storedMember, error) bool) {
 		for change, err := range m.driver.Watch(ctx, prefix) {
 			switch {

@@ -56,7 +56,7 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 		return err
 	}
 	joined, err := m.roomJoined(ctx, room, f.from, in.env.ID)
-	in.work += len(joined) / bytesPerWork // the members were read
+	in.more += len(joined) / bytesPerWork // the members were read
 	var marker [][]byte
 	if err == nil {
 		marker, err = m.markFrames(ctx, user, 1, ofRooms(room.ID))
@@ -382,7 +382,7 @@ func (in *inbound) subscription() (*Conn, wire.SubscribeRequest, []wire.Topic, e
 	if err := in.spend((len(req.Rooms) + len(req.Threads)) / namesPerMessage); err != nil {
 		return nil, req, nil, err
 	}
-	in.work += len(req.Rooms)
+	in.more += len(req.Rooms)
 	topics, err := roomTopics(sender.view.User.Tenant, req.Rooms)
 	return sender, req, topics, err
 }

@@ -153,7 +153,7 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 	}
 	t, seen, err := m.threadAt(ctx, topic, req.ThreadID, Query{Limit: req.Limit, Before: req.Before}, at, maxPageBytes)
 	in.owe(seen / recordsPerMessage)
-	in.work += seen / recordsPerWork
+	in.more += seen / recordsPerWork
 	var marker [][]byte
 	if err == nil && req.Before.IsZero() {
 		if marker, err = m.markFrames(ctx, sender.view.User, 1, ofThread(req.ThreadID, req.Room)); err == nil {

@@ -24,7 +24,7 @@ func (h *Hub) alive(c Handle) (closing, ok bool) {
 
 // Message implements [ws.Sink]. What a connection sends after it was told to
 // end is not heard.
-func (s *sink) Message(tag uint64, _ ws.Opcode, payload []byte) (work int) {
+func (s *sink) Message(tag uint64, _ ws.Opcode, payload []byte) (more int) {
 	h, c := (*Hub)(s), Handle(tag)
 	closing, ok := h.alive(c)
 	if !ok || closing {

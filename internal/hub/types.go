@@ -77,7 +77,7 @@ type Events interface {
 	// Message is one text message of c. Payload is valid until Message
 	// returns. Calls for one connection come one at a time and in order; while
 	// one runs the connection is not read. What it returns is [ws.Sink]'s.
-	Message(c Handle, payload []byte) (work int)
+	Message(c Handle, payload []byte) (more int)
 	// Failed says that the client broke the protocol. What is sent to c before
 	// Failed returns still goes out; then the hub closes c with err's code.
 	Failed(c Handle, err *ws.CloseError)

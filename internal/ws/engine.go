@@ -107,9 +107,9 @@ func noProbes(nc net.Conn) {
 // its own socket in a [GoroutineEngine] but may delay others in another engine.
 type Sink interface {
 	// Message is a complete text (valid UTF-8) or binary message. The payload is
-	// valid until Message returns and may be changed. work is the work of how many usual
-	// messages it was, as far as the Sink knows; 0 is 1.
-	Message(tag uint64, op Opcode, payload []byte) (work int)
+	// valid until Message returns and may be changed. more is how many usual messages' work
+	// it was besides that of one, as far as the Sink knows.
+	Message(tag uint64, op Opcode, payload []byte) (more int)
 
 	// Ping and Pong are control frames; their payload is valid until return.
 	// A ping wants a pong with the same payload, which is the receiver's to write.

@@ -116,8 +116,9 @@ func AppendMasked(dst []byte, op Opcode, fin bool, key [4]byte, payload []byte) 
 }
 
 // AppendClose appends an unmasked close frame. Code 0 makes it empty, without code
-// or reason, and so does 1005, which says that there was none and is never sent. A reason over 123 bytes is cut at the end of a character; invalid UTF-8 in it
-// is replaced, so that the frame is always valid if the code is.
+// or reason, and so does 1005, which says that there was none and is never sent. A reason
+// over 123 bytes is cut at the end of a character; invalid UTF-8 in it is replaced, so that
+// the frame is always valid if the code is.
 func AppendClose(dst []byte, code uint16, reason string) []byte {
 	if code == 0 || code == codeNoStatus {
 		return AppendHeader(dst, OpClose, 0)

@@ -146,8 +146,8 @@ func (c *conn) deliver() (stop bool, err error) {
 		c.rest = c.rest[n:]
 		if m.Op != OpContinuation && c.state.Load()&(released|refusing) == 0 {
 			start := time.Now()
-			work := c.tell(m)
-			c.breathe(len(m.Payload), work, time.Since(start))
+			more := c.tell(m)
+			c.breathe(len(m.Payload), more, time.Since(start))
 		}
 		if m.lent {
 			c.engine.limits.memory.put(m.Payload)
@@ -156,9 +156,9 @@ func (c *conn) deliver() (stop bool, err error) {
 }
 
 // breathe lets others go first if c tells much.
-func (c *conn) breathe(size, work int, took time.Duration) {
+func (c *conn) breathe(size, more int, took time.Duration) {
 	now := c.engine.refills()
-	if due, heavy := c.load.add(now, units(size, work, took)); due && !mutantBreath {
+	if due, heavy := c.load.add(now, units(size, more, took)); due && !mutantBreath {
 		c.endTurn()
 		c.turn = c.engine.turns.take(heavy)
 		c.load.waited(c.engine.refills() - now)
@@ -173,7 +173,7 @@ func (c *conn) endTurn() {
 	}
 }
 
-func (c *conn) tell(m Message) (work int) {
+func (c *conn) tell(m Message) (more int) {
 	switch m.Op {
 	case OpPing:
 		c.engine.sink.Ping(c.tag, m.Payload)

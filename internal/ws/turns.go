@@ -34,10 +34,10 @@ const (
 	heavyTurn = 4
 )
 
-// units is what a message counts: for its size and the work that it is known to be, and for how long it
-// took. One that took very long has waited for something itself, as for a broker on another machine.
-func units(size, work int, took time.Duration) uint32 {
-	n := size/stretchBytes + max(0, work-1)
+// units is what a message counts: for itself, for its size, for the work of how many more it is known to be, and
+// for how long it took. One that took very long has waited for something, as for a broker on another machine.
+func units(size, more int, took time.Duration) uint32 {
+	n := size/stretchBytes + more
 	if took < turnTime {
 		n += int(took / stretchTime)
 	}

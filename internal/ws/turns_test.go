@@ -19,7 +19,7 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 		every, takes   time.Duration
 		turns          int
 		heavy          bool // the last of them
-		work           int
+		more           int
 	}{
 		"nothing":                           {},
 		"as many at once as one may":        {stretch, 10, 0, 0, 0, false, 0},
@@ -45,7 +45,7 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 				now += uint32(time.Minute / refill)
 				turns, wasHeavy := 0, false
 				for i := range tt.messages {
-					due, heavy := l.add(now+uint32(time.Duration(i)*tt.every/refill), units(tt.size, tt.work, tt.takes))
+					due, heavy := l.add(now+uint32(time.Duration(i)*tt.every/refill), units(tt.size, tt.more, tt.takes))
 					if due {
 						turns, wasHeavy = turns+1, heavy
 					}
@@ -59,14 +59,14 @@ func TestWhoTellsMuchNeedsATurnAndWhoTellsLittleDoesNot(t *testing.T) {
 	}
 }
 
-func TestWhoHasJustComeMayTellHalfAsMuch(t *testing.T) {
-	for work, want := range map[int]int{1: stretch + stretch/2, stretch: 1} {
+func TestWhoHasJustComeHasItsFirstTurnEarlier(t *testing.T) {
+	for more, want := range map[int]int{0: stretch + stretch/2, stretch - 1: 1} {
 		l := newLoad(1000)
 		told := 1
 		for {
-			if due, heavy := l.add(1000, units(10, work, 0)); due {
+			if due, heavy := l.add(1000, units(10, more, 0)); due {
 				if told != want || heavy {
-					t.Errorf("work %d: got a turn after %d messages, heavy: %v; want after %d", work, told, heavy, want)
+					t.Errorf("%d more: got a turn after %d messages, heavy: %v; want after %d", more, told, heavy, want)
 				}
 				break
 			}
