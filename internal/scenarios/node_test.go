@@ -144,7 +144,7 @@ func notes(msgs iter.Seq2[wire.Envelope, error]) ([]note, error) {
 		switch env.Type {
 		case endType:
 			return got, nil
-		case wire.SystemMessage, wire.SessionRestored:
+		case wire.SystemMessage, wire.SessionRestored, wire.PresenceState, wire.PresenceDiff:
 		case noteType:
 			var one note
 			if err := env.Decode(&one); err != nil {
