@@ -224,3 +224,38 @@ func TestAMemberWhoComesBackGetsNoTextFromBeforeTheJoin(t *testing.T) {
 		})
 	}
 }
+
+// A length of a text is nothing without a position in its room: it is no way to what was written
+// before the user joined, and moves nothing for who may read that.
+func TestALengthOfATextWithoutItsRoomMovesNothing(t *testing.T) {
+	for _, how := range []string{"is made a member", "joins", "may read what was before"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, switchboard.Options{})
+				w := s.writer(t, "R")
+				w.write("answer", "before, ")
+				a, want := s.as(t, "alice room:team:join"), []piece{{"R/answer", 8, "after"}}
+				switch how {
+				case "is made a member":
+					a = s.as(t, "alice")
+					s.add(t, "alice")
+					a.expect(wire.RoomJoined)
+				case "joins":
+					a.send(`{"type":"join_room","payload":{"room":"team"}}`)
+					a.expect(wire.RoomJoined)
+				default:
+					a = s.as(t, "alice room:team:join room:team:history")
+					a.send(`{"type":"join_room","payload":{"room":"team"}}`)
+					a.expect(wire.RoomJoined)
+					synctest.Wait()
+					wantEqual(t, "what was there", a.pieces(), []piece{{"R/answer", 0, "before, "}})
+				}
+				a.send(`{"type":"session_restore","payload":{"positions":{},"streams":{"R/answer":1}}}`)
+				a.expect(wire.SessionRestored)
+				synctest.Wait()
+				w.write("answer", "after")
+				wantEqual(t, "what alice got", a.pieces(), want)
+			})
+		})
+	}
+}

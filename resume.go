@@ -186,15 +186,18 @@ func (m *Manager) runsOf(ctx context.Context, topic wire.Topic) ([]wire.Restored
 }
 
 // seekTexts moves the text cursors of a connection to the lengths that its client has. Streams
-// of topics that it does not follow, and of runs that are not known, are nothing to it.
+// of topics that it does not follow, and of runs that are not known, are nothing to it. A room
+// counts only if the client came back to it: what it has of one that it only follows was decided
+// when it began to, and a length that it makes up must not open what was before.
 func (m *Manager) seekTexts(ctx context.Context, sender *Conn, plan []restored, lengths map[string]int) error {
-	clamped := make(map[hub.Key]bool)
+	open := make(map[hub.Key]bool)
 	for _, p := range plan {
-		if p.followed.c == 0 || p.past {
+		if p.followed.c == 0 {
 			continue
 		}
-		clamped[p.room.key] = true
-		if err := m.seekTextsSince(ctx, sender, p, lengths); err != nil {
+		if p.past {
+			open[p.room.key] = true
+		} else if err := m.seekTextsSince(ctx, sender, p, lengths); err != nil {
 			return err
 		}
 	}
@@ -210,7 +213,8 @@ func (m *Manager) seekTexts(ctx context.Context, sender *Conn, plan []restored, 
 		if err != nil {
 			return err
 		}
-		if key := hubKey(spec.topic()); !clamped[key] {
+		topic := spec.topic()
+		if key := hubKey(topic); topic.Kind != wire.KindRoom || open[key] {
 			_ = m.hub.SeekText(sender.handle, key, hub.Key(broker.NameKey(id)), uint64(length)) // one that does not follow the topic
 		}
 	}
