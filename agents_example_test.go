@@ -137,10 +137,13 @@ func ExampleRuns_Attach() {
 	fmt.Println(length, err)
 	length, err = out.AppendAt(ctx, 99, "late")
 	fmt.Println(length, switchboard.CodeOf(err))
+	_, err = run.Complete(ctx, nil)
+	fmt.Println(err)
 	// Output:
 	// 15 <nil>
 	// 15 <nil>
 	// 15 STREAM_OFFSET
+	// <nil>
 }
 
 func ExampleRun_Context() {

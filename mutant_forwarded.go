@@ -2,4 +2,6 @@
 
 package switchboard
 
+// caught by: .:TestAnAddressIsWhatATrustedProxyVouchesForAndNothingAClientWrote
+
 const mutantForwarded = true // what a client wrote into X-Forwarded-For is believed

@@ -1,6 +1,6 @@
 //go:build mutant_resume
 
-// caught by: . ./internal/sim
+// caught by: .:TestACutStreamMissesAndRepeatsNothing ./internal/sim
 package switchboard
 
 const mutantResume = true // a resumed connection goes on one message too late

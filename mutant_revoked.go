@@ -2,4 +2,6 @@
 
 package switchboard
 
+// caught by: .:TestARevocationBetweenCheckAndRegistrationIsSeen
+
 const mutantRevoked = true // nobody looks again whether a connection that was just registered is revoked

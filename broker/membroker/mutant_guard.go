@@ -2,6 +2,6 @@
 
 package membroker
 
-// caught by: .
+// caught by: .:TestEveryStartedRunEndsWhateverFails
 
 const mutantGuard = true // Publish ignores the revision of a guard

@@ -2,6 +2,6 @@
 
 package membroker
 
-// caught by: .
+// caught by: .:TestATenantThatFillsItsHistoryLosesItsOldestAndAnotherLosesNothing
 
 const mutantLevel = true // where all have too much, everybody loses

@@ -2,6 +2,6 @@
 
 package membroker
 
-// caught by: . ./broker/membroker ./internal/sim
+// caught by: .:TestEveryStartedRunEndsWhateverFails ./broker/membroker ./internal/sim
 
 const mutantOverlap = true // Append keeps the overlap

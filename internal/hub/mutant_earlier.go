@@ -2,6 +2,6 @@
 
 package hub
 
-// caught by: .
+// caught by: .:TestWhoJoinsWhileATextIsWrittenGetsWhatComesThen
 
 const mutantEarlier = true // text from before a join comes to who has no right to it
