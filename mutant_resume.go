@@ -1,6 +1,7 @@
 //go:build mutant_resume
 
-// caught by: .:TestACutStreamMissesAndRepeatsNothing ./internal/sim
 package switchboard
+
+// caught by: .:TestACutStreamMissesAndRepeatsNothing ./internal/sim
 
 const mutantResume = true // a resumed connection goes on one message too late
