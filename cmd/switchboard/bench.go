@@ -125,18 +125,19 @@ func (c *benchHostileCmd) Run(ctx context.Context, term terminal) error {
 	return bench.Hostile{
 		Connections: c.Connections, Clients: c.Clients, Time: c.Time, Apart: c.Apart, Out: term.out,
 		Node: func(key string) []string { return []string{self, "bench", "node", "--strict", "--key", key} },
-		Attack: func(host string, n int) []string {
-			return []string{self, "bench", "attack", "--host", host, "--connections", fmt.Sprint(n)}
+		Attack: func(host string, n int, lasts time.Duration) []string {
+			return []string{self, "bench", "attack", "--host", host, "--connections", fmt.Sprint(n), "--time", fmt.Sprint(lasts)}
 		},
 	}.Run(ctx)
 }
 
 type benchAttackCmd struct {
-	Host        string `required:"" help:"The server, host and port."`
-	Connections int    `required:"" help:"How many attackers there are."`
+	Host        string        `required:"" help:"The server, host and port."`
+	Connections int           `required:"" help:"How many attackers there are."`
+	Time        time.Duration `required:"" help:"How long they are to attack."`
 }
 
 // Run attacks until its standard input ends.
 func (c *benchAttackCmd) Run(ctx context.Context, term terminal) error {
-	return bench.Attack(ctx, c.Host, c.Connections, term.in, term.out)
+	return bench.Attack(ctx, c.Host, c.Connections, c.Time, term.in, term.out)
 }

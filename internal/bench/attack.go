@@ -46,6 +46,7 @@ type Attacked struct {
 type attack struct {
 	kind
 	host string
+	of   int // attackers
 
 	conns, frames, bytes, got, pending atomic.Int64
 
@@ -54,9 +55,10 @@ type attack struct {
 	sessions map[int]string // of attackers that come back with them
 }
 
-// Attack runs the hostile process of [Hostile]: n attackers of the server at host, until in ends
-// and of each kind one was ended that must be. It tells on out what came of it.
-func Attack(ctx context.Context, host string, n int, in io.Reader, out io.Writer) error {
+// Attack runs the hostile process of [Hostile]: n attackers of the server at host, until in ends,
+// which is to be after lasts, and of each kind one was ended that must be in that time. It tells on
+// out what came of it.
+func Attack(ctx context.Context, host string, n int, lasts time.Duration, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	enough := make(chan struct{})
@@ -67,7 +69,10 @@ func Attack(ctx context.Context, host string, n int, in io.Reader, out io.Writer
 	all := kinds()
 	attacks := make([]*attack, len(all))
 	for i, k := range all {
-		attacks[i] = &attack{kind: k, host: host, ends: make(map[string]int64), sessions: make(map[int]string)}
+		attacks[i] = &attack{
+			kind: k, host: host, of: (n + len(all) - 1 - i) / len(all),
+			ends: make(map[string]int64), sessions: make(map[int]string),
+		}
 	}
 	var running sync.WaitGroup
 	began := time.Now()
@@ -78,15 +83,13 @@ func Attack(ctx context.Context, host string, n int, in io.Reader, out io.Writer
 	if _, err := fmt.Fprintln(out, `{}`); err != nil { // all have begun
 		return err
 	}
-	begun := time.Now()
 	select {
 	case <-enough:
 	case <-ctx.Done():
 	}
-	lasted := time.Since(begun)
 	told := make([]Attacked, len(attacks))
 	for i, a := range attacks { // before all are cut
-		missed := a.missed(ctx, lasted)
+		missed := a.missed(ctx, lasts)
 		a.mu.Lock()
 		told[i] = Attacked{
 			Kind: a.name, Conns: a.conns.Load(), Frames: a.frames.Load(), Bytes: a.bytes.Load(), Got: a.got.Load(),
@@ -101,17 +104,17 @@ func Attack(ctx context.Context, host string, n int, in io.Reader, out io.Writer
 }
 
 // patience is how long is waited for an end that has not come when the attack is over: attackers
-// run when nothing else wants to, on a busy machine not often. A shorter attack than judged says
-// nothing about ends.
+// run when nothing else wants to, on a busy machine not often. An attack that is meant to be
+// shorter than judged says nothing about ends, however long a busy machine makes it.
 const (
 	patience = time.Minute
 	judged   = 5 * time.Second
 )
 
-// missed reports whether nobody was ended as all must be, though the attack lasted so long. Floods are
+// missed reports whether nobody was ended as all must be in an attack that lasts so long. Floods are
 // given no time besides: those that are there may wait for their turns.
-func (a *attack) missed(ctx context.Context, lasted time.Duration) bool {
-	if a.wants == "" || lasted < max(a.after, judged) {
+func (a *attack) missed(ctx context.Context, lasts time.Duration) bool {
+	if a.wants == "" || a.of < a.least || lasts < max(a.after, judged) {
 		return false
 	}
 	until := time.Now()

@@ -55,7 +55,7 @@ func child(args []string) (known bool, err error) {
 	case attackVariable:
 		n, err := strconv.Atoi(args[2])
 		if err == nil {
-			err = bench.Attack(ctx, args[1], n, os.Stdin, os.Stdout)
+			err = bench.Attack(ctx, args[1], n, hostileTime, os.Stdin, os.Stdout)
 		}
 		return true, err
 	}

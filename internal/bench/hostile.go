@@ -22,9 +22,9 @@ type Hostile struct {
 	Connections int // that are hostile, at a time
 	Clients     int // that are not
 	Time        time.Duration
-	Apart       bool                              // the server has half of the processors for itself
-	Node        func(key string) []string         // runs a [Node]
-	Attack      func(host string, n int) []string // runs an [Attack]
+	Apart       bool                                                   // the server has half of the processors for itself
+	Node        func(key string) []string                              // runs a [Node]
+	Attack      func(host string, n int, lasts time.Duration) []string // runs an [Attack]
 	Out         io.Writer
 }
 
@@ -108,7 +108,7 @@ func (r *hostileRun) start(ctx context.Context) error {
 
 // attack runs the attackers, from the first one on, for the time of the scenario behind the last.
 func (r *hostileRun) attack(ctx context.Context, host string) ([]Attacked, error) {
-	p, answers, err := startProcess(ctx, behind(r.Attack(host, r.Connections)))
+	p, answers, err := startProcess(ctx, behind(r.Attack(host, r.Connections, r.Time)))
 	if err != nil {
 		return nil, err
 	}
