@@ -25,13 +25,14 @@ type seen struct {
 }
 
 // find returns what was published under id within the window. What a topic
-// published before it was dropped does not count.
-func (d *dedupe) find(id recordID, gen uint32, now int64) (seen, bool) {
+// published before it was dropped does not count. Of one that has been forgotten
+// there is nothing of that kind, and nobody knows what gen was.
+func (d *dedupe) find(id recordID, gen uint32, forgotten bool, now int64) (seen, bool) {
 	s, ok := d.young[id]
 	if !ok {
 		s, ok = d.old[id]
 	}
-	return s, ok && s.gen == gen && now < s.at+d.window
+	return s, ok && (forgotten || s.gen == gen) && now < s.at+d.window
 }
 
 // add remembers an id.

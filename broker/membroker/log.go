@@ -20,6 +20,7 @@ type topic struct {
 	head       uint64 // 0: no record in this epoch
 	first      uint64 // head+1: nothing is retained
 	age        int64  // millis that entries are kept; 0: no bound
+	dropped    int64  // millis, when that was last done
 	log        chain  // a block's first is the offset of its first entry
 	latest     chain  // the newest per key, a block each
 	keep       uint32 // entries that are kept; 0: no bound
@@ -190,15 +191,12 @@ func (p *partition) read(key broker.Key, t *topic, lo, hi uint64, most int) []br
 }
 
 // known returns a topic, also one that has no record, for reading.
-func (p *partition) known(key broker.Key, now int64) *topic {
-	slot := p.find(key)
-	if slot == 0 {
-		t := p.unknown(key)
-		return &t
+func (p *partition) known(key broker.Key) *topic {
+	if slot := p.find(key); slot != 0 {
+		return p.records.at(slot)
 	}
-	t := p.records.at(slot)
-	p.expire(t, now)
-	return t
+	t := p.unknown(key)
+	return &t
 }
 
 // Since returns what comes after pos; see [broker.Log]. A limit below 1 asks for
@@ -211,7 +209,8 @@ func (b *Broker) Since(ctx context.Context, key broker.Key, pos wire.Position, l
 	now := b.shared.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.known(key, now)
+	t := p.known(key)
+	p.expire(t, now)
 	head := p.shared.position(t.gen, t.head)
 	lo := t.first
 	var gap error
@@ -245,7 +244,8 @@ func (b *Broker) Before(ctx context.Context, key broker.Key, pos wire.Position, 
 	now := b.shared.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.known(key, now)
+	t := p.known(key)
+	p.expire(t, now)
 	hi := t.head
 	var gap error
 	switch {
@@ -278,19 +278,14 @@ func (b *Broker) Heads(ctx context.Context, _ bool, topics ...broker.Key) ([]wir
 	for i, key := range topics {
 		p := b.shared.of(key)
 		p.mu.Lock()
-		if slot := p.find(key); slot != 0 {
-			t := p.records.at(slot)
-			heads[i] = p.shared.position(t.gen, t.head)
-		} else {
-			heads[i] = p.shared.position(0, p.unknown(key).head)
-		}
+		t := p.known(key)
+		heads[i] = p.shared.position(t.gen, t.head)
 		p.mu.Unlock()
 	}
 	return heads, nil
 }
 
-// Drop erases a topic and its texts. What is left of it is a record that knows
-// the next epoch.
+// Drop erases a topic and its texts. What is left of it is the next epoch.
 func (b *Broker) Drop(ctx context.Context, key broker.Key) error {
 	if err := b.ready(ctx, "drop"); err != nil {
 		return err
@@ -309,7 +304,7 @@ func (b *Broker) Drop(ctx context.Context, key broker.Key) error {
 		p.removeText(t.texts)
 	}
 	t.gen++
-	t.head, t.first, t.again = 0, 1, false
+	t.head, t.first, t.again, t.dropped = 0, 1, false, b.shared.now()
 	p.settle(t, slot)
 	return nil
 }

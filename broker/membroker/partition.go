@@ -31,8 +31,10 @@ type partition struct {
 	waiting  int                     // bytes in pending
 	missed   map[broker.Key]struct{} // topics with deliveries that pending had no room for
 	clock    int64                   // nanoseconds since the log began, when mu was taken to write
-	gone     forgotten               // topics
-	floor    uint64                  // none of them had a higher offset
+	gone     forgotten               // topics that were never dropped
+	dropped  forgotten               // topics that were
+	floor    uint64                  // no forgotten topic had a higher offset
+	gens     uint32                  // nor was one dropped more often
 }
 
 func (p *partition) init(e *engine, opts Options, seed uint64) {
@@ -82,7 +84,10 @@ func (p *partition) record(key, owner broker.Key) (*topic, uint32) {
 
 // unknown returns what is to be told of a topic that has no record.
 func (p *partition) unknown(key broker.Key) topic {
-	if p.gone.has(key) {
+	switch {
+	case p.dropped.has(key):
+		return topic{key: key, head: p.floor, first: p.floor + 1, gen: p.gens, again: true}
+	case p.gone.has(key):
 		return topic{key: key, head: p.floor, first: p.floor + 1, again: true}
 	}
 	return topic{key: key, first: 1}
@@ -107,7 +112,7 @@ func (p *partition) follow(key broker.Key, bit uint32, on bool) {
 		t.follow = with(t.follow, bit, on)
 		return
 	}
-	if v == 0 && on && p.gone.has(key) { // floor may rise, and who follows must not think that something was missed
+	if v == 0 && on && p.unknown(key).again { // floor may rise, and who follows must not think that something was missed
 		t, slot := p.record(key, broker.Key{})
 		t.follow = bit
 		p.settle(t, slot)

@@ -113,17 +113,14 @@ func (p *partition) append(t *topic, slot uint32, r *broker.Record, now int64) (
 // repeated returns what the first publish of id returned, if there was one. Its
 // receivers may have missed it, so the topic's newest record goes out again.
 func (p *partition) repeated(key broker.Key, id recordID, now int64) (broker.Published, bool) {
-	gen := uint32(0) // also of a topic that was forgotten
-	if slot := p.find(key); slot != 0 {
-		gen = p.records.at(slot).gen
-	}
-	s, ok := p.dedupe.find(id, gen, now)
+	t := p.known(key)
+	s, ok := p.dedupe.find(id, t.gen, t.again, now)
 	if !ok {
 		return broker.Published{}, false
 	}
 	done := broker.Published{Duplicate: true, Revision: s.revision}
 	if s.offset != 0 {
-		done.Pos = p.shared.position(gen, s.offset)
+		done.Pos = p.shared.position(t.gen, s.offset)
 	}
 	p.announce(key, false)
 	return done, true

@@ -201,22 +201,28 @@ func (p *partition) evictBlock(r ref) (lost uint64) {
 	return lost
 }
 
-// forgetTopics forgets a quarter of the topics of which nothing is kept, but for those that
-// are followed or were dropped: of these more must be known. What is known of the others
-// afterwards is that there were some, and that none had an offset above floor.
+// forgetTopics forgets a quarter of the topics of which nothing is kept, but for those of which
+// more must be known: that are followed, or were dropped while ids of before are remembered. What
+// is known of the others afterwards is that there were some, that none had an offset above floor,
+// and none a generation above gens.
 func (p *partition) forgetTopics(s *share) {
-	vain := 0
+	now, vain := p.shared.now(), 0
 	for n := min((s.empties+3)/4, forgetOnce); n > 0 && vain < forgetVain; n-- {
 		slot := s.emptied
 		t := p.records.at(slot)
 		p.fill(t, slot)
-		if t.follow != 0 || t.gen != 0 {
+		if t.follow != 0 || t.gen > 0 && now < t.dropped+p.dedupe.window {
 			p.empty(t, slot)
 			vain++
 			continue
 		}
 		p.floor = max(p.floor, t.head)
-		p.gone.add(t.key)
+		if t.gen > 0 {
+			p.gens = max(p.gens, t.gen)
+			p.dropped.add(t.key)
+		} else {
+			p.gone.add(t.key)
+		}
 		delete(p.topics, t.key)
 		p.unlist(t) // with its last topic s is gone, and then n is 1
 		p.records.put(slot)

@@ -137,6 +137,84 @@ func TestATopicThatWasForgottenIsNotTakenForANewOne(t *testing.T) {
 	}
 }
 
+// Dropped topics need no room for good either: what is known of them is that what was told of
+// them before is of another epoch.
+func TestTopicsThatWereDroppedAreForgottenToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := New(Options{})
+		defer b.Close()
+		of := broker.Owner{Key: broker.OwnerKey("noisy"), Bytes: 64 << 10}
+		n := 0
+		fresh := func() broker.Key { // all of one partition
+			for n++; b.shared.of(keyOf(n)) != b.shared.of(keyOf(1)); n++ {
+			}
+			return keyOf(n)
+		}
+		topic, often := fresh(), fresh()
+		p := b.shared.of(topic)
+		drop := func(key broker.Key) {
+			if err := b.Drop(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		say := func(key broker.Key, id string) broker.Published {
+			return must(t, b, broker.Record{Topic: key, Owner: of, Keep: usual(), Data: make([]byte, 100), DedupeID: id})
+		}
+		churn := func() {
+			for range 2000 {
+				key := fresh()
+				say(key, "")
+				drop(key)
+			}
+		}
+		var before wire.Position
+		for range 5 {
+			before = say(topic, "").Pos
+		}
+		drop(topic)
+		for range 7 {
+			say(often, "")
+			drop(often)
+		}
+		churn()
+		if p.find(topic) == 0 {
+			t.Fatal("a topic was forgotten while ids of before it was dropped are known")
+		}
+		time.Sleep(3 * time.Minute)
+		after := say(topic, "once").Pos
+		if after.Epoch == before.Epoch || after.Offset != 1 {
+			t.Errorf("position %v after the drop, want the first of another epoch than %v", after, before)
+		}
+		churn()
+		if p.find(topic) != 0 || p.find(often) != 0 {
+			t.Fatal("the topics are still known: this test shows nothing")
+		}
+		if n := len(p.topics); n > 2000 { // of this time
+			t.Errorf("%d topics are known of 4000 that were dropped", n)
+		}
+		heads, err := b.Heads(t.Context(), true, topic)
+		if err != nil || heads[0].Epoch == before.Epoch {
+			t.Errorf("head %v, %v; want another epoch than %v", heads, err, before)
+		}
+		var gap *broker.GapError
+		for _, pos := range []wire.Position{before, {Epoch: before.Epoch}} {
+			if _, _, err := b.Since(t.Context(), topic, pos, 1); !errors.As(err, &gap) {
+				t.Errorf("Since(%v): %v, want a gap", pos, err)
+			}
+		}
+		if again := say(topic, "once"); !again.Duplicate {
+			t.Errorf("got %+v, want a duplicate: an id was forgotten with its topic", again)
+		}
+		if next := say(topic, "next"); next.Duplicate || next.Pos.Epoch != heads[0].Epoch || next.Pos.Offset != heads[0].Offset+1 {
+			t.Errorf("got %+v behind the head %v", next, heads[0])
+		}
+		drop(topic)
+		if next := say(topic, "next"); next.Duplicate || next.Pos.Epoch == heads[0].Epoch {
+			t.Errorf("got %+v after another drop, want it in another epoch", next)
+		}
+	})
+}
+
 // Who follows a topic that was forgotten sees it as it is then, whatever is forgotten later.
 func TestATopicThatIsFollowedStandsWhereItStood(t *testing.T) {
 	b := New(Options{})
