@@ -1,10 +1,11 @@
 package switchboard
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -12,15 +13,16 @@ import (
 )
 
 // Canaries are users that the manager makes up, two in each tenant, who try by all that a client
-// can do to read each other, and one of the same name in the next tenant. They connect with
-// tickets, through the same handler as everybody. Their names are random, new in each round, and
-// at home nowhere: a client cannot have one, and a message for one is for nobody else.
+// can do, over sockets, event streams and HTTP, to read what is said to the other and what the
+// other's run writes, to write there and to stop it; and one of the same name in the next tenant.
+// They connect with tickets, through the same handler as everybody. Their names are random, new in
+// each round, and at home nowhere: a client cannot have one, and a message for one is for nobody else.
 //
 // They are connections like others, for less than a second: lists and counters of operators show
 // them, but they take nothing of their tenant's quota, and what they are refused is in no audit log.
 // A canary that is kept from trying, by a bound, a full node or an operator, is neither a leak nor
-// silence: the round is missed. Users do not see them, since nobody else follows their topics; OnConnect and handlers are
-// not called for them. What they said is erased at the end of a round.
+// silence: the round is missed. Users do not see them, since nobody else follows their topics;
+// OnConnect and handlers are not called for them. What they said is erased at the end of a round.
 
 const (
 	// canaryTenants is how many tenants are tried in one round; the next round goes on behind them.
@@ -114,42 +116,13 @@ func (m *Manager) canaryRound(ctx context.Context, tenant, other string, apart b
 		}
 	}
 	for c := flock.first; c != nil; c = c.next {
-		if c.failed != nil { // what it could not try is not known
+		c.ask(wire.ThreadOpen, map[string]any{"thread_id": c.home.ID}) // or its texts would not come
+		if c.failed != nil {                                           // what it could not try is not known
 			m.missed(ctx, c.home, c.way, c.failed)
 			return
 		}
 	}
 	flock.sing(ctx) // what comes now is seen by all who should not
-}
-
-// canaries knows which connections of this node are theirs: what those are refused would fill the
-// audit log in each round. A connection is known by its id, which the manager has made, and not by
-// its user: who takes the name of a canary hides nothing.
-type canaries struct {
-	mu    sync.Mutex // guards conns
-	conns map[string]struct{}
-}
-
-func (k *canaries) connected(id string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.conns == nil {
-		k.conns = make(map[string]struct{})
-	}
-	k.conns[id] = struct{}{}
-}
-
-func (k *canaries) gone(id string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.conns, id)
-}
-
-func (k *canaries) has(id string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, there := k.conns[id]
-	return there
 }
 
 // flock are the canaries of one round, three at most.
@@ -160,22 +133,56 @@ type flock struct {
 	lasts time.Duration // how long their tickets' sessions do; a minute at least
 }
 
-// sing says something to each, and waits until it has come.
+// sing says something to each, as a message and as a text, and waits until it has come.
 func (f *flock) sing(ctx context.Context) bool {
+	return f.say(ctx, "message", (*canary).tell) && f.say(ctx, "text", (*canary).write)
+}
+
+func (f *flock) say(ctx context.Context, what string, how func(*canary, context.Context, string) error) bool {
 	for c := f.first; c != nil; c = c.next {
 		c.last = canaryMark + rand.Text()
 		c.own[c.last] = true
-		_, err := f.m.Publish(WithTenant(ctx, c.home.Tenant), User(c.home.ID), Message{
-			Type: wire.ResilienceTest, Thread: c.home.ID, Payload: map[string]string{"mark": c.last},
-		})
-		if err != nil {
-			f.m.missed(ctx, c.home, "publish", err)
+		if err := how(c, WithTenant(ctx, c.home.Tenant), c.last); err != nil {
+			f.m.missed(ctx, c.home, what, err)
 			return false
 		}
 	}
 	for c := f.first; c != nil; c = c.next {
-		if !c.await(func(got string, _ wire.Envelope, _ []byte) bool { return got == c.last }) {
-			f.m.missed(ctx, c.home, "message", context.DeadlineExceeded)
+		if !c.hears() {
+			f.m.missed(ctx, c.home, what, errNoAnswer)
+			return false
+		}
+	}
+	return true
+}
+
+// tell publishes a message to the canary.
+func (c *canary) tell(ctx context.Context, mark string) error {
+	_, err := c.m.Publish(ctx, User(c.home.ID), Message{
+		Type: wire.ResilienceTest, Thread: c.home.ID, Payload: map[string]string{"mark": mark},
+	})
+	return err
+}
+
+// write appends to a text of the canary, whose run begins with it. Who claims to have the first
+// character of the text would be sent the mark.
+func (c *canary) write(ctx context.Context, mark string) (err error) {
+	if c.run == nil {
+		if c.run, err = c.m.Runs().Start(ctx, RunOptions{Agent: "canary", To: User(c.home.ID), Thread: c.home.ID}); err != nil {
+			return err
+		}
+	}
+	_, err = c.run.Stream(canaryText).AppendAt(ctx, -1, " "+mark)
+	return err
+}
+
+// hears waits until the canary has got, by all its connections, what was said last.
+func (c *canary) hears() bool {
+	if !c.await(func(got string, _ Envelope, _ []byte) bool { return got == c.last }) {
+		return false
+	}
+	for _, s := range c.heard {
+		if !s.await(func(body []byte) bool { return bytes.Contains(body, []byte(c.last)) }) {
 			return false
 		}
 	}
@@ -187,22 +194,42 @@ func (f *flock) leave() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.m.life), canaryAnswer)
 	defer cancel()
 	for c := f.first; c != nil; c = c.next {
-		_ = c.conn.Close()
-		if h, ok := f.m.hub.Find(c.id); ok {
-			_ = f.m.hub.Close(h, wire.CloseNormal, "", false)
-		}
-		f.m.canaries.gone(c.id)
-		for _, topic := range []wire.Topic{c.home, c.room()} {
-			// Of what was erased something is remembered, so that is done only where something was said.
-			head, err := f.m.headOf(ctx, topic)
-			if err == nil && head.Offset > 0 {
-				err = f.m.driver.Drop(ctx, broker.KeyOf(topic))
-			}
-			if err != nil {
-				f.m.log.LogAttrs(ctx, slog.LevelDebug, "topic of a canary not erased", slog.Any("err", err))
-			}
+		c.leave(ctx)
+	}
+	for c := f.first; c != nil; c = c.next {
+		if err := c.erase(ctx); err != nil {
+			f.m.log.LogAttrs(ctx, slog.LevelDebug, "what a canary was told is not erased", slog.Any("err", err))
 		}
 	}
+}
+
+// leave ends the connections of a canary, and its run.
+func (c *canary) leave(ctx context.Context) {
+	c.way = "event stream"
+	for _, s := range c.heard {
+		c.look(s.close())
+	}
+	_ = c.conn.Close()
+	if h, ok := c.m.hub.Find(c.id); ok {
+		_ = c.m.hub.Close(h, wire.CloseNormal, "", false)
+	}
+	if c.run != nil {
+		if _, err := c.run.Complete(ctx, nil); err != nil {
+			c.m.log.LogAttrs(ctx, slog.LevelDebug, "run of a canary not ended", slog.Any("err", err))
+		}
+	}
+}
+
+// erase removes what is stored of it, but for its run, of which nothing stays.
+func (c *canary) erase(ctx context.Context) (err error) {
+	for _, topic := range []wire.Topic{c.home, c.room()} {
+		// Of what was erased something is remembered, so that is done only where something was said.
+		head, unknown := c.m.headOf(ctx, topic)
+		if err = errors.Join(err, unknown); unknown == nil && head.Offset > 0 {
+			err = errors.Join(err, c.m.driver.Drop(ctx, broker.KeyOf(topic)))
+		}
+	}
+	return err
 }
 
 // missed notes that a round came to nothing.

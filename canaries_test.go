@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,7 +84,7 @@ func (d *misdelivering) Publish(ctx context.Context, r broker.Record) (broker.Pu
 		rec.Topic = topic
 		data, encodeErr := wire.AppendRecord(nil, rec)
 		copied := r
-		copied.Topic, copied.Data, copied.DedupeID = broker.KeyOf(topic), data, ""
+		copied.Topic, copied.Data, copied.DedupeID, copied.Guard = broker.KeyOf(topic), data, "", broker.Guard{}
 		_, lateErr := d.Driver.Publish(ctx, copied)
 		err = errors.Join(err, encodeErr, lateErr)
 	}
@@ -97,6 +98,7 @@ func TestALeakIsFoundByCanariesAndTold(t *testing.T) {
 		var text lockedBuffer
 		var mu sync.Mutex
 		audited := 0
+		ways := make(map[string]bool)
 		s := newServer(t, switchboard.Options{
 			Canaries: time.Second, Broker: &misdelivering{Driver: shared, seen: map[wire.Topic]bool{}}, Log: slog.New(slog.NewTextHandler(&text, nil)),
 			Audit: func(e switchboard.AuditEvent) {
@@ -104,6 +106,7 @@ func TestALeakIsFoundByCanariesAndTold(t *testing.T) {
 				defer mu.Unlock()
 				if e.Action == switchboard.AuditLeak && e.Object != "" {
 					audited++
+					ways[e.Object] = true
 				}
 			},
 		})
@@ -114,6 +117,9 @@ func TestALeakIsFoundByCanariesAndTold(t *testing.T) {
 		defer mu.Unlock()
 		if got := s.Stats().Canaries; got.Leaks == 0 || uint64(audited) != got.Leaks || !strings.Contains(text.String(), "a canary got what is another's") {
 			t.Errorf("got %+v, %d audit events and the log %q, want a leak in all of them", got, audited, text.String())
+		}
+		if !ways["event stream"] || !ways["thread_open"] {
+			t.Errorf("leaks were found by %v, want all to whom the log is read", ways)
 		}
 	})
 }
@@ -129,6 +135,22 @@ func (d *countedDrops) Drop(ctx context.Context, topic broker.Key) error {
 	return d.Driver.Drop(ctx, topic)
 }
 
+// storedKeys are those of all items in the store.
+func storedKeys(t *testing.T, d broker.Driver) (keys []string) {
+	t.Helper()
+	for change, err := range d.Watch(t.Context(), "") {
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case change.Synced:
+			slices.Sort(keys)
+			return keys
+		}
+		keys = append(keys, change.Key)
+	}
+	return nil
+}
+
 // TestCanariesLeaveNothingInTheLog: what they said is erased.
 func TestCanariesLeaveNothingInTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -136,8 +158,12 @@ func TestCanariesLeaveNothingInTheLog(t *testing.T) {
 		defer shared.Close()
 		spy := &misdelivering{Driver: shared, seen: map[wire.Topic]bool{}}
 		drops := &countedDrops{Driver: spy}
-		s := newServer(t, switchboard.Options{Canaries: time.Second, Broker: drops})
+		var text lockedBuffer
+		s := newServer(t, switchboard.Options{
+			Canaries: time.Second, Broker: drops, Log: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
 		s.as(t, "alice")
+		before := storedKeys(t, shared)
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
 		spy.mu.Lock()
@@ -154,6 +180,9 @@ func TestCanariesLeaveNothingInTheLog(t *testing.T) {
 				t.Errorf("the log of %s has %d entries, %v, want none", topic, len(entries), err)
 			}
 		}
+		if after := storedKeys(t, shared); !slices.Equal(after, before) {
+			t.Errorf("stored are %q, want what was before, %q; %+v, %s", after, before, s.Stats().Canaries, text.String())
+		}
 	})
 }
 
@@ -164,10 +193,17 @@ func TestCanariesTakeNothingFromTheirTenant(t *testing.T) {
 		var audited trail
 		s := newServer(t, switchboard.Options{
 			Canaries: time.Second,
-			Quota:    bounded(switchboard.Quota{Conns: 2, ConnsPerSecond: 2, MessagesPerMinute: 1, BackendMessagesPerMinute: 1, TicketsPerMinute: 1}),
-			Audit:    audited.add,
+			Quota: bounded(switchboard.Quota{
+				Conns: 2, ConnsPerSecond: 2, MessagesPerMinute: 1, BackendMessagesPerMinute: 1, TicketsPerMinute: 1, Runs: 1,
+			}),
+			Limits: switchboard.Limits{ConnsPerUser: 1},
+			Audit:  audited.add,
 		})
 		s.as(t, "noisy/a")
+		run, err := s.Runs().Start(switchboard.WithTenant(t.Context(), "noisy"), switchboard.RunOptions{Agent: "agent", To: switchboard.User("a")})
+		if err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(time.Second)
 		second := s.as(t, "noisy/b")
 		for range 3 {
@@ -189,6 +225,9 @@ func TestCanariesTakeNothingFromTheirTenant(t *testing.T) {
 		}
 		if _, err := s.Access().Ticket(ctx, switchboard.Identity{Tenant: "noisy", User: "a"}, time.Minute); err != nil {
 			t.Errorf("the one ticket of the minute: %v", err)
+		}
+		if _, err := run.Complete(t.Context(), nil); err != nil {
+			t.Error(err)
 		}
 		second.conn.Close()
 		synctest.Wait()

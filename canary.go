@@ -8,10 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/ws"
@@ -20,6 +18,9 @@ import (
 
 // canaryMark begins what canaries are told. A random text follows.
 const canaryMark = "canary-mark-"
+
+// canaryURL is where canaries connect, but for their tickets.
+const canaryURL = "http://canary.invalid/ws?device=canary&ticket="
 
 var canaryMarks = regexp.MustCompile(canaryMark + `[A-Z0-9]{26}`)
 
@@ -38,6 +39,8 @@ type canary struct {
 	way   string // that is being tried
 	sent  int
 	ended wire.CloseCode // what the connection was closed with; 0: it lives, or was cut
+	run   *Run           // with a text of its own; nil: there is none
+	heard []*canaryStream
 	// failed is why nothing can be tried any more; nil: all that was tried was answered.
 	failed error
 }
@@ -55,7 +58,7 @@ func (f *flock) add(ctx context.Context, home wire.Topic) error {
 	}
 	near, far := ws.Pipe(256 << 10)
 	c := &canary{m: f.m, home: home, conn: near, in: bufio.NewReader(near), own: make(map[string]bool)}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://canary.invalid/ws?device=canary&ticket="+ticket, http.NoBody)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, canaryURL+ticket, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -77,7 +80,7 @@ func (f *flock) add(ctx context.Context, home wire.Topic) error {
 	}
 	_ = resp.Body.Close()
 	c.way = "connect"
-	if !c.await(func(_ string, env wire.Envelope, _ []byte) bool {
+	if !c.await(func(_ string, env Envelope, _ []byte) bool {
 		var hello wire.Welcome
 		if env.Type != wire.SystemMessage || env.Decode(&hello) != nil {
 			return false
@@ -87,7 +90,6 @@ func (f *flock) add(ctx context.Context, home wire.Topic) error {
 	}) {
 		return errors.New("there is no welcome")
 	}
-	f.m.canaries.connected(c.id)
 	return nil
 }
 
@@ -100,93 +102,52 @@ func (f *flock) ticket(ctx context.Context, home wire.Topic) (string, error) {
 	return text, err
 }
 
-// tryAll tries each way to what is victim's.
-func (c *canary) tryAll(ctx context.Context, victim *canary) {
-	user, room := victim.home.String(), victim.room().String()
-	place := Position{}
-	if head, err := c.m.headOf(ctx, victim.home); err == nil {
-		place = Position{Epoch: head.Epoch}
-	}
-	stranger := victim.home != (wire.Topic{Tenant: victim.home.Tenant, Kind: wire.KindUser, ID: c.home.ID}) // else the words mean one's own
-	if stranger {
-		c.try("history", map[string]any{"topic": user})
-		c.try("history", map[string]any{"topic": room})
-		c.try("subscribe", map[string]any{"rooms": []string{victim.home.ID}, "since": map[string]any{room: place}})
-		if c.m.opts.Authorize == nil { // one that lets everybody in would make it a member
-			c.try("join_room", map[string]any{"room": victim.home.ID})
-			c.try("room_message", map[string]any{"room": victim.home.ID})
-		}
-		c.try("thread_open", map[string]any{"thread_id": victim.home.ID, "room": victim.home.ID})
-	}
-	c.try("thread_open", map[string]any{"thread_id": victim.home.ID})
-	c.try("session_restore", map[string]any{"positions": map[string]any{user: place, room: place}, "replace": victim.id})
-	c.try("stop_agent", map[string]any{"thread_id": victim.home.ID})
-	if ticket, err := (&flock{m: c.m}).ticket(ctx, victim.home); err == nil {
-		if c.try("auth", map[string]any{"ticket": ticket}) == wire.AuthOK {
-			c.m.leaked(c, "auth")
-		}
-	}
-	c.call(ctx, http.MethodGet, "/threads/"+victim.home.ID, "")
-	c.call(ctx, http.MethodGet, "/threads/"+victim.home.ID+"?room="+victim.home.ID, "")
-	c.call(ctx, http.MethodPost, "/messages", victim.id)
-	if _, there := c.m.hub.Find(victim.id); !there && victim.failed == nil {
-		c.way, victim.way = "replace", "stay"
-		victim.await(func(string, wire.Envelope, []byte) bool { return false }) // what it was told last
-		if victim.ended == wire.CloseReplaced {
-			c.m.leaked(c, c.way)
-		}
-		victim.failed = errEnded
-	}
+// ask sends a message and reads until its answer: the zero envelope if there is none that says
+// something.
+func (c *canary) ask(verb wire.MessageType, payload map[string]any) Envelope {
+	return c.send(Envelope{Type: verb}, payload)
 }
 
-var errEnded = errors.New("the connection has ended")
-
-// try is ask, and counts what was answered.
-func (c *canary) try(verb string, payload map[string]any) (answer wire.MessageType) {
-	if answer = c.ask(verb, payload); answer != "" {
-		c.m.count.canaryTries.Add(1)
-	}
-	return answer
-}
-
-// ask sends a message and reads until its answer, whose type it returns: "" if there is none that
-// says something.
-func (c *canary) ask(verb string, payload map[string]any) (answer wire.MessageType) {
+// send is ask of a message that names a topic.
+func (c *canary) send(env Envelope, payload map[string]any) (answer Envelope) {
 	if c.failed != nil {
-		return ""
+		return Envelope{}
 	}
 	c.sent++
-	c.way = verb
-	id := fmt.Sprint(c.home.ID[len(c.home.ID)-8:], "-", c.sent)
-	body, err := wire.Marshal(payload)
-	if err != nil {
-		return ""
+	c.way = string(env.Type)
+	env.ID = fmt.Sprint(c.home.ID[len(c.home.ID)-8:], "-", c.sent)
+	var err error
+	if env.Payload, err = wire.Marshal(payload); err != nil {
+		return Envelope{}
 	}
-	message, err := wire.Append(nil, Envelope{Type: wire.MessageType(verb), ID: id, Payload: body})
+	message, err := wire.Append(nil, env)
 	if err != nil {
-		return ""
+		return Envelope{}
 	}
 	if _, c.failed = c.conn.Write(ws.AppendMasked(nil, ws.OpText, true, [4]byte{1, 2, 3, 4}, message)); c.failed != nil {
-		return ""
+		return Envelope{}
 	}
 	var refused Code
-	if !c.await(func(_ string, env wire.Envelope, frame []byte) bool {
-		answer = env.Type
+	if !c.await(func(_ string, got Envelope, frame []byte) bool {
+		answer = got
 		if e, err := wire.ParseErrorMessage(frame); err == nil {
 			refused = e.Code
 		}
-		return env.ID == id && env.Offset == 0
+		return got.ID == env.ID && got.Offset == 0
 	}) {
 		c.failed = errNoAnswer
-		return ""
+		return Envelope{}
 	}
 	if c.failed = blocked(refused); c.failed != nil {
-		return ""
+		return Envelope{}
 	}
 	return answer
 }
 
-var errNoAnswer = errors.New("there is no answer")
+var (
+	errNoAnswer = errors.New("there is no answer")
+	errEnded    = errors.New("the connection has ended")
+)
 
 // blocked says that an answer is none to what was asked: it was not looked at.
 func blocked(code Code) error {
@@ -197,35 +158,8 @@ func blocked(code Code) error {
 	return nil
 }
 
-// call tries a call over HTTP, as the session of the canary.
-func (c *canary) call(ctx context.Context, method, path, connection string) {
-	if c.failed != nil {
-		return
-	}
-	c.way = path
-	r, err := http.NewRequestWithContext(ctx, method, "http://canary.invalid"+path, strings.NewReader(`{"type":"ping"}`))
-	if err != nil {
-		return
-	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
-	if connection != "" {
-		r.Header.Set(connectionHeader, connection)
-	}
-	w := &canaryResponse{header: http.Header{}}
-	c.m.ClientAPI().ServeHTTP(w, r)
-	if w.status == http.StatusUnauthorized || w.status == http.StatusTooManyRequests || w.status >= http.StatusInternalServerError {
-		c.failed = fmt.Errorf("the call is refused with %d", w.status)
-		return
-	}
-	c.m.count.canaryTries.Add(1)
-	if method == http.MethodPost && w.status < http.StatusBadRequest {
-		c.m.leaked(c, path)
-	}
-	c.look(w.body.Bytes())
-}
-
 // await reads until found says so, of a mark that is the canary's own or of a message.
-func (c *canary) await(found func(mark string, env wire.Envelope, frame []byte) bool) bool {
+func (c *canary) await(found func(mark string, env Envelope, frame []byte) bool) bool {
 	if c.conn.SetReadDeadline(time.Now().Add(canaryAnswer)) != nil {
 		return false
 	}
@@ -267,35 +201,4 @@ func (c *canary) look(b []byte) (own string) {
 		}
 	}
 	return own
-}
-
-// canaryResponse is where a canary is answered: a body, or a connection that is taken over.
-type canaryResponse struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-	conn   net.Conn // nil: a call
-	taken  bool
-}
-
-func (w *canaryResponse) Header() http.Header { return w.header }
-
-func (w *canaryResponse) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
-}
-
-func (w *canaryResponse) Write(b []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(b)
-}
-
-// Hijack implements [http.Hijacker].
-func (w *canaryResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if w.conn == nil {
-		return nil, nil, http.ErrNotSupported
-	}
-	w.taken = true
-	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
 }

@@ -66,7 +66,6 @@ type Manager struct {
 	questions   questions
 	presence    presenceFeed
 	typing      typing
-	canaries    canaries
 	probes      probes
 
 	stateMu   sync.Mutex     // one change of a connection's state at a time

@@ -33,6 +33,7 @@ type ownedRun struct {
 	spec  runSpec   // this and what follows is immutable once the run is known, as is Started
 	term  uint64    // what texts are sealed by
 	topic hub.Topic // one reference, given back by drop
+	guest bool      // of a canary: it does not count among its tenant's, and nothing of it stays
 	ctx   context.Context
 	end   context.CancelCauseFunc
 
@@ -426,7 +427,7 @@ func (r *ownedRun) exit() {
 	again := r.exited
 	r.exited = true
 	r.mu.Unlock()
-	if !again {
+	if !again && !r.guest {
 		r.m.runs.exit(r.spec.Tenant)
 	}
 }

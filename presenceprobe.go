@@ -99,7 +99,7 @@ func (m *Manager) probePresence(ctx context.Context) (time.Duration, error) {
 	}
 	watch, cut := pair.first, pair.first.next
 	for _, c := range []*canary{watch, cut} {
-		if answer := c.ask("subscribe", map[string]any{"rooms": []string{name}}); answer != wire.Subscribed {
+		if answer := c.ask(wire.Subscribe, map[string]any{"rooms": []string{name}}); answer.Type != wire.Subscribed {
 			return 0, fmt.Errorf("subscribe: %w", errors.Join(errNoAnswer, c.failed))
 		}
 	}

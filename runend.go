@@ -359,6 +359,9 @@ func (r *ownedRun) due(now time.Time, revoked bool) (e ending, due bool) {
 // settle notes in the record where the run has ended, and lets all that is stored of it expire
 // with the history.
 func (r *ownedRun) settle(ctx context.Context) error {
+	if r.guest {
+		return r.erase(ctx)
+	}
 	keep := r.m.opts.Retention.Age
 	record, spec := r.record, r.spec
 	var err error
@@ -373,6 +376,16 @@ func (r *ownedRun) settle(ctx context.Context) error {
 		return err
 	}
 	return r.m.driver.Delete(ctx, spec.liveKey(), broker.Any)
+}
+
+// erase removes what is stored of the run beside the log.
+func (r *ownedRun) erase(ctx context.Context) error {
+	for _, key := range []string{r.spec.recordKey(), r.spec.specKey(), r.spec.liveKey()} {
+		if err := r.m.driver.Delete(ctx, key, broker.Any); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // insistOn does something until it succeeds or ctx ends.

@@ -213,12 +213,13 @@ func (h *Hub) cursorAt(p wire.Position) cursor {
 	return cursor{offset: p.Offset, epoch: h.epochs.claimed(p.Epoch)}
 }
 
-// join puts a connection among its user's, unless they are too many, and among
-// the followers of all, of whom there are at most tenantConns; 0: no bound. The caller holds rec.mu.
+// join puts a connection among its user's, unless they are too many, and among the followers of
+// all, of whom there are at most tenantConns; 0: no bound. A guest is never too many. The caller holds
+// rec.mu.
 func (h *Hub) join(slot uint32, rec *conn, tenantConns int) error {
 	user := h.topics.at(rec.user)
 	user.mu.Lock()
-	if h.cfg.MaxPerUser > 0 && int(user.count) >= h.cfg.MaxPerUser {
+	if h.cfg.MaxPerUser > 0 && int(user.count) >= h.cfg.MaxPerUser && rec.flags&connGuest == 0 {
 		user.mu.Unlock()
 		return ErrUserLimit
 	}

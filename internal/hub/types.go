@@ -142,7 +142,7 @@ type Opening struct {
 	UserFrom, AllFrom wire.Position // delivery begins with what comes after
 	Session           Session
 	TenantConns       int    // how many connections the tenant may have, this one included; 0: no bound
-	Guest             bool   // it takes no place of the tenant
+	Guest             bool   // it takes no place, of its user or the tenant
 	Info              []byte // opaque to the hub, copied; at most 8,190 bytes
 }
 
@@ -173,6 +173,7 @@ type View struct {
 	Blocked                time.Time     // since when the socket takes nothing; zero: it does
 	Received, Sent, Errors uint64        // messages; Errors as counted by CountError
 	Held                   bool          // waits for Unhold
+	Guest                  bool          // takes no place, of its user or the tenant
 	Acked                  time.Time     // when the client last acknowledged something new; zero: never
 }
 

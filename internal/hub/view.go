@@ -62,7 +62,7 @@ func (h *Hub) view(rec *conn, slot uint32) View {
 		RoundTrip: time.Duration(rec.rtt) * time.Microsecond, Missed: int(rec.missed), Health: int(rec.health),
 		Pinging:  rec.flags&connPinged != 0,
 		Received: uint64(rec.received.Load()), Sent: uint64(rec.sent), Errors: uint64(rec.errors.Load()),
-		Held: rec.flags&connHeld != 0,
+		Held: rec.flags&connHeld != 0, Guest: rec.flags&connGuest != 0,
 	}
 	if rec.flags&connBlocked != 0 {
 		v.Blocked = h.at(rec.blocked)
