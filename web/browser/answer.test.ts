@@ -57,6 +57,22 @@ async function opensItsSource(run: Run): Promise<void> {
   }
 }
 
+scenario('a question that is too large is kept, to be made shorter', { wordsPerSecond: 200 }, async ({ open }) => {
+  const { page, laptop } = await open()
+  const long = 'What happens to a client that is slow? '.repeat(2000).trim()
+  await laptop.question(long)
+  const kept = laptop.root.locator('[data-pending="failed"]')
+  await kept.getByText(/Not sent: the message has \d+ bytes, and 65536 are allowed/).waitFor()
+  expect(await kept.getByRole('button', { name: 'Retry' }).count()).toBe(0)
+  await laptop.box.fill('And one of which nobody hears?')
+  await kept.getByRole('button', { name: 'Edit' }).click()
+  await kept.waitFor({ state: 'detached' })
+  expect(await laptop.box.inputValue()).toBe(`${long}\nAnd one of which nobody hears?`)
+  expect(await page.evaluate(() => document.activeElement?.tagName), 'what has the focus').toBe('TEXTAREA')
+  await laptop.question(question)
+  await laptop.run(await laptop.newRun()).state('completed')
+})
+
 scenario('each question of the page is answered with a quote', { wordsPerSecond: 0 }, async ({ open, server }) => {
   const { laptop } = await open()
   const { questions } = (await (await fetch(`${server.url}/dev/config`)).json()) as { questions: string[] }

@@ -1203,6 +1203,8 @@ declare class Switchboard {
   }: ReadMarkerEvent): Promise<Position>;
   /** Tries a failed item again, with the same id. */
   retry(id: string): void;
+  /** Takes a failed item out of the outbox, where it has taken room. It reports whether there was one. */
+  discard(id: string): boolean;
   /** What is sending or has failed, in order. */
   get outbox(): readonly OutboxItem[];
   /**

@@ -29,7 +29,7 @@ interface Wire {
  * Messages on their way. One is under way at a time: it is repeated on each connection, with
  * the same id, until the server has answered it; then comes the next. So they arrive in the
  * order in which they were sent, also if one of them has to be tried again. Nothing is
- * dropped: what is refused for good stays as failed.
+ * dropped: what is refused for good stays as failed until it is discarded.
  */
 export class Outbox {
   #entries: Entry[] = [] // in order of sending
@@ -75,6 +75,14 @@ export class Outbox {
     const { error: _, ...item } = entry.item
     this.#change(entry, { ...item, status: 'sending' })
     this.#next()
+  }
+
+  /** Takes a failed item out. It reports whether there was one. */
+  discard(id: string): boolean {
+    const entry = this.#entries.find((e) => e.item.id === id)
+    if (entry?.item.status !== 'failed') return false
+    this.#remove(entry)
+    return true
   }
 
   /** A new connection takes messages: what was under way on the former one goes first. */

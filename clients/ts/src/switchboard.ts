@@ -130,6 +130,11 @@ export class Switchboard {
     this.#session.outbox.retry(id)
   }
 
+  /** Takes a failed item out of the outbox, where it has taken room. It reports whether there was one. */
+  discard(id: string): boolean {
+    return this.#session.outbox.discard(id)
+  }
+
   /** What is sending or has failed, in order. */
   get outbox(): readonly OutboxItem[] {
     return this.#session.outbox.items

@@ -110,6 +110,29 @@ describe('the outbox', () => {
     expect(b.client.outbox[0]).not.toHaveProperty('error')
   })
 
+  test('discard() takes out what has failed, and nothing else', async () => {
+    const b = await live()
+    const { id } = say(b, 1)
+    expect(b.client.discard(id)).toBe(false)
+    refuse(b.socket(), 'FORBIDDEN')
+    expect(b.client.discard('unknown')).toBe(false)
+    expect(b.client.discard(id)).toBe(true)
+    expect(b.client.discard(id)).toBe(false)
+    expect(b.client.outbox).toEqual([])
+    b.client.retry(id)
+    say(b, 2)
+    expect(numbers(b.socket())).toEqual([1, 2])
+  })
+
+  test('what was discarded leaves its room to others', async () => {
+    const b = await live()
+    for (let n = 0; n < 1000; n++) say(b, n)
+    refuse(b.socket(), 'FORBIDDEN')
+    expect(() => say(b, 1000)).toThrow(expect.objectContaining({ code: 'OUTBOX_FULL' }))
+    b.client.discard(b.client.outbox[0]!.id)
+    expect(() => say(b, 1000)).not.toThrow()
+  })
+
   test('refuses what is too much, and drops nothing', async () => {
     const b = bench()
     for (let n = 0; n < 1000; n++) say(b, n)

@@ -3,7 +3,7 @@ import { Activity } from './activity.ts'
 import { every, Source } from './frames.ts'
 import { Link } from './link.ts'
 import {
-  addGap, addMessage, addPending, addSnapshot, addText, endUnknownRuns, markStream, newConversation, newest, runOf, runsOf, type Conversation,
+  addGap, addMessage, addPending, addSnapshot, addText, dropPending, endUnknownRuns, markStream, newConversation, newest, runOf, runsOf, type Conversation,
 } from './model/conversation.ts'
 import { said, string, fields } from './model/message.ts'
 import { othersOf, type Other } from './model/others.ts'
@@ -107,6 +107,12 @@ export class Device extends Source {
 
   retry(id: string): void {
     this.#client.retry(id)
+  }
+
+  /** Takes a question back that was not sent. */
+  takeBack(id: string): void {
+    this.#client.discard(id)
+    this.#converse((c) => dropPending(c, id))
   }
 
   /** The user does something on this device, and so on none of the others. */
@@ -234,7 +240,7 @@ export class Device extends Source {
     client.on('outbox', live(({ id, type, payload, status, error }) => {
       if (type !== 'user_message') return
       const text = said(payload)
-      this.#converse((c) => addPending(c, { id, text, status, ...(error && { error: error.message }) }))
+      this.#converse((c) => addPending(c, { id, text, status, ...(error && { error: error.message, tooLarge: error.code === 'TOO_LARGE' }) }))
     }))
     client.on('presence', live((e) => this.#presenceCame(e)))
     client.on('typing', live(({ userId, topic, threadId, typing }) => {

@@ -11,6 +11,8 @@ describe('what a device got that was away', () => {
   test.each([
     [{}, 'Caught up 14 messages and 412 characters in 9 frames, 12 ms. Nothing lost.'],
     [{ messages: 1, characters: 1284, frames: 1 }, 'Caught up 1 message and 1,284 characters in 1 frame, 12 ms. Nothing lost.'],
+    [{ messages: 0 }, 'Caught up 412 characters in 9 frames, 12 ms. Nothing lost.'],
+    [{ characters: 0 }, 'Caught up 14 messages in 9 frames, 12 ms. Nothing lost.'],
     [{ messages: 0, characters: 0, frames: 0 }, 'Caught up: nothing was missed. Nothing lost.'],
     [{ lost: 3 }, 'Caught up 14 messages and 412 characters in 9 frames, 12 ms. 3 messages lost: not kept any more.'],
     [{ messages: 0, characters: 0, frames: 0, lost: 1 }, 'Caught up. 1 message lost: not kept any more.'],

@@ -47,6 +47,8 @@ export interface Pending {
   readonly text: string
   readonly status: 'sending' | 'sent' | 'failed'
   readonly error?: string
+  /** It is too large: as it is it can never be sent. */
+  readonly tooLarge?: boolean
 }
 
 /** The part of a thread that a snapshot holds. */
@@ -135,6 +137,11 @@ export function addPending(c: Conversation, one: Pending): Conversation {
   if (c.items.some((item) => item.kind === 'question' && item.id === one.id)) return c
   const at = c.pending.findIndex((p) => p.id === one.id)
   return { ...c, pending: at < 0 ? [...c.pending, one] : c.pending.with(at, one) }
+}
+
+/** Takes a question back that was not sent. */
+export function dropPending(c: Conversation, id: string): Conversation {
+  return { ...c, pending: c.pending.filter((one) => one.id !== id) }
 }
 
 /** Marks where texts went on, or takes a mark away. */

@@ -54,8 +54,8 @@ export function recoveryWords(r: Recovery): string {
   if (r.lostUnknown) return 'Back, but the server began a new log: what it had not delivered before is gone.'
   const lost = r.lost === 0 ? 'Nothing lost.' : `${count(r.lost, 'message')} lost: not kept any more.`
   if (nothing) return r.lost === 0 ? 'Caught up: nothing was missed. Nothing lost.' : `Caught up. ${lost}`
-  const got = `${count(r.messages, 'message')} and ${count(r.characters, 'character')} in ${count(r.frames, 'frame')}, ${duration(r.ms)}`
-  return `Caught up ${got}. ${lost}`
+  const what = [r.messages > 0 && count(r.messages, 'message'), r.characters > 0 && count(r.characters, 'character')]
+  return `Caught up ${what.filter(Boolean).join(' and ')} in ${count(r.frames, 'frame')}, ${duration(r.ms)}. ${lost}`
 }
 
 /** What a device got that had begun with nothing. */

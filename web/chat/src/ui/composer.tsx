@@ -1,9 +1,17 @@
-import { useState } from 'preact/hooks'
+import type { RefObject } from 'preact'
 import type { Device } from '../device.ts'
 
+interface Props {
+  readonly device: Device
+  readonly runs: boolean
+  /** What is written and not asked. */
+  readonly text: string
+  readonly setText: (text: string) => void
+  readonly area: RefObject<HTMLTextAreaElement | null>
+}
+
 /** Where one asks: Enter asks, Shift and Enter begins a line. Escape is left to dialogs. */
-export function Composer({ device, runs }: { device: Device; runs: boolean }) {
-  const [text, setText] = useState('')
+export function Composer({ device, runs, text, setText, area }: Props) {
   const ask = () => {
     const question = text.trim()
     if (question === '') return
@@ -19,6 +27,7 @@ export function Composer({ device, runs }: { device: Device; runs: boolean }) {
       }}
     >
       <textarea
+        ref={area}
         rows={1}
         aria-label="Ask about the documents"
         placeholder="Ask about the docs"

@@ -17,11 +17,13 @@ interface Props {
   readonly config: Config
   readonly first: boolean
   readonly open: (file: string, line: number, length: number) => void
+  /** Puts a text where one asks. */
+  readonly edit: (text: string) => void
   /** Stands over the end of the conversation. */
   readonly children: ComponentChildren
 }
 
-export function ConversationLog({ device, conversation, readMark, where, opened, config, first, open, children }: Props) {
+export function ConversationLog({ device, conversation, readMark, where, opened, config, first, open, edit, children }: Props) {
   const { items, pending, earlier } = conversation
   const { list, away, onScroll, follow } = useNewest(conversation)
   // Who asks wants to see that, wherever the conversation was scrolled to.
@@ -45,7 +47,7 @@ export function ConversationLog({ device, conversation, readMark, where, opened,
             <GroupView key={key} items={items} open={open} read={key === readIn ? read : undefined} mark={key === readIn ? mark : ''} />
           ))}
           {pending.map((one) => (
-            <PendingView key={one.id} one={one} retry={() => device.retry(one.id)} />
+            <PendingView key={one.id} one={one} device={device} edit={edit} />
           ))}
           {first && !empty && <Next device={device} config={config} conversation={conversation} />}
         </div>
@@ -125,7 +127,11 @@ function Next({ device, config, conversation: { items, live, pending } }: Pick<P
   )
 }
 
-function PendingView({ one: { text, status, error }, retry }: { one: Pending; retry: () => void }) {
+function PendingView({ one: { id, text, status, error, tooLarge }, device, edit }: { one: Pending } & Pick<Props, 'device' | 'edit'>) {
+  const takeBack = () => {
+    edit(text)
+    device.takeBack(id)
+  }
   return (
     <div class={`item item-pending pending-${status}`} data-pending={status}>
       <p class="asked">{text}</p>
@@ -133,8 +139,8 @@ function PendingView({ one: { text, status, error }, retry }: { one: Pending; re
       {status === 'failed' && (
         <p class="aside trouble">
           Not sent: {error ?? 'the server refused it'}. It is kept here.{' '}
-          <button type="button" onClick={retry}>
-            Retry
+          <button type="button" onClick={tooLarge ? takeBack : () => device.retry(id)}>
+            {tooLarge ? 'Edit' : 'Retry'}
           </button>
         </p>
       )}

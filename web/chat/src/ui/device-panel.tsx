@@ -1,4 +1,4 @@
-import { useMemo } from 'preact/hooks'
+import { useCallback, useMemo, useRef, useState } from 'preact/hooks'
 import type { Config } from '../config.ts'
 import type { Device, View } from '../device.ts'
 import { newestRuns, runOf, type Conversation } from '../model/conversation.ts'
@@ -26,6 +26,12 @@ export function DevicePanel({ device, others, config, first, read }: Props) {
   const where = whereWords(view.others)
   const label = `${capital(device.user)} · ${device.name}`
   const open = useMemo(() => (file: string, line: number, length: number) => read({ device, file, line, length }), [device, read])
+  const [draft, setDraft] = useState('')
+  const area = useRef<HTMLTextAreaElement>(null)
+  const edit = useCallback((text: string) => {
+    setDraft((before) => (before === '' ? text : `${text}\n${before}`))
+    area.current?.focus()
+  }, [])
   return (
     <section class="device" aria-label={label} data-device={device.name} data-status={connection.status}>
       <header class="device-head">
@@ -47,6 +53,7 @@ export function DevicePanel({ device, others, config, first, read }: Props) {
         config={config}
         first={first}
         open={open}
+        edit={edit}
       >
         {view.typing && (
           <p class="typing" data-part="typing">
@@ -61,7 +68,7 @@ export function DevicePanel({ device, others, config, first, read }: Props) {
             <span data-part="notice">{notice.text}</span> {notice.detail && <span class="detail">{notice.detail}</span>}
           </p>
         )}
-        <Composer device={device} runs={conversation.live.length > 0} />
+        <Composer device={device} runs={conversation.live.length > 0} text={draft} setText={setDraft} area={area} />
         <Controls device={device} view={view} />
       </footer>
       <p class="unseen" role="status" aria-live="polite">
