@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/wire"
 )
 
 // Connections are the live ones of this node. The value is a view that costs nothing.
@@ -62,8 +63,21 @@ type ConnTopic struct {
 // of the tenant. A connection that ends meanwhile may be missing. After an error nothing more
 // comes.
 func (l Connections) List(ctx context.Context, to Target) iter.Seq2[ConnInfo, error] {
+	return l.ListAfter(ctx, to, "")
+}
+
+// ListAfter goes on with a List behind the connection with an ID, which may have ended since. What
+// begins meanwhile may be in it or not, but no connection is there twice. It is [ErrInvalid] if that
+// is no ID of a connection.
+func (l Connections) ListAfter(ctx context.Context, to Target, after string) iter.Seq2[ConnInfo, error] {
 	return func(yield func(ConnInfo, error) bool) {
 		found, err := l.m.find(ctx, to)
+		if err == nil {
+			var ok bool
+			if found, ok = hub.Behind(found, after); !ok {
+				err = fieldError(wire.CodeInvalidMessage, "after", "after must be the id of a connection")
+			}
+		}
 		if err != nil {
 			yield(ConnInfo{}, fmt.Errorf("list connections: %w", err))
 			return

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -428,23 +429,46 @@ func (rec *conn) id(slot uint32) string {
 	return connPrefix + hex.EncodeToString(b[:])
 }
 
-// Find returns the connection with an id.
-func (h *Hub) Find(id string) (Handle, bool) {
+// parseConn reads what id wrote.
+func parseConn(id string) (random uint32, c Handle, ok bool) {
 	digits, ok := strings.CutPrefix(id, connPrefix)
 	var b [12]byte
 	if !ok || len(digits) != 2*len(b) {
-		return 0, false
+		return 0, 0, false
 	}
 	if _, err := hex.Decode(b[:], []byte(digits)); err != nil {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint32(b[:]), handle(binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:])), true
+}
+
+// Behind puts connections into an order that stays, and returns those behind the one with an id,
+// which may have ended; "" is before all. It is false if id is none of a connection.
+func Behind(list []Handle, id string) ([]Handle, bool) {
+	slices.SortFunc(list, func(a, b Handle) int { return cmp.Compare(a.slot(), b.slot()) })
+	if id == "" {
+		return list, true
+	}
+	_, c, ok := parseConn(id)
+	from, there := slices.BinarySearchFunc(list, c.slot(), func(a Handle, slot uint32) int { return cmp.Compare(a.slot(), slot) })
+	if there {
+		from++
+	}
+	return list[from:], ok
+}
+
+// Find returns the connection with an id.
+func (h *Hub) Find(id string) (Handle, bool) {
+	random, c, ok := parseConn(id)
+	if !ok {
 		return 0, false
 	}
-	c := handle(binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]))
 	rec := h.lock(c)
 	if rec == nil {
 		return 0, false
 	}
 	defer h.unlock(rec, c.slot())
-	return c, rec.random == binary.BigEndian.Uint32(b[0:])
+	return c, rec.random == random
 }
 
 // Info returns a copy of the owner's blob.

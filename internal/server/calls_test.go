@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -233,6 +234,51 @@ func TestConnectionsAreListedByUserAndRoom(t *testing.T) {
 	c := n.connections(t, "?user=alice")[0]
 	if c.User != "alice" || c.ID == "" || c.Session == "" || c.Node == "" || c.Device != "alice's" || c.Transport != "websocket" || c.Address != "127.0.0.1" || c.Health != 100 || time.Since(c.Opened) > time.Minute {
 		t.Errorf("got %+v, want alice's connection", c)
+	}
+}
+
+// A page goes on behind the last of the one before, also if that has ended since.
+func TestConnectionsAreReadInPages(t *testing.T) {
+	n := start(t, config())
+	var all []string
+	for range 5 {
+		n.connect(t, "alice", "team")
+	}
+	n.connect(t, "bob")
+	n.await(t, `{"room":"team"}`, 5)
+	for _, c := range n.connections(t, "?room=team") {
+		all = append(all, c.ID)
+	}
+	for _, of := range []string{"user=alice", "room=team"} {
+		var read []string
+		for next, pages := "", 0; pages < 5; pages++ {
+			var page struct {
+				Connections []connection
+				Summary     connectionsSummary
+				Next        string
+			}
+			n.get(t, "/api/v1/connections?"+of+"&limit=2&after="+next).decode(t, &page)
+			for _, c := range page.Connections {
+				read = append(read, c.ID)
+			}
+			if page.Summary.Total != len(page.Connections) || page.Summary.ByUser["alice"] != len(page.Connections) {
+				t.Errorf("got %+v of %d, want the summary of the page", page.Summary, len(page.Connections))
+			}
+			if next = page.Next; next == "" {
+				break
+			}
+			if of == "room=team" {
+				n.call(t, request{method: http.MethodDelete, path: "/api/v1/connections/" + next})
+				for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+					if !slices.ContainsFunc(n.connections(t, ""), func(c connection) bool { return c.ID == next }) {
+						break
+					}
+				}
+			}
+		}
+		if !slices.Equal(read, all) {
+			t.Errorf("%s: got %v in pages, want %v", of, read, all)
+		}
 	}
 }
 

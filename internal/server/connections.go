@@ -90,8 +90,8 @@ type listConnectionsInput struct {
 	User  string `query:"user" doc:"Only those of a user"`
 	Room  string `query:"room" doc:"Only those that follow a room"`
 	Ended bool   `query:"ended" doc:"Those that ended within the last 10 minutes instead, newest first"`
-	After string `query:"after" doc:"Go on behind a page of those that ended: its next"`
-	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"At most so many of those that ended"`
+	After string `query:"after" doc:"Go on behind a page: its next"`
+	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"1000" doc:"At most so many"`
 }
 
 type listConnectionsOutput struct {
@@ -147,12 +147,13 @@ func (a *api) listConnections(ctx context.Context, in *listConnectionsInput) (*l
 	if in.Ended {
 		return out, a.listEnded(ctx, to, in, out)
 	}
-	if in.After != "" {
-		return nil, invalid("after", "goes with ended only")
-	}
-	for c, err := range a.m.Connections().List(ctx, to) {
+	for c, err := range a.m.Connections().ListAfter(ctx, to, in.After) {
 		if err != nil {
 			return nil, err
+		}
+		if n := len(out.Body.Connections); n == in.Limit {
+			out.Body.Next = out.Body.Connections[n-1].ID
+			break
 		}
 		out.add(showConnection(c))
 	}
