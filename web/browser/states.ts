@@ -72,6 +72,6 @@ export async function walk(stage: Stage, demo: Demo, look: (state: State) => Pro
   // A question that is larger than the server takes stays, with what was wrong and a way on.
   await laptop.show()
   await laptop.question('much too long '.repeat(5000))
-  await laptop.log.getByRole('button', { name: 'Retry' }).waitFor()
+  await laptop.log.getByRole('button', { name: 'Edit' }).waitFor()
   await look('failed')
 }
