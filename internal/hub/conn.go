@@ -108,7 +108,7 @@ const (
 	connPinged                 // a ping is under way, at pinged
 	connHeard                  // something came since pinged
 	connAwaited                // somebody may wait for the answer to that ping
-	connGuest                  // takes no place of its tenant
+	connGuest                  // takes no place, of its user or the tenant
 )
 
 // lock returns the locked record that c names, or nil. End with unlock.
