@@ -149,7 +149,7 @@ func FuzzOrigin(f *testing.F) {
 		}
 		want := false
 		if slowOK {
-			for _, p := range []string{"https://app.example.com", "https://[^/:]+\\.example\\.org", "http://[^/:]+\\.plain\\.test:81"} {
+			for _, p := range []string{"https://app\\.example\\.com", "https://[^/:]+\\.example\\.org", "http://[^/:]+\\.plain\\.test:81"} {
 				name := slow.scheme + "://" + slow.host
 				if slow.port != "" {
 					name += ":" + slow.port
