@@ -83,7 +83,7 @@ export class Device {
     this.read = this.root.locator('[data-part="read"]')
   }
 
-  async status(want: 'live' | 'connecting' | 'restoring' | 'waiting' | 'closed', limit = 15_000): Promise<void> {
+  async status(want: 'live' | 'connecting' | 'restoring' | 'waiting' | 'closed', limit = 30_000): Promise<void> {
     await this.page.locator(`section[data-device="${this.name}"][data-status="${want}"]`).waitFor({ state: 'attached', timeout: limit })
   }
 
@@ -112,7 +112,7 @@ export class Device {
   }
 
   /** Waits until it tells so of the other devices. */
-  async tellsOthers(want: string | RegExp, limit = 10_000): Promise<void> {
+  async tellsOthers(want: string | RegExp, limit = 30_000): Promise<void> {
     await until(`the ${this.name} to tell of the others: ${String(want)}`, async () => {
       const told = ((await this.others.textContent()) ?? '').replace(/\s+/g, ' ').trim()
       return typeof want === 'string' ? told === want : want.test(told)
@@ -175,7 +175,7 @@ export class Run {
     return Number(await this.answer.getAttribute('data-length'))
   }
 
-  async atLeast(characters: number, limit = 20_000): Promise<number> {
+  async atLeast(characters: number, limit = 30_000): Promise<number> {
     return until(`${characters} characters of ${this.id} on the ${this.device.name}`, async () => {
       const length = await this.length()
       return length >= characters && length

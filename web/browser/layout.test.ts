@@ -4,7 +4,7 @@ import { walk } from './states.ts'
 
 const widths = [390, 760, 761, 1024, 1280, 1600]
 
-scenario('nothing is wider than the window, from a phone to a large screen', { limit: 90_000 }, async (stage) => {
+scenario('nothing is wider than the window, from a phone to a large screen', { limit: 180_000 }, async (stage) => {
   const demo = await stage.open()
   const { page, laptop } = demo
   await stage.api.say([`A word without an end: ${'x'.repeat(400)}`, `https://example.com/${'path/'.repeat(60)}`])

@@ -62,12 +62,12 @@ export function scenario(rule: string, setting: Setting, play: (stage: Stage) =>
     await (await launched)?.close()
     launched = undefined
   })
-  test.concurrent(rule, { timeout: setting.limit ?? 60_000 }, async () => {
+  test.concurrent(rule, { timeout: setting.limit ?? 120_000 }, async () => {
     const server = await Server.start(setting.wordsPerSecond ?? 40)
     const { width = 1280, height = 800, colorScheme = 'light', reducedMotion = 'no-preference' } = setting
     const options: BrowserContextOptions = { baseURL: server.url, viewport: { width, height }, colorScheme, reducedMotion }
     const context = await (await browser()).newContext(options)
-    context.setDefaultTimeout(10_000)
+    context.setDefaultTimeout(30_000) // how long a busy machine takes is not what is tested
     if (setting.record) await context.addInitScript(record)
     const watch = new Watch(context)
     const told: string[] = []

@@ -65,8 +65,7 @@ export async function walk(stage: Stage, demo: Demo, look: (state: State) => Pro
   await page.getByRole('dialog').waitFor({ state: 'detached' })
 
   await demo.show('Wire')
-  const row = wire.getByRole('button', { expanded: false }).first()
-  await row.click()
+  await wire.getByRole('button', { name: 'agent_cancelled', expanded: false }).last().click()
   await look('frame')
 
   // A question that is larger than the server takes stays, with what was wrong and a way on.

@@ -2,7 +2,7 @@
  * Waits until probe returns something, for at most limit ms, and says what it waited
  * for when it does not.
  */
-export async function until<T>(what: string, probe: () => T | undefined | false | Promise<T | undefined | false>, limit = 10_000): Promise<T> {
+export async function until<T>(what: string, probe: () => T | undefined | false | Promise<T | undefined | false>, limit = 30_000): Promise<T> {
   const end = performance.now() + limit
   for (;;) {
     const found = await probe()

@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 const shared = {
   globalSetup: './build.ts',
-  testTimeout: 60_000,
+  testTimeout: 120_000,
   // A scenario has its own server, so that those of one file may run side by side.
   maxConcurrency: 3,
 }

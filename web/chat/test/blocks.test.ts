@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { goesOn, pieces, sourceOf, split, unitOf } from '../src/model/blocks.ts'
+import { between, goesOn, pieces, sourceOf, split, unitOf } from '../src/model/blocks.ts'
 
 const answer = 'On “slow”, a.md says:\n\n> | a slow client | waits |\n> more\n\n— a.md:28\nAnd then\n\n```\n> code\n\nmore\n```\nThe end.\n'
 
@@ -44,14 +44,34 @@ describe('a line', () => {
     ['plain', ['text plain']],
     ['run `go test` **now**', ['text run ', 'sign `', 'code go test', 'sign `', 'text  ', 'sign **', 'strong now', 'sign **']],
     ['an open `tick', ['text an open `tick']],
-    ['| a | `b` |', ['bar |', 'text  a ', 'bar |', 'text  ', 'sign `', 'code b', 'sign `', 'text  ', 'bar |']],
     ['a | b', ['text a | b']],
   ])('%s', (line, want) => {
     expect(pieces(line).map(({ kind, text }) => `${kind} ${text}`)).toEqual(want)
   })
 
-  test.each(['a `b` **c** `', '| x ||y|', '****', '``a`b``', '** `a` **'])('keeps every character of %s', (line) => {
-    expect(pieces(line).map((piece) => piece.text).join('')).toBe(line)
+  test.each([
+    ['| a | `b` |', ['sign | ', 'text a ', 'bar |', 'text  ', 'sign `', 'code b', 'sign `', 'sign  |']],
+    ['| a | **b | c** |  ', ['sign | ', 'text a ', 'bar |', 'text  ', 'sign **', 'strong b | c', 'sign **', 'sign  |  ']],
+    ['| a | b', ['sign | ', 'text a ', 'bar |', 'text  b']],
+    ['|', ['sign |']],
+  ])('that is a row: %s', (line, want) => {
+    expect(pieces(line, true).map(({ kind, text }) => `${kind} ${text}`)).toEqual(want)
+  })
+
+  test.each(['a `b` **c** `', '| x ||y|', '****', '``a`b``', '** `a` **', '|  | |', '| `a|` |'])('keeps every character of %s', (line) => {
+    for (const row of [false, true]) {
+      const all = pieces(line, row)
+      expect(all.map((piece) => piece.text).join('')).toBe(line)
+      for (let from = 0; from <= line.length; from++) {
+        for (let to = from; to <= line.length; to++) {
+          expect(between(all, from, to).map((piece) => piece.text).join('')).toBe(line.slice(from, to))
+        }
+      }
+    }
+  })
+
+  test('keeps its form where it is cut', () => {
+    expect(between(pieces('run `go test` now'), 6, 15).map(({ kind, text }) => `${kind} ${text}`)).toEqual(['code o test', 'sign `', 'text  n'])
   })
 })
 
@@ -64,6 +84,11 @@ test('a fence within a quote makes code of what follows, up to the next one', ()
   expect(quote?.lines.map(({ form, text }) => `${form ?? 'text'} ${text}`)).toEqual(['text see', 'fence ```json', 'code {"a":1}', 'fence ```', 'text then `b`'])
 })
 
+test('a quote of a table has rows, and dashes below the names of its columns; in code there are none', () => {
+  const [quote] = split('> | a | b |\n> |---|:--|\n> | 1 | - |\n> ```\n> | - |\n> ```\n> | - |\n')
+  expect(quote?.lines.map(({ form }) => form)).toEqual(['row', 'dashes', 'row', 'fence', 'code', 'fence', 'row'])
+})
+
 test('lines of prose that were broken for their width go on; lines of code, tables and lists do not', () => {
   const long = 'a line of prose that is as long as lines in a document are before they are broken into two'
   const line = (text: string) => ({ start: 0, text })
@@ -72,6 +97,6 @@ test('lines of prose that were broken for their width go on; lines of code, tabl
   expect(goesOn(line('a short line'), line('and another'))).toBe(false)
   expect(goesOn(line(long), line('- an item'))).toBe(false)
   expect(goesOn(line(long), line('{"json":true}'))).toBe(false)
-  expect(goesOn(line(`| ${long} |`), line('more'))).toBe(false)
+  expect(goesOn({ ...line(`| ${long} |`), form: 'row' }, line('more'))).toBe(false)
   expect(goesOn({ ...line(long), form: 'code' }, { ...line('more'), form: 'code' })).toBe(false)
 })

@@ -73,6 +73,7 @@ describe('reading aloud', () => {
   })
 
   test('leaves out the signs of quotes, tables and code', () => {
-    expect(aloud('> | a `slow` client | waits |\n\n— a.md:28\n')).toBe('a slow client waits a.md, line 28.')
+    expect(aloud('> | a `slow` client | waits |\n\n— a.md:28\n')).toBe('a slow client, waits a.md, line 28.')
+    expect(aloud('> | a | b |\n> |---|---|\n> | 1 | |\n')).toBe('a, b 1,')
   })
 })

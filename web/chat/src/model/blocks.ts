@@ -10,8 +10,8 @@ export interface Block {
 export interface Line {
   readonly start: number
   readonly text: string
-  /** Within a fence, or the fence itself. */
-  readonly form?: 'code' | 'fence'
+  /** Within a fence, the fence itself, a row of a table, or the dashes below the names of its columns. */
+  readonly form?: 'code' | 'fence' | 'row' | 'dashes'
 }
 
 /** A document's name and the line at which a passage begins. */
@@ -22,6 +22,7 @@ export interface Source {
 
 const sourceLine = /^— (\S+):(\d+)$/
 const fence = '```'
+const dashes = /^\|[\s:|]*-[\s:|-]*$/
 
 /**
  * Splits an answer into blocks. Given the blocks of a shorter version of the text it
@@ -61,7 +62,9 @@ function formOf(line: string, before: readonly Line[]): Line['form'] {
   if (line.startsWith(fence)) return 'fence'
   const last = before[before.length - 1]
   if (last?.form === 'code') return 'code'
-  return last?.form === 'fence' && before.filter(({ form }) => form === 'fence').length % 2 === 1 ? 'code' : undefined
+  if (last?.form === 'fence' && before.filter(({ form }) => form === 'fence').length % 2 === 1) return 'code'
+  if (!line.startsWith('|')) return undefined
+  return last?.form === 'row' && dashes.test(line) ? 'dashes' : 'row'
 }
 
 function kindOf(line: string): Block['kind'] | undefined {
@@ -73,7 +76,7 @@ function kindOf(line: string): Block['kind'] | undefined {
 
 /** Whether a line is prose that goes on in the next one: it was broken for the width of its document. */
 export function goesOn(line: Line, next: Line): boolean {
-  return line.form === undefined && next.form === undefined && line.text.length >= 80 && /^[\p{L}`(]/u.test(next.text) && !line.text.startsWith('|')
+  return line.form === undefined && next.form === undefined && line.text.length >= 80 && /^[\p{L}`(]/u.test(next.text)
 }
 
 /** The source that a block names. */
@@ -96,16 +99,19 @@ export interface Piece {
   readonly text: string
 }
 
-/** Reads the forms within a line: `code`, **strong**, and the bars of a table's row. */
-export function pieces(line: string): readonly Piece[] {
+/**
+ * Reads the forms within a line: `code`, **strong**, and of a table's row the bars between its
+ * cells. Those around it are signs, with the spaces beside them.
+ */
+export function pieces(line: string, row = false): readonly Piece[] {
   const found: Piece[] = []
-  const row = line.startsWith('|')
-  const form = row ? /(`+)(.+?)\1|(\*\*)(.+?)\*\*|\|/g : /(`+)(.+?)\1(?!`)|(\*\*)(.+?)\*\*/g
+  const form = row ? /(`+)(.+?)\1|(\*\*)(.+?)\*\*|(^\|\s*|\s*\|\s*$)|\|/g : /(`+)(.+?)\1(?!`)|(\*\*)(.+?)\*\*/g
   let at = 0
   for (const match of line.matchAll(form)) {
     if (match.index > at) found.push({ kind: 'text', text: line.slice(at, match.index) })
     const sign = match[1] ?? match[3]
-    if (sign === undefined) found.push({ kind: 'bar', text: '|' })
+    if (match[5] !== undefined) found.push({ kind: 'sign', text: match[5] })
+    else if (sign === undefined) found.push({ kind: 'bar', text: match[0] })
     else {
       const kind = match[1] === undefined ? 'strong' : 'code'
       found.push({ kind: 'sign', text: sign }, { kind, text: match[2] ?? match[4] ?? '' }, { kind: 'sign', text: sign })
@@ -113,6 +119,18 @@ export function pieces(line: string): readonly Piece[] {
     at = match.index + match[0].length
   }
   if (at < line.length) found.push({ kind: 'text', text: line.slice(at) })
+  return found
+}
+
+/** The part of a line's pieces between two of its UTF-16 units. */
+export function between(all: readonly Piece[], from: number, to: number): readonly Piece[] {
+  const found: Piece[] = []
+  let at = 0
+  for (const { kind, text } of all) {
+    const part = text.slice(Math.max(from - at, 0), Math.max(to - at, 0))
+    if (part !== '') found.push({ kind, text: part })
+    at += text.length
+  }
   return found
 }
 

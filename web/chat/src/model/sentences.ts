@@ -15,7 +15,10 @@ export function aloud(text: string): string {
   return text
     .replace(/^>\s?/gm, '')
     .replace(/^— (\S+):(\d+)$/gm, '$1, line $2.')
-    .replace(/[|`*]+/g, ' ')
+    .replace(/^\|[\s:|-]*$/gm, '')
+    .replace(/^\|\s*|[^\S\n]*\|[^\S\n]*$/gm, '')
+    .replace(/\s*\|\s*/g, ', ')
+    .replace(/[`*]+/g, ' ')
     .replace(/\s+/g, ' ')
     .trim()
 }

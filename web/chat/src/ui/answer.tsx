@@ -1,5 +1,5 @@
 import { useRef } from 'preact/hooks'
-import { goesOn, pieces, sameBlock, sourceOf, split, unitOf, type Block, type Line } from '../model/blocks.ts'
+import { between, goesOn, pieces, sameBlock, sourceOf, split, unitOf, type Block, type Line, type Piece } from '../model/blocks.ts'
 import type { Stream } from '../model/run.ts'
 import { Pure } from './memo.ts'
 
@@ -82,12 +82,12 @@ class BlockView extends Pure<BlockProps> {
 
 function LineView({ line, next, span }: { line: Line; next: Line | undefined; span: Span | undefined }) {
   const end = line.start + line.text.length
-  if (line.form === 'fence') return <span class="sign">{line.text + (next ? '\n' : '')}</span>
+  if (line.form === 'fence' || line.form === 'dashes') return <span class="sign">{line.text + (next ? '\n' : '')}</span>
   const rest = next && (goesOn(line, next) ? <span class="goes-on">{'\n'}</span> : '\n')
-  const inline = line.form === 'code' ? (text: string) => <code>{text}</code> : inlineForms
+  const all: readonly Piece[] = line.form === 'code' ? [{ kind: 'code', text: line.text }] : pieces(line.text, line.form === 'row')
   if (span === undefined || span.to < line.start || span.from > end) return (
       <>
-        {inline(line.text)}
+        <Pieces all={all} />
         {rest}
       </>
     )
@@ -95,10 +95,14 @@ function LineView({ line, next, span }: { line: Line; next: Line | undefined; sp
   const to = Math.min(span.to - line.start, line.text.length)
   return (
     <>
-      {inline(line.text.slice(0, from))}
+      <Pieces all={between(all, 0, from)} />
       {span.from >= line.start && <Tick />}
-      {to > from && <mark class="caught-up">{inline(line.text.slice(from, to))}</mark>}
-      {inline(line.text.slice(to))}
+      {to > from && (
+        <mark class="caught-up">
+          <Pieces all={between(all, from, to)} />
+        </mark>
+      )}
+      <Pieces all={between(all, to, line.text.length)} />
       {rest}
     </>
   )
@@ -109,15 +113,19 @@ function Tick() {
   return <span class="tick" aria-hidden="true" />
 }
 
-function inlineForms(text: string) {
-  return pieces(text).map(({ kind, text }, i) => {
-    if (kind === 'code') return <code key={i}>{text}</code>
-    if (kind === 'strong') return <strong key={i}>{text}</strong>
-    if (kind === 'text') return text
-    return (
-      <span key={i} class={kind}>
-        {text}
-      </span>
-    )
-  })
+function Pieces({ all }: { all: readonly Piece[] }) {
+  return (
+    <>
+      {all.map(({ kind, text }, i) => {
+        if (kind === 'code') return <code key={i}>{text}</code>
+        if (kind === 'strong') return <strong key={i}>{text}</strong>
+        if (kind === 'text') return text
+        return (
+          <span key={i} class={kind}>
+            {text}
+          </span>
+        )
+      })}
+    </>
+  )
 }
