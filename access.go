@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -227,8 +226,12 @@ func (m *Manager) checkSubset(wanted, own []string) error {
 // rooms or one of them, the same action or one of them. Of other globs it says no.
 func (p *permissions) covers(permission string) bool {
 	wanted := compilePermissions([]string{permission}).rooms
-	return len(wanted) == 1 && slices.ContainsFunc(p.rooms, func(r roomRule) bool {
-		one := !strings.ContainsAny(wanted[0].glob, "*?")
-		return (r.act == "*" || r.act == wanted[0].act) && (r.glob == wanted[0].glob || one && matchGlob(r.glob, wanted[0].glob))
+	if len(wanted) != 1 {
+		return false
+	}
+	one, act := wanted[0].plain == len(wanted[0].glob), wanted[0].act
+	m := globMatcher{id: wanted[0].glob}
+	return slices.ContainsFunc(p.rooms, func(r roomRule) bool {
+		return (r.act == "*" || r.act == act) && (r.glob == m.id || one && m.matches(r))
 	})
 }

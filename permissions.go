@@ -15,8 +15,9 @@ type permissions struct {
 }
 
 type roomRule struct {
-	glob string
-	act  Action // "*": every action
+	glob  string
+	plain int    // how many of its bytes come before the first * or ?
+	act   Action // "*": every action
 }
 
 func compilePermissions(list []string) *permissions {
@@ -24,53 +25,142 @@ func compilePermissions(list []string) *permissions {
 	for _, text := range list {
 		rest, ok := strings.CutPrefix(text, "room:")
 		end := strings.LastIndexByte(rest, ':')
-		if !ok || end < 1 {
+		if !ok || end < 1 || !utf8.ValidString(rest[:end]) {
 			continue // not about rooms
 		}
-		p.rooms = append(p.rooms, roomRule{glob: rest[:end], act: Action(rest[end+1:])})
+		rule := roomRule{glob: rest[:end], plain: end, act: Action(rest[end+1:])}
+		if wild := strings.IndexAny(rule.glob, "*?"); wild >= 0 {
+			rule.plain = wild
+		}
+		p.rooms = append(p.rooms, rule)
 	}
 	return p
 }
 
 // allow reports whether a rule gives the right. There is none without a rule.
 func (p *permissions) allow(act Action, room string) bool {
+	m := globMatcher{id: room}
 	return slices.ContainsFunc(p.rooms, func(r roomRule) bool {
-		return (r.act == act || r.act == "*") && matchGlob(r.glob, room)
+		return (r.act == act || r.act == "*") && m.matches(r)
 	})
 }
 
-// matchGlob reports whether id matches glob, in which * stands for any characters and ?
-// for one.
-func matchGlob(glob, id string) bool {
-	matches, _ := matchGlobSteps(glob, id)
-	return matches
+// globMatcher matches one id with globs, in which * stands for any characters and ? for one. It goes
+// through a glob once, with all places of the id at which what came of the glob so far may end: no glob
+// takes more than a few operations for each of its bytes, whatever it looks like.
+type globMatcher struct {
+	id     string
+	ready  bool
+	starts places                 // before each character, and the end
+	before [1 << 8]uint8          // of each byte value: its index in found; 0: it is not in id
+	found  [maxIDBytes + 1]places // before which the byte stands
+	kinds  uint8
 }
 
-// matchGlobSteps is matchGlob and how many steps it took: at most len(glob)+1 per byte of id.
-func matchGlobSteps(glob, id string) (matches bool, steps int) {
-	star, retry := -1, 0 // where the last * was, and where in id to go on if the rest fails
-	g, i := 0, 0
-	for ; i < len(id); steps++ {
-		_, size := utf8.DecodeRuneInString(id[i:])
-		switch {
-		case g < len(glob) && glob[g] == '*':
-			star, retry = g, i
-			g++
-		case g < len(glob) && glob[g] == '?':
-			g++
-			i += size
-		case g < len(glob) && glob[g] == id[i]:
-			g++
-			i++
-		case star >= 0:
-			_, skipped := utf8.DecodeRuneInString(id[retry:])
-			retry += skipped
-			g, i = star+1, retry
-		default:
-			return false, steps
+// maxIDBytes is the longest id there is (wire.CheckID).
+const maxIDBytes = 128
+
+// places are some in an id: bit i is before its byte i, and bit len(id) at its end.
+type places [maxIDBytes/64 + 1]uint64
+
+func (p *places) set(i int) { p[i/64] |= 1 << (i % 64) }
+
+// next moves all by a byte.
+func (p *places) next() {
+	for i := len(p) - 1; i > 0; i-- {
+		p[i] = p[i]<<1 | p[i-1]>>63
+	}
+	p[0] <<= 1
+}
+
+// only leaves those that are in q too, and reports whether there are some.
+func (p *places) only(q *places) bool {
+	some := uint64(0)
+	for i := range p {
+		p[i] &= q[i]
+		some |= p[i]
+	}
+	return some != 0
+}
+
+// from adds those of q that are behind the first.
+func (p *places) from(q *places) {
+	for i := range p {
+		if p[i] == 0 {
+			continue
+		}
+		p[i] |= q[i] &^ (p[i]&-p[i] - 1)
+		copy(p[i+1:], q[i+1:])
+		return
+	}
+}
+
+func (m *globMatcher) matches(r roomRule) bool {
+	switch {
+	case len(m.id) > maxIDBytes || !strings.HasPrefix(m.id, r.glob[:r.plain]):
+		return false
+	case r.plain == len(r.glob):
+		return m.id == r.glob
+	case r.glob[r.plain:] == "*":
+		return true
+	}
+	m.prepare()
+	var at places
+	at.set(r.plain)
+	for _, c := range []byte(r.glob[r.plain:]) {
+		switch c {
+		case '*':
+			at.from(&m.starts)
+			continue
+		case '?':
+			if !m.character(&at) {
+				return false
+			}
+			continue
+		}
+		if !at.only(&m.found[m.before[c]]) {
+			return false
+		}
+		at.next()
+	}
+	return at[len(m.id)/64]&(1<<(len(m.id)%64)) != 0
+}
+
+// character moves all by a character. Globs and ids are UTF-8, so each is before one or at the end.
+func (m *globMatcher) character(at *places) bool {
+	at[len(m.id)/64] &^= 1 << (len(m.id) % 64)
+	at.next()
+	for range utf8.UTFMax - 1 {
+		within := *at
+		for i := range within {
+			within[i] &^= m.starts[i]
+		}
+		within.next()
+		for i := range at {
+			at[i] = at[i]&m.starts[i] | within[i]
 		}
 	}
-	return strings.Trim(glob[g:], "*") == "", steps
+	return at.only(&m.starts)
+}
+
+// prepare notes where what is in the id.
+func (m *globMatcher) prepare() {
+	if m.ready {
+		return
+	}
+	m.ready = true
+	for i := range len(m.id) {
+		c := m.id[i]
+		if m.before[c] == 0 {
+			m.kinds++
+			m.before[c] = m.kinds
+		}
+		m.found[m.before[c]].set(i)
+		if utf8.RuneStart(c) {
+			m.starts.set(i)
+		}
+	}
+	m.starts.set(len(m.id))
 }
 
 // Bounds of the permissions of one identity: each of them may be looked at whenever something is
