@@ -9,14 +9,14 @@ import (
 
 // revocationRequest is the body of a call that revokes.
 type revocationRequest struct {
-	User       string     `json:"user,omitempty" doc:"Whose credentials; one of user, session, token_id, sid"`
-	Session    string     `json:"session,omitempty" doc:"A session_id"`
-	TokenID    string     `json:"token_id,omitempty" doc:"The jti of a token"`
-	SID        string     `json:"sid,omitempty" doc:"The sid of tokens"`
-	NotBefore  *time.Time `json:"not_before,omitempty" doc:"What was issued before is refused; default: now for a user, else whenever it was issued"`
-	Until      *time.Time `json:"until,omitempty" doc:"When the revocation ends; default: never"`
-	CancelRuns bool       `json:"cancel_runs,omitempty" doc:"Cancel the live runs of the user"`
-	Reason     string     `json:"reason,omitempty" doc:"For you, at most 256 bytes; clients are not told"`
+	User       string  `json:"user,omitempty" doc:"Whose credentials; one of user, session, token_id, sid"`
+	Session    string  `json:"session,omitempty" doc:"A session_id"`
+	TokenID    string  `json:"token_id,omitempty" doc:"The jti of a token"`
+	SID        string  `json:"sid,omitempty" doc:"The sid of tokens"`
+	NotBefore  instant `json:"not_before,omitzero" doc:"What was issued before is refused; default: now for a user, else whenever it was issued"`
+	Until      instant `json:"until,omitzero" doc:"When the revocation ends; default: never"`
+	CancelRuns bool    `json:"cancel_runs,omitempty" doc:"Cancel the live runs of the user"`
+	Reason     string  `json:"reason,omitempty" doc:"For you, at most 256 bytes; clients are not told"`
 }
 
 type revocationMade struct {
@@ -30,16 +30,9 @@ func (a *api) revoke(ctx context.Context, r *revocationRequest) (*revocationMade
 	out, err := new(revocationMade), error(nil)
 	out.Body.ID, err = a.m.Access().Revoke(ctx, switchboard.Revocation{
 		User: r.User, Session: r.Session, TokenID: r.TokenID, SID: r.SID,
-		NotBefore: timeOrZero(r.NotBefore), Until: timeOrZero(r.Until), CancelRuns: r.CancelRuns, Reason: r.Reason,
+		NotBefore: r.NotBefore.Time, Until: r.Until.Time, CancelRuns: r.CancelRuns, Reason: r.Reason,
 	})
 	return out, err
-}
-
-func timeOrZero(t *time.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return *t
 }
 
 // revocation is one as the API shows it.

@@ -96,7 +96,10 @@ func TestBadRevocationsAreRefusedWithTheFieldConcerned(t *testing.T) {
 		{"runs of a token", `{"token_id":"t","cancel_runs":true}`, "cancel_runs"},
 		{"over", `{"user":"alice","until":"2001-01-01T00:00:00Z"}`, "until"},
 		{"no time", `{"user":"alice","until":"tomorrow"}`, "until"},
-		{"number", `{"user":"alice","not_before":1}`, "not_before"},
+		{"over, in seconds", `{"user":"alice","until":978307200}`, "until"},
+		{"before 1970", `{"user":"alice","not_before":-1}`, "not_before"},
+		{"in the year 10000", `{"user":"alice","not_before":253402300800}`, "not_before"},
+		{"neither", `{"user":"alice","not_before":true}`, "not_before"},
 		{"long reason", `{"user":"alice","reason":"` + strings.Repeat("x", 257) + `"}`, "reason"},
 		{"unknown member", `{"user":"alice","ban":true}`, "ban"},
 	} {
@@ -106,6 +109,25 @@ func TestBadRevocationsAreRefusedWithTheFieldConcerned(t *testing.T) {
 				t.Errorf("got %+v, want 422 and field %q", p, tt.field)
 			}
 		})
+	}
+}
+
+func TestTimesOfARevocationAreSecondsOrText(t *testing.T) {
+	n := start(t, config())
+	for _, at := range []string{"4102444800.25", `"2100-01-01T00:00:00.25Z"`, `"2100-01-01T01:00:00.250+01:00"`} {
+		made := n.revoke(t, `{"user":"alice","not_before":`+at+`,"until":`+at+`}`, nil)
+		if made.status != 200 {
+			t.Fatalf("%s: got %d %s", at, made.status, made.body)
+		}
+	}
+	want := time.Date(2100, 1, 1, 0, 0, 0, 250e6, time.UTC)
+	for _, r := range n.revocations(t, "").Body.Revocations {
+		if !r.NotBefore.Equal(want) || !r.Until.Equal(want) {
+			t.Errorf("got %v and %v, want %v", r.NotBefore, r.Until, want)
+		}
+	}
+	if p := n.revoke(t, `{"user":"alice","until":"tomorrow"}`, nil).problem(t); p.Detail != `until: must be seconds since 1970, or a time as "2026-01-02T15:04:05Z"` {
+		t.Errorf("got %q", p.Detail)
 	}
 }
 
