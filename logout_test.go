@@ -24,7 +24,7 @@ func TestALogoutEndsTheSessionAndNoOther(t *testing.T) {
 		for _, s := range []*server{one, two} {
 			c, _ := s.handshake(t, request{subprotocols: sessionProtocols(a)})
 			c.refused(wire.CodeAuthError, "")
-			c.ends(wire.CloseRevoked)
+			c.ends(wire.ClosePolicy)
 		}
 		other.silent()
 		two.resume(t, other)

@@ -34,9 +34,6 @@ func (r *refusal) told() *Error { return visible(r.cause) }
 
 // closeCode is how a connection ends that was upgraded only to hear the refusal.
 func (r *refusal) closeCode() wire.CloseCode {
-	if r.why == whyRevoked {
-		return wire.CloseRevoked
-	}
 	switch CodeOf(r.cause) {
 	case wire.CodeRateLimited, wire.CodeUnavailable, wire.CodeBusy, wire.CodeTimeout:
 		return wire.CloseTryAgain

@@ -90,7 +90,7 @@ func TestASessionATokenAndASIDAreRevokedByTheirNames(t *testing.T) {
 				other.silent()
 				c, _ := one.handshake(t, request{subprotocols: sessionProtocols(meant)})
 				c.refused(wire.CodeAuthError, "")
-				c.ends(wire.CloseRevoked)
+				c.ends(wire.ClosePolicy)
 			})
 		})
 	}
@@ -120,7 +120,7 @@ func TestARevokedCredentialIsRefusedAtEveryDoor(t *testing.T) {
 			if e := c.refused(wire.CodeAuthError, ""); e.Message != "the credential was revoked: log in again" {
 				t.Errorf("%s: got %q", name, e.Message)
 			}
-			c.ends(wire.CloseRevoked)
+			c.ends(wire.ClosePolicy)
 		}
 		if _, resp := s.handshake(t, request{path: "/ws?ticket=" + t1}); resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("ticket: got %d, want 401", resp.StatusCode)
