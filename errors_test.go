@@ -39,6 +39,7 @@ func TestBadMessagesAreRefusedAndKeepTheConnection(t *testing.T) {
 		{"too deep", `{"type":"chat","message_id":"e","payload":` + deep + `}`, wire.CodeInvalidJSON, "", ""},
 		{"type is a number", `{"type":7,"message_id":"e"}`, wire.CodeInvalidMessage, "e", "type"},
 		{"no type", `{"message_id":"e"}`, wire.CodeInvalidMessage, "e", "type"},
+		{"JSON-RPC", `{"jsonrpc":"2.0","method":"m","id":1,"message_id":"e"}`, wire.CodeUnsupported, "e", "jsonrpc"},
 		{"bad id", `{"type":"chat","message_id":""}`, wire.CodeInvalidMessage, "", "message_id"},
 		{"token of another user", `{"type":"auth","message_id":"e","payload":{"token":"bob"}}`, wire.CodeAuthError, "e", "token"},
 		{"token of another tenant", `{"type":"auth","message_id":"e","payload":{"token":"acme/alice"}}`, wire.CodeAuthError, "e", "token"},

@@ -43,10 +43,12 @@ func TestAPostIsAMessageOnItsStream(t *testing.T) {
 			t.Errorf("got %+v and %+v, want the same message in both", said, ack)
 		}
 		other.expect(wire.Chat)
+		again := payload[wire.Ack](t, a.post(`{"type":"chat","message_id":"c","payload":{"text":"hi"}}`).answer(t, 200, wire.AckType, "c"))
+		wantEqual(t, "ack of the same again", again, wire.Ack{MessageID: "c", Status: "duplicate", Position: ack.Position})
 		a.silent()
 		for info, err := range s.Connections().List(t.Context(), switchboard.Connection(a.welcome.ConnectionID)) {
-			if err != nil || info.Received != 3 {
-				t.Errorf("got %+v, %v, want 3 messages received", info, err)
+			if err != nil || info.Received != 4 {
+				t.Errorf("got %+v, %v, want 4 messages received", info, err)
 			}
 		}
 	})

@@ -76,6 +76,10 @@ func (in *inbound) hand() error {
 			return err
 		}
 	}
+	if to.handler == nil && call.status == wire.StatusDuplicate {
+		in.m.ack(in.c, in.env.ID, wire.Ack{Status: call.status, Position: call.position}, "")
+		return nil
+	}
 	if to.handler == nil {
 		in.m.count.unhandled.Add(1)
 		ack := wire.Ack{Status: wire.StatusUnhandled, Position: call.position}

@@ -80,8 +80,8 @@ func (e *Envelope) UnmarshalJSON(b []byte) error {
 // ParseError says why a frame, a body or a payload was refused. Its text may be shown to
 // whoever sent it: it holds nothing of Go and nothing of the content.
 type ParseError struct {
-	// Code is INVALID_JSON for what no strict JSON parser accepts and INVALID_MESSAGE
-	// for JSON that is not the message it should be.
+	// Code is INVALID_JSON for what no strict JSON parser accepts, INVALID_MESSAGE for JSON
+	// that is not the message it should be, and UNSUPPORTED for an object of JSON-RPC.
 	Code Code
 	// Field is the path of the field concerned, joined by dots; empty if there is none.
 	Field string

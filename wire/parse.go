@@ -46,6 +46,7 @@ type parser struct {
 	strings [stringFields]span // the string fields of env, in text
 	text    []byte
 	err     *ParseError // the first field that does not fit
+	rpc     bool        // it has a member jsonrpc
 }
 
 // span is a part of parser.text.
@@ -130,6 +131,8 @@ func (p *parser) member(name, value []byte) {
 		p.offset(value)
 	case `"stream_lengths"`:
 		p.lengths(value)
+	case `"jsonrpc"`:
+		p.rpc = true
 	}
 }
 
@@ -217,6 +220,9 @@ func (p *parser) finish() (Envelope, *ParseError) {
 	e := p.env
 	e.Type, e.ID, e.Topic, e.UserID = MessageType(get(typeField)), get(idField), get(topicField), get(userField)
 	e.ThreadID, e.RunID, e.AgentName = get(threadField), get(runField), get(agentField)
+	if e.Type == "" && p.rpc && p.err == nil {
+		p.err = &ParseError{Code: CodeUnsupported, Field: "jsonrpc", Message: "JSON-RPC is not available: send a message with a type"}
+	}
 	if e.Type == "" {
 		p.refuse("type", "is missing")
 	}
