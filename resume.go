@@ -93,11 +93,11 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 	m.answer(in.c, wire.SessionRestored, in.env.ID, m.followRestored(ctx, sender, plan, told, !held)) // before the first replayed message
 	m.tell(in.c, markers)
 	for _, p := range plan {
+		if p.gap != nil && (p.followed.c != 0 || p.key != hub.Key{}) {
+			m.gap(in.c, *p.gap)
+		}
 		switch {
 		case p.followed.c != 0:
-			if p.gap != nil {
-				m.gap(in.c, *p.gap)
-			}
 			m.beginOrLeave(ctx, p.followed)
 		case p.left != hub.Key{}:
 			m.stayAway(in.c, sender.view.User, p.topic)
@@ -268,7 +268,7 @@ type restored struct {
 	topic wire.Topic
 	left  hub.Key // of a room that must not be followed any more
 	from  Position
-	gap   *wire.Gap // what comes before from and is not the user's to read
+	gap   *wire.Gap // what comes before from and is not the user's to read; or back from a place that never was
 
 	followed followed // the room, once it is
 }
@@ -333,7 +333,7 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 	if topic.Kind == wire.KindAll || topic == sender.view.User {
 		p.key = hubKey(topic)
 		r, err := m.reach(ctx, p.key, pos)
-		p.from, p.told = r.from, r.told()
+		p.from, p.told, p.gap = r.from, r.told(), r.gap(topic, pos)
 		return p, err
 	}
 	denied := AuditEvent{Action: AuditRoom, Reason: string(wire.SessionRestore), Code: wire.CodeForbidden}
@@ -371,6 +371,7 @@ func (m *Manager) planTopic(ctx context.Context, sender *Conn, topic wire.Topic,
 		m.hub.Release(p.room.topic)
 		return restored{}, err
 	}
+	p.gap = r.gap(topic, pos)
 	if start != pos {
 		r.reason = wire.ReasonExpired
 		p.gap = &wire.Gap{Topic: topic.String(), From: pos, To: start, Reason: r.reason}
@@ -388,6 +389,7 @@ type reached struct {
 	from   Position // where delivery begins
 	head   Position
 	reason string // "": all of it is there
+	beyond bool   // the position is behind the head
 }
 
 func (r reached) told() wire.RestoredTopic {
@@ -418,10 +420,18 @@ func (m *Manager) reach(ctx context.Context, key hub.Key, pos Position) (reached
 	case pos.Epoch != head.Epoch:
 		return reached{from: pos, head: head, reason: wire.ReasonEpochChanged}, nil
 	case pos.Offset > head.Offset:
-		// A place that was never reached: nothing is missing, and nothing comes twice.
-		return reached{from: head, head: head, reason: wire.ReasonExpired}, nil
+		return reached{from: head, head: head, reason: wire.ReasonExpired, beyond: true}, nil
 	}
 	return reached{from: pos, head: head, reason: wire.ReasonExpired}, nil
+}
+
+// gap tells of a place that was never reached. Nothing is missing, but whoever believes to have been
+// there takes what comes next for known, unless it is told to go back.
+func (r reached) gap(topic wire.Topic, pos Position) *wire.Gap {
+	if !r.beyond {
+		return nil
+	}
+	return &wire.Gap{Topic: topic.String(), From: pos, To: r.head, Reason: r.reason}
 }
 
 // replace closes the connection that the client of sender had before, if it is one of the

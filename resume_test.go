@@ -222,20 +222,6 @@ func TestReplaceOfADeadConnectionIsNoError(t *testing.T) {
 	})
 }
 
-func TestAPositionThatWasNeverReachedIsTheHead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newServer(t, switchboard.Options{})
-		s.note(t, switchboard.User("alice"), 1)
-		a := s.as(t, "alice")
-		head := a.welcome.Topics["user/alice"]
-		_, got := a.restored(map[string]wire.Position{"user/alice": at(head, head.Offset+100)}, "")
-		wantEqual(t, "answer", got.Topics["user/alice"], wire.RestoredTopic{Reason: "expired", Head: head})
-		s.note(t, switchboard.User("alice"), 2)
-		wantEqual(t, "notes", a.notes(1), []int{2})
-		a.silent()
-	})
-}
-
 func TestTheEmptyPositionIsTheBeginningOfWhatIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, switchboard.Options{Retention: broker.Retention{Messages: 2}})
@@ -409,4 +395,38 @@ func TestAMemberWithoutTheHistoryRightGetsWhatWasSaidSinceTheJoin(t *testing.T) 
 			})
 		})
 	}
+}
+
+// TestAPlaceThatWasNeverReachedIsLeftByAGap: a client that believes to have been further than the log
+// goes would take what comes for known. A gap leads it back, before the next message.
+func TestAPlaceThatWasNeverReachedIsLeftByAGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, switchboard.Options{})
+		user := s.note(t, switchboard.User("alice"), 1).Position
+		room := s.note(t, switchboard.Room("team"), 1).Position
+		gap := func(topic string, head wire.Position) wire.Gap {
+			return wire.Gap{Topic: topic, From: at(head, 500), To: head, Reason: "expired"}
+		}
+
+		a := s.as(t, "alice room:team:*")
+		_, got := a.restored(map[string]wire.Position{"user/alice": at(user, 500), "room/team": at(room, 500)}, "")
+		for topic, head := range map[string]wire.Position{"user/alice": user, "room/team": room} {
+			wantEqual(t, topic, got.Topics[topic], wire.RestoredTopic{Reason: "expired", Head: head})
+		}
+		told := map[string]wire.Gap{}
+		for range 2 {
+			g := payload[wire.Gap](t, a.expect(wire.GapType))
+			told[g.Topic] = g
+		}
+		wantEqual(t, "gaps", told, map[string]wire.Gap{"user/alice": gap("user/alice", user), "room/team": gap("room/team", room)})
+		s.note(t, switchboard.User("alice"), 2)
+		wantEqual(t, "notes", a.notes(1), []int{2})
+
+		b := s.as(t, "bob room:team:*")
+		b.send(`{"type":"subscribe","message_id":"s","payload":{"rooms":["team"],"since":{"room/team":%q}}}`, at(room, 500))
+		wantEqual(t, "subscribed", payload[wire.SubscribedPayload](t, b.expect(wire.Subscribed)).Topics, map[string]wire.Position{"room/team": room})
+		wantEqual(t, "gap", payload[wire.Gap](t, b.expect(wire.GapType)), gap("room/team", room))
+		s.note(t, switchboard.Room("team"), 3)
+		wantEqual(t, "notes", b.notes(1), []int{3})
+	})
 }

@@ -23,9 +23,10 @@ type followed struct {
 	user wire.Topic
 	room acquired
 	from Position
-	tag  uint32 // 0: it is the user's own topic
-	mine bool   // it is followed by this call, or from another place on
-	lost bool   // the right has ended, and nothing is followed
+	tag  uint32    // 0: it is the user's own topic
+	mine bool      // it is followed by this call, or from another place on
+	lost bool      // the right has ended, and nothing is followed
+	gap  *wire.Gap // told before it begins
 }
 
 // followFor makes the connection of sender follow a room by cl, from pos on, and asks then

@@ -231,6 +231,7 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 		if err != nil {
 			return err
 		}
+		f.gap = w.gap
 		begun = append(begun, f)
 		told[w.address.String()] = f.from
 	}
@@ -243,6 +244,9 @@ func subscribeVerb(ctx context.Context, in *inbound) error {
 	m.answer(in.c, wire.Subscribed, in.env.ID, wire.SubscribedPayload{Topics: told})
 	m.tell(in.c, markers)
 	for _, f := range begun {
+		if f.gap != nil {
+			m.gap(in.c, *f.gap)
+		}
 		m.beginOrLeave(ctx, f)
 	}
 	begun = nil
@@ -254,7 +258,8 @@ type wantedRoom struct {
 	acquired
 	claim
 	from Position
-	move bool // also if it is followed already
+	move bool      // also if it is followed already
+	gap  *wire.Gap // back from a place that never was
 }
 
 // wantRoom makes a room live and finds the place from which sender receives it: from pos,
@@ -273,7 +278,7 @@ func (m *Manager) wantRoom(ctx context.Context, sender *Conn, topic wire.Topic, 
 		switch err := m.authorize(ctx, sender.identity, sender.allowed, ActHistory, topic.ID); {
 		case err == nil:
 			r, err := m.reach(ctx, w.key, pos)
-			w.from, w.move, w.claim = r.from, true, claim{lent: lent, past: true}
+			w.from, w.move, w.gap, w.claim = r.from, true, r.gap(topic, pos), claim{lent: lent, past: true}
 			return w, err
 		case !errors.Is(err, ErrForbidden):
 			return w, err

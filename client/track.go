@@ -90,13 +90,15 @@ func (t *track) accept(env *wire.Envelope) bool {
 	return true
 }
 
-// gap moves behind what is lost. Volatile messages have no place.
+// gap moves behind what is lost, or back from a place that the topic never reached. Volatile
+// messages have no place.
 func (t *track) gap(g wire.Gap) {
 	if g.Reason == wire.ReasonVolatile {
 		return
 	}
 	pos := t.positions[g.Topic]
-	if g.To.Epoch != "" && (g.To.Epoch != pos.Epoch || g.To.Offset > pos.Offset) {
+	back := g.From.Epoch == g.To.Epoch && g.From.Offset > g.To.Offset
+	if g.To.Epoch != "" && (g.To.Epoch != pos.Epoch || g.To.Offset > pos.Offset || back) {
 		t.positions[g.Topic] = g.To
 	}
 }

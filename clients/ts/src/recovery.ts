@@ -110,7 +110,7 @@ export class Resume {
     const from = parsePlace(g.from)
     const to = parsePlace(g.to)
     if (g.count) this.#count.lost += g.count
-    else if (from && to && from.epoch === to.epoch) this.#count.lost += to.offset - from.offset
+    else if (from && to && from.epoch === to.epoch) this.#count.lost += Math.max(0, to.offset - from.offset) // nothing, if it leads back from a place that never was
     else this.#lostUnknown = true
   }
 

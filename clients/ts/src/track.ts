@@ -106,12 +106,14 @@ export class Track {
     return place
   }
 
-  /** Moves behind what is lost. Volatile messages have no place. */
+  /** Moves behind what is lost, or back from a place that the topic never reached. Volatile messages have no place. */
   gap(g: Gap): void {
     if (g.reason === 'volatile') return
     const to = parsePlace(g.to)
     const known = this.#at.get(g.topic)
-    if (to && (!known || to.epoch !== known.epoch || to.offset > known.offset)) this.#at.set(g.topic, to)
+    const from = parsePlace(g.from)
+    const back = to !== undefined && from?.epoch === to.epoch && from.offset > to.offset
+    if (to && (!known || to.epoch !== known.epoch || to.offset > known.offset || back)) this.#at.set(g.topic, to)
   }
 
   forget(topic: string): void {

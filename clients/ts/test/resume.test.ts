@@ -61,6 +61,14 @@ test('a message is told once, by its topic, epoch and offset', async () => {
   expect(b.of('gap')).toEqual([{ topic: 'user/alice', from: 'e1:4', to: 'e2:0', reason: 'epoch_changed' }])
 })
 
+test('a gap leads back from a place that the topic never reached, and nothing counts as lost', async () => {
+  const b = await live({}, { topics: { 'user/alice': 'e1:500' } })
+  b.socket().say(message(10))
+  b.socket().say({ type: 'gap', payload: { topic: 'user/alice', from: 'e1:3', to: 'e1:9', reason: 'expired' } }, message(10))
+  b.socket().say({ type: 'gap', payload: { topic: 'user/alice', from: 'e1:500', to: 'e1:9', reason: 'expired' } }, message(10), message(10))
+  expect(b.of('message').map((m) => m.position)).toEqual(['e1:10'])
+})
+
 test('messages that are not kept are told too, and answers to nobody are not', async () => {
   const b = await live()
   b.socket().say(
