@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"sync/atomic"
@@ -114,7 +115,9 @@ func (m *Manager) sweep(ctx context.Context) {
 	ticker := time.NewTicker(lap / time.Duration(parts))
 	defer ticker.Stop()
 	stale := 0
+	var stood standstills
 	look := func(c hub.Handle, b hub.Beat) hub.Verdict {
+		b = stood.excuse(b)
 		if b.Silent > staleAfter {
 			stale++
 		}
@@ -129,6 +132,11 @@ func (m *Manager) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		now := time.Now()
+		took := stood.turn(now, lap/time.Duration(parts), lap, now.Add(-2*m.opts.Heartbeat.Timeout))
+		if took >= m.opts.Heartbeat.Interval {
+			m.log.LogAttrs(ctx, slog.LevelWarn, "server stood still: nobody's silence counts for that time", slog.Duration("took", took))
 		}
 		m.hub.Sweep(part, parts, look)
 		if part == parts-1 {
@@ -147,7 +155,7 @@ func (h Heartbeat) judge(b hub.Beat) hub.Verdict {
 	old := b.PingAge >= h.patience()
 	switch {
 	case b.Unwritable >= h.Timeout:
-		return hub.Verdict{Act: hub.Drop, Code: wire.CloseTryAgain, Reason: "nothing could be written for too long: reconnect"}
+		return hub.Verdict{Act: hub.Drop, Code: wire.CloseTryAgain, Reason: hub.Unwritable}
 	case b.Silent >= h.Timeout:
 		return dead
 	case b.Unwritable > 0: // a ping would wait here

@@ -5,12 +5,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/wire"
 )
 
 // What the system waits for is shorter than what the heartbeat does, for any heartbeat.
@@ -51,5 +53,46 @@ func TestTheSystemGivesUpOnAPeerBeforeTheHeartbeatDoes(t *testing.T) {
 		_ = conn.Close()
 		shutDown(t, m)
 		srv.Close()
+	}
+}
+
+// TestWhoReadsNothingEndsAsUnwritable: with Linux a living peer whose window is full is given up by the
+// system before the heartbeat would. What is told of it is the same.
+func TestWhoReadsNothingEndsAsUnwritable(t *testing.T) {
+	m, err := switchboard.New(switchboard.Options{Auth: login, Heartbeat: switchboard.Heartbeat{Interval: time.Second, Timeout: 2 * time.Second, MaxMissed: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(m.ClientAPI())
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, resp := handshakeOver(t, conn, request{token: "alice"})
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %d, want 101", resp.StatusCode)
+	}
+	text := strings.Repeat("x", 1<<19)
+	for range 32 {
+		if _, err := m.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{Type: "note", Payload: map[string]string{"text": text}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
+		for end, err := range m.Connections().Ended(t.Context(), switchboard.User("alice")) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if end.Code != wire.CloseTryAgain || end.Reason != "nothing could be written for too long: reconnect" || end.Remote {
+				t.Errorf("got %d %q, remote %v; want 1013, unwritable, and our own end", end.Code, end.Reason, end.Remote)
+			}
+			shutDown(t, m)
+			srv.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the connection has not ended")
+		}
 	}
 }

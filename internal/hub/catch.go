@@ -461,7 +461,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, l
 		}
 		n, blocked, err := h.engine.Write(rec.sock, s.bufs)
 		if err != nil {
-			s.dead = append(s.dead, h.kill(rec, slot, lost(err)))
+			s.dead = append(s.dead, h.kill(rec, slot, h.lost(rec, err)))
 			return nil
 		}
 		begun := s.begun(n)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/ws"
@@ -12,6 +13,9 @@ import (
 
 // closeAbnormal is how a connection ends that nobody closed (RFC 6455 §7.4.1).
 const closeAbnormal wire.CloseCode = 1006
+
+// Unwritable is why a connection ends that took nothing for too long.
+const Unwritable = "nothing could be written for too long: reconnect"
 
 // Close ends a connection: with drain, after what is pending has been written.
 // It returns at once; Events.Closed follows, at the latest when
@@ -72,8 +76,13 @@ func (h *Hub) Abandon(c Handle) {
 	h.reaper.bury(g)
 }
 
-// lost is the end of a connection whose socket broke.
-func lost(err error) End {
+// lost is the end of a connection whose socket broke. The system may be quicker than the heartbeat to
+// give up on one that takes nothing; that is the same end then. The caller holds rec.mu.
+func (h *Hub) lost(rec *conn, err error) End {
+	begun := rec.extra != 0 && h.extras.at(rec.extra).rest != nil // the engine calls Writable for a broken socket too
+	if errors.Is(err, syscall.ETIMEDOUT) && (begun || rec.flags&connBlocked != 0) {
+		return End{Code: wire.CloseTryAgain, Reason: Unwritable}
+	}
 	end := End{Code: closeAbnormal, Remote: true}
 	if err != nil && !errors.Is(err, io.EOF) {
 		end.Reason = err.Error()

@@ -156,7 +156,7 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 	}
 	n, blocked, err := h.engine.Write(rec.sock, s.bufs)
 	if err != nil {
-		s.dead = append(s.dead, h.kill(rec, slot, lost(err)))
+		s.dead = append(s.dead, h.kill(rec, slot, h.lost(rec, err)))
 		return false
 	}
 	if blocked && mutantDrop {

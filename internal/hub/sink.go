@@ -88,7 +88,7 @@ func (s *sink) Closed(tag uint64, err error) {
 		return
 	}
 	if ce == nil { // the socket is gone: nobody reads what is pending
-		end := lost(err)
+		end := h.lost(rec, err)
 		if rec.extra != 0 && rec.flags&(connClosing|connDraining) != 0 {
 			end = h.extras.at(rec.extra).end
 		}
