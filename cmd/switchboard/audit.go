@@ -19,7 +19,7 @@ type auditVerifyCmd struct {
 
 // Help says what is checked.
 func (*auditVerifyCmd) Help() string {
-	return "Each line has the hash of the line before. What is left after the oldest files were removed is checked, and it is said where that begins. " +
+	return "Each line has the hash of the line before, in the series of each tenant. What is left after the oldest files were removed is checked, and it is said where that begins. " +
 		"Who can write the files can also make a new log that is right in itself: keep the hash of the newest line elsewhere, and look for it here."
 }
 
@@ -34,12 +34,16 @@ func (c *auditVerifyCmd) Run(term terminal) error {
 		return err
 	}
 	for _, r := range all {
+		name := r.Series
+		if r.Tenant != "" {
+			name = fmt.Sprintf("%s of %q", r.Series, r.Tenant)
+		}
 		if r.Lines == 0 {
-			fmt.Fprintf(term.out, "%s: no lines\n", r.Series)
+			fmt.Fprintf(term.out, "%s: no lines\n", name)
 			continue
 		}
 		fmt.Fprintf(term.out, "%s: %d lines in %d files, from %d to %d\n  before the first  %s\n  of the newest     %s\n",
-			r.Series, r.Lines, r.Files, r.First, r.Last, r.Prev, r.Hash)
+			name, r.Lines, r.Files, r.First, r.Last, r.Prev, r.Hash)
 	}
 	return nil
 }

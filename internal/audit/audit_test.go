@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -40,7 +41,7 @@ func read(t *testing.T, l *Log) []Entry {
 	t.Helper()
 	var all []Entry
 	for since := uint64(0); ; {
-		page, err := l.Read(since, 1000, func(Entry) bool { return true })
+		page, err := l.read(everything(l), since, 1000, filter{match: func(Entry) bool { return true }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,8 +52,24 @@ func read(t *testing.T, l *Log) []Entry {
 	}
 }
 
+// everything is all that a log has.
+func everything(l *Log) []part {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var parts []part
+	for _, in := range l.all {
+		parts = append(parts, part{in.series, math.MaxUint64})
+	}
+	return parts
+}
+
+func filesOf(dir, series string) ([]file, error) {
+	all, err := filesIn(dir)
+	return all[series], err
+}
+
 func did(n int) Event {
-	return Event{Action: "ticket", Tenant: "acme", User: fmt.Sprint("u", n), Actor: "shop", Object: `a "quoted" <ü>`}
+	return Event{Action: "ticket", User: fmt.Sprint("u", n), Actor: "shop", Object: `a "quoted" <ü>`}
 }
 
 func refused(address string) Event {
@@ -208,7 +225,7 @@ func TestAFileWhoseOnlyLineACrashCutIsBegunAgain(t *testing.T) {
 func TestAnyByteThatIsChangedIsFound(t *testing.T) {
 	dir := t.TempDir()
 	written(t, dir)
-	for _, series := range allSeries() {
+	for _, series := range []string{actors, strangers} {
 		path := newest(t, dir, series)
 		whole := must(os.ReadFile(path))
 		for i := range whole {
@@ -303,7 +320,7 @@ func TestReadingGoesOnWhereItEnded(t *testing.T) {
 		var got []string
 		pages := 0
 		for since := uint64(0); ; pages++ {
-			page := must(l.Read(since, 7, func(e Entry) bool { return e.Actor == "shop" }))
+			page := must(l.read(everything(l), since, 7, filter{match: func(e Entry) bool { return e.Actor == "shop" }}))
 			for _, e := range page.Entries {
 				got = append(got, e.User)
 			}
@@ -328,8 +345,12 @@ func TestTextsOfAnyKindMakeLinesThatVerify(t *testing.T) {
 		l.Record(e)
 	}
 	shut(t, l)
-	if r := must(Verify(dir)); r[0].Lines != 6 {
-		t.Errorf("got %+v, want 6 lines", r[0])
+	lines := 0
+	for _, r := range must(Verify(dir)) {
+		lines += r.Lines
+	}
+	if lines != 6 {
+		t.Errorf("got %d lines, want 6", lines)
 	}
 }
 

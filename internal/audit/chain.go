@@ -2,69 +2,21 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
-
-// The two series.
-const (
-	actors    = "actors"    // what users and applications did, or were refused
-	strangers = "strangers" // what was refused to those who have shown no good credential
-)
-
-func allSeries() []string { return []string{actors, strangers} }
-
-const extension = ".jsonl"
-
-// file is a part of a series. Its name has the sequence number of its first line.
-type file struct {
-	path  string
-	first uint64
-}
-
-func filePath(dir, series string, first uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("%s-%020d%s", series, first, extension))
-}
-
-// filesOf returns the files of a series, oldest first. One with a name that this package does
-// not give is an error: it may be a part of the log that somebody renamed.
-func filesOf(dir, series string) ([]file, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var files []file
-	for _, e := range entries {
-		number, ok := strings.CutPrefix(e.Name(), series+"-")
-		if !ok {
-			continue
-		}
-		path := filepath.Join(dir, e.Name())
-		first, err := strconv.ParseUint(strings.TrimSuffix(number, extension), 10, 64)
-		if err != nil || path != filePath(dir, series, first) {
-			return nil, fmt.Errorf("%s: is no name of a file of the log", path)
-		}
-		files = append(files, file{path: path, first: first})
-	}
-	slices.SortFunc(files, func(a, b file) int {
-		if a.first < b.first {
-			return -1
-		}
-		return 1
-	})
-	return files, nil
-}
 
 // Report is what is left of a series.
 type Report struct {
 	Series string
+	// Tenant is whose the series is; "": that of none, or of the tenant without a name.
+	Tenant string
 	Files  int
 	Lines  int
 	// First and Last are the sequence numbers of the first and the last line; 0: there is none.
@@ -74,6 +26,9 @@ type Report struct {
 	Prev string
 	// Hash is that of the last line, which stands for all before it.
 	Hash string
+
+	tenants uint64 // number of the last line that is of a tenant with a name
+	member  []byte // what lines of Tenant have
 }
 
 // tornError says that the last line of a series is not whole: a crash in the middle of a write,
@@ -92,13 +47,13 @@ func (e *tornError) Error() string {
 // the line before it. The error names the file and the line. It changes nothing, and may be
 // called while the log is written; then the last line may not be whole at that moment.
 func Verify(dir string) ([]Report, error) {
+	files, err := filesIn(dir)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
 	var all []Report
-	for _, series := range allSeries() {
-		files, err := filesOf(dir, series)
-		if err != nil {
-			return nil, fmt.Errorf("audit: %w", err)
-		}
-		r, err := verify(series, files)
+	for _, series := range namesOf(files) {
+		r, err := verify(series, files[series])
 		if err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
 		}
@@ -145,22 +100,45 @@ func (r *Report) verifyFile(f file, newest bool) error {
 			return fmt.Errorf("%s: %w", f.path, err)
 		}
 		at += int64(len(line))
-		e, err := parseLine(line)
+		e, err := parseLink(line)
 		switch {
 		case err != nil:
 			return wrong(err.Error())
-		case n == 1 && e.Seq != f.first:
-			return wrong(fmt.Sprintf("has the number %d, and the file is named after %d", e.Seq, f.first))
-		case r.Lines > 0 && e.Seq <= r.Last:
-			return wrong(fmt.Sprintf("has the number %d after %d", e.Seq, r.Last))
-		case r.Lines > 0 && e.Prev != r.Hash:
+		case n == 1 && e.seq != f.first:
+			return wrong(fmt.Sprintf("has the number %d, and the file is named after %d", e.seq, f.first))
+		case r.Lines > 0 && e.seq <= r.Last:
+			return wrong(fmt.Sprintf("has the number %d after %d", e.seq, r.Last))
+		case r.Lines > 0 && e.prev != r.Hash:
 			return wrong("does not follow the line before it: lines are missing, or were added")
 		case r.Lines == 0:
-			r.First, r.Prev = e.Seq, e.Prev
+			r.First, r.Prev = e.seq, e.prev
+		}
+		if err := r.verifyTenant(line, e.seq); err != nil {
+			return wrong(err.Error())
 		}
 		r.Lines++
-		r.Last, r.Hash = e.Seq, e.Hash
+		r.Last, r.Hash = e.seq, e.hash
 	}
+}
+
+// verifyTenant checks that a line is of the tenant whose series it is in.
+func (r *Report) verifyTenant(line []byte, seq uint64) error {
+	if !bytes.Contains(line, []byte(tenantBegin)) {
+		return nil
+	}
+	r.tenants = seq
+	if !strings.HasPrefix(r.Series, ofTenant) || r.Tenant != "" && bytes.Contains(line, r.member) {
+		return nil
+	}
+	e, err := parseLine(line)
+	switch {
+	case err != nil:
+		return err
+	case seriesOf(e.Tenant) != r.Series:
+		return errors.New("is another tenant's than the file")
+	}
+	r.Tenant, r.member = e.Tenant, member("tenant", e.Tenant)
+	return nil
 }
 
 // chain writes a series. It belongs to one goroutine.
@@ -177,38 +155,40 @@ type chain struct {
 	prev  string
 }
 
+// newChain makes a series that has no files.
+func newChain(dir, series string, fileBytes int64, maxFiles int) *chain {
+	return &chain{dir: dir, series: series, fileBytes: fileBytes, maxFiles: maxFiles, prev: begin}
+}
+
 // openChain verifies what there is, cuts off a last line that is not whole, and says so.
-func openChain(dir, series string, fileBytes int64, maxFiles int) (c *chain, last uint64, cut bool, err error) {
-	c = &chain{dir: dir, series: series, fileBytes: fileBytes, maxFiles: maxFiles}
-	if c.files, err = filesOf(dir, series); err != nil {
-		return nil, 0, false, err
-	}
-	r, err := verify(series, c.files)
+func openChain(dir, series string, files []file, fileBytes int64, maxFiles int) (c *chain, r Report, cut bool, err error) {
+	r, err = verify(series, files)
 	var torn *tornError
 	if cut = errors.As(err, &torn); cut {
 		err = os.Truncate(torn.file.path, torn.at)
 	}
 	if err != nil {
-		return nil, 0, false, err
+		return nil, r, false, err
 	}
-	c.prev = r.Hash
-	if len(c.files) == 0 {
-		return c, 0, false, nil
+	c = newChain(dir, series, fileBytes, maxFiles)
+	c.files, c.prev = files, r.Hash
+	if len(files) == 0 {
+		return c, r, false, nil
 	}
-	newest := c.files[len(c.files)-1]
+	newest := files[len(files)-1]
 	info, err := os.Stat(newest.path)
 	if err != nil {
-		return nil, 0, false, err
+		return nil, r, false, err
 	}
 	if info.Size() == 0 { // named after a line that was never written
-		c.files = c.files[:len(c.files)-1]
-		return c, r.Last, cut, os.Remove(newest.path)
+		c.files = files[:len(files)-1]
+		return c, r, cut, os.Remove(newest.path)
 	}
 	if c.f, err = os.OpenFile(newest.path, os.O_WRONLY, 0); err != nil {
-		return nil, 0, false, err
+		return nil, r, false, err
 	}
 	c.size = info.Size()
-	return c, r.Last, cut, nil
+	return c, r, cut, nil
 }
 
 // append writes entries, each with the hash of the one before. It returns how many of them are

@@ -7,10 +7,11 @@
 //	{"seq":7,"time":"2026-03-01T12:00:00Z","action":"join",…,"prev":"<hash of the line before>","hash":"<64 hex digits>"}
 //	└──────────────────────────── SHA-256 of this ──────────────────────────────────────────┘
 //
-// There are two series of such lines, each a chain of its own in files of its own, so that what
-// is refused to those whom nobody knows can never take the place of what known ones did. A
-// series is bounded: its oldest file is removed when there are too many, and what is left begins
-// with a line that names the hash of one that is gone. Sequence numbers rise over both series.
+// Each tenant has a series of such lines, a chain of its own in files of its own, and what is
+// refused to those whom nobody knows has one, so that nobody's lines can ever take the place of
+// another's. A series is bounded: its oldest file is removed when there are too many, and what is
+// left begins with a line that names the hash of one that is gone. Sequence numbers rise over all
+// series.
 package audit
 
 import (
@@ -63,15 +64,21 @@ const maxField = 256
 // maxLine bounds a line, in bytes: nine texts, of which each byte may take six.
 const maxLine = 16 << 10
 
-// bounded returns e with no text that is too long for a line.
+// bounded returns e with no text that is too long for a line, and with a tenant that is in the line
+// as it is here.
 func (e Event) bounded() Event {
-	for _, text := range []*string{&e.Action, &e.Tenant, &e.User, &e.Actor, &e.Connection, &e.Object, &e.Reason, &e.Code} {
+	e.Tenant = strings.ToValidUTF8(e.Tenant, "\ufffd")
+	for _, text := range e.texts() {
 		if len(*text) > maxField {
 			*text = strings.ToValidUTF8((*text)[:maxField], "")
 		}
 	}
 	e.Address = e.Address.WithZone("") // which is text, too
 	return e
+}
+
+func (e *Event) texts() [8]*string {
+	return [...]*string{&e.Action, &e.Tenant, &e.User, &e.Actor, &e.Connection, &e.Object, &e.Reason, &e.Code}
 }
 
 // begin is what is before the first line of a chain.
@@ -82,6 +89,11 @@ const (
 	hashBegin = `,"hash":"`
 	hashEnd   = "\"}\n"
 	hashBytes = len(hashBegin) + 2*sha256.Size + len(hashEnd)
+
+	prevBegin = `,"prev":"` // and before that
+	prevBytes = len(prevBegin) + 2*sha256.Size + len(`"`)
+
+	tenantBegin = `,"tenant":"` // in the lines of a tenant with a name, once
 )
 
 // line appends the line of e, whose Prev is set, to b, and sets its hash.
@@ -97,21 +109,58 @@ func (e *Entry) line(b []byte) ([]byte, error) {
 	return append(append(append(append(b, body...), hashBegin...), e.Hash...), hashEnd...), nil
 }
 
-// parseLine reads a line and checks its hash. line ends with a newline.
-func parseLine(line []byte) (Entry, error) {
-	var e Entry
+var (
+	errShort   = errors.New("is too short for an event")
+	errHash    = errors.New("does not have the hash that it states")
+	errNoEvent = errors.New("is no event")
+)
+
+// checkHash returns the hash that a line states, if it has it. line ends with a newline.
+func checkHash(line []byte) (string, error) {
 	if len(line) <= hashBytes {
-		return e, errors.New("is too short for an event")
+		return "", errShort
 	}
 	body, tail := line[:len(line)-hashBytes], string(line[len(line)-hashBytes:])
 	sum := sha256.Sum256(body)
-	if tail != hashBegin+hex.EncodeToString(sum[:])+hashEnd {
-		return e, errors.New("does not have the hash that it states")
+	hash := hex.EncodeToString(sum[:])
+	if tail != hashBegin+hash+hashEnd {
+		return "", errHash
+	}
+	return hash, nil
+}
+
+// parseLine reads a line and checks its hash. line ends with a newline.
+func parseLine(line []byte) (Entry, error) {
+	var e Entry
+	if _, err := checkHash(line); err != nil {
+		return e, err
 	}
 	if err := json.Unmarshal(line, &e); err != nil {
-		return e, errors.New("is no event")
+		return e, errNoEvent
 	}
 	return e, nil
+}
+
+// link is what of a line makes the chain.
+type link struct {
+	seq        uint64
+	prev, hash string
+}
+
+// parseLink reads and checks the link of a line. A server does so with all that it has when it
+// starts, and decoding takes ten times as long.
+func parseLink(line []byte) (link, error) {
+	hash, err := checkHash(line)
+	if err != nil {
+		return link{}, err
+	}
+	body := line[:len(line)-hashBytes]
+	prev, isLink := strings.CutPrefix(string(body[max(0, len(body)-prevBytes):]), prevBegin)
+	seq, isNumber := seqOf(line)
+	if !isLink || !isNumber || !json.Valid(line) {
+		return link{}, errNoEvent
+	}
+	return link{seq: seq, prev: strings.TrimSuffix(prev, `"`), hash: hash}, nil
 }
 
 // seqBegin stands before the sequence number of every line.
@@ -123,4 +172,14 @@ func seqOf(line []byte) (uint64, bool) {
 	digits, ok := strings.CutPrefix(digits, seqBegin)
 	seq, err := strconv.ParseUint(digits, 10, 64)
 	return seq, found && ok && err == nil
+}
+
+// member is how a line has a text that is not empty. Within a text there is a backslash before each
+// quotation mark, so nothing in it looks like this.
+func member(name, value string) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic("audit: a text that cannot be encoded: " + err.Error())
+	}
+	return fmt.Appendf(nil, ",%q:%s", name, text)
 }

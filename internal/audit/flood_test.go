@@ -168,7 +168,7 @@ func TestALineOfAFullLogInMemoryCostsNoCopyOfTheOthers(t *testing.T) {
 	if each := (after.TotalAlloc - before.TotalAlloc) / ringEntries; each > 16<<10 {
 		t.Errorf("a line costs %d bytes", each)
 	}
-	ring := lastOf(l.rings[actors])
+	ring := lastOf(l.rings[actors], ringEntries)
 	if len(ring) != ringEntries || ring[ringEntries-1].Seq != seq || ring[0].Seq != seq-ringEntries+1 {
 		t.Errorf("got %d lines from %d to %d, want the last %d", len(ring), ring[0].Seq, ring[len(ring)-1].Seq, ringEntries)
 	}

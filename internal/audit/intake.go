@@ -1,7 +1,11 @@
 package audit
 
 import (
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/quota"
@@ -18,7 +22,10 @@ const (
 	refusedPerMinute, refusedBurst     = 10, 30  // refusals of one user
 	donePerMinute, doneBurst           = 60, 120 // and what one user did
 
-	maxAddresses, maxUsers = 4096, 1 << 16 // that are told apart
+	maxAddresses, maxUsers, maxHalves = 4096, 1 << 16, 4096 // that are told apart
+
+	tenantLostTime = time.Minute // a tenant has at most one line in it that says what is lost
+	maxLosers      = 64          // tenants, and actions of one, of which it is told apart what is lost
 )
 
 // owner is whose budget an event is taken from.
@@ -30,6 +37,7 @@ type queued struct {
 	at    time.Time
 	count int
 	lost  uint64
+	of    map[string]uint64 // lost by action; nil: all of the same as Event
 }
 
 // fold is a refusal that has its line, and how many equal ones came after it.
@@ -38,12 +46,16 @@ type fold struct {
 	more  int
 }
 
-// intake is what comes into a series. Log.mu guards it.
+// intake is what comes into a series. Log.mu guards all but its first two fields, which stay.
 type intake struct {
-	queue []queued
-	folds map[Event]*fold
-	lost  uint64
-	told  time.Time // when lost was written last
+	series string
+	shares *shares // of the tenants that write it; nil: strangers do
+
+	queue  []queued
+	folds  map[Event]*fold
+	lost   map[string]map[string]uint64 // not told yet, by tenant and action
+	told   time.Time                    // when lost was written last
+	missed uint64                       // all that was ever lost
 }
 
 // budgets bound the lines that others can cause. They have locks of their own.
@@ -66,9 +78,9 @@ func newBudgets() budgets {
 // stranger reports whether nobody has been proved to be behind e.
 func (e Event) stranger() bool { return e.User == "" && e.Actor == "" }
 
-// allow takes a line out of the budget of whoever is behind e. What the application does is
-// bounded by nobody but itself.
-func (b budgets) allow(e Event, now time.Time) bool {
+// allow takes a line out of the budget of whoever is behind e: of a user that of the user first,
+// and always that of the tenant.
+func (b budgets) allow(e Event, now time.Time, of *shares) bool {
 	if e.stranger() {
 		if _, ok := b.addresses.Take(network(e.Address), 1, now); !ok {
 			return false
@@ -76,15 +88,16 @@ func (b budgets) allow(e Event, now time.Time) bool {
 		_, ok := b.strangers.Take(struct{}{}, 1, now)
 		return ok
 	}
-	if e.Actor != "" {
-		return true
+	if e.Actor == "" {
+		who, each := owner{tenant: e.Tenant, user: e.User}, b.done
+		if e.Code != "" {
+			each = b.refused
+		}
+		if _, ok := each.Take(who, 1, now); !ok {
+			return false
+		}
 	}
-	who, of := owner{tenant: e.Tenant, user: e.User}, b.done
-	if e.Code != "" {
-		of = b.refused
-	}
-	_, ok := of.Take(who, 1, now)
-	return ok
+	return of.take(e, now)
 }
 
 // network is what one client can have addresses of at will.
@@ -110,8 +123,8 @@ func (in *intake) take(e Event, now time.Time, b budgets) {
 			return
 		}
 	}
-	if !b.allow(e, now) || len(in.queue) >= maxQueue {
-		in.lost++
+	if len(in.queue) >= maxQueue || !b.allow(e, now, in.shares) {
+		in.lose(e, 1)
 		return
 	}
 	in.queue = append(in.queue, queued{Event: e, at: now})
@@ -120,6 +133,33 @@ func (in *intake) take(e Event, now time.Time, b budgets) {
 			in.folds = make(map[Event]*fold)
 		}
 		in.folds[alike] = &fold{since: now}
+	}
+}
+
+// lose counts n events like e that make no line.
+func (in *intake) lose(e Event, n uint64) {
+	in.missed += n
+	in.owe(e.Tenant, map[string]uint64{e.Action: n})
+}
+
+// owe keeps what has to be told as lost of a tenant.
+func (in *intake) owe(tenant string, of map[string]uint64) {
+	if in.lost == nil {
+		in.lost = make(map[string]map[string]uint64)
+	}
+	if in.lost[tenant] == nil && len(in.lost) >= maxLosers || in.shares == nil { // strangers say which tenant they like
+		tenant = ""
+	}
+	sum := in.lost[tenant]
+	if sum == nil {
+		sum = make(map[string]uint64)
+		in.lost[tenant] = sum
+	}
+	for action, n := range of {
+		if _, ok := sum[action]; !ok && len(sum) >= maxLosers {
+			action = ""
+		}
+		sum[action] += n
 	}
 }
 
@@ -133,14 +173,36 @@ func (in *intake) settle(now time.Time, b budgets, end bool) {
 		case f.more == 0:
 			delete(in.folds, e)
 			continue
-		case !end && (len(in.queue) >= maxQueue || !b.allow(e, now)):
+		case !end && (len(in.queue) >= maxQueue || !b.allow(e, now, in.shares)):
 			continue
 		}
 		in.queue = append(in.queue, queued{Event: e, at: now, count: f.more})
 		f.since, f.more = now, 0
 	}
-	if in.lost > 0 && (end || now.Sub(in.told) >= foldTime) {
-		in.queue = append(in.queue, queued{Event: Event{Action: ActionLost}, at: now, lost: in.lost})
-		in.lost, in.told = 0, now
+	pause := tenantLostTime
+	if in.shares == nil {
+		pause = foldTime
 	}
+	if len(in.lost) == 0 || !end && now.Sub(in.told) < pause {
+		return
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(in.lost)) {
+		in.queue = append(in.queue, tell(tenant, in.lost[tenant], now))
+	}
+	in.lost, in.told = nil, now
+}
+
+// tell is the line that says what is lost, and of which actions: "join 3, ticket 8390".
+func tell(tenant string, of map[string]uint64, now time.Time) queued {
+	q := queued{Event: Event{Action: ActionLost, Tenant: tenant}, at: now, of: of}
+	var each []string
+	for _, action := range slices.Sorted(maps.Keys(of)) {
+		q.lost += of[action]
+		if action != "" {
+			each = append(each, fmt.Sprintf("%s %d", action, of[action]))
+		}
+	}
+	q.Reason = strings.Join(each, ", ")
+	q.Event = q.bounded()
+	return q
 }

@@ -27,13 +27,20 @@ func AuditDir(data string) string {
 func openAudit(data string, log *slog.Logger) (*audit.Log, error) {
 	dir := AuditDir(data)
 	var told time.Time
-	return audit.Open(audit.Options{Dir: dir, Failed: func(err error) {
-		if time.Since(told) < failurePace {
-			return
-		}
-		told = time.Now()
-		log.LogAttrs(context.Background(), slog.LevelError, "audit log not written", slog.Any("err", err))
-	}})
+	return audit.Open(audit.Options{
+		Dir: dir,
+		Failed: func(err error) {
+			if time.Since(told) < failurePace {
+				return
+			}
+			told = time.Now()
+			log.LogAttrs(context.Background(), slog.LevelError, "audit log not written", slog.Any("err", err))
+		},
+		Crowded: func(series int) {
+			log.LogAttrs(context.Background(), slog.LevelWarn, "audit log has a series of its own for no more tenants, those that come now share one",
+				slog.Int("tenants", series))
+		},
+	})
 }
 
 // recordIn returns what writes the events of a manager into a log.
@@ -91,9 +98,7 @@ type auditOutput struct {
 // listAudit shows what concerns the tenant of the call.
 func (a *api) listAudit(ctx context.Context, in *auditInput) (*auditOutput, error) {
 	tenant := callerOf(ctx).tenant
-	page, err := a.audit.Read(in.Since, in.Limit, func(e audit.Entry) bool {
-		return e.Tenant == tenant && (in.Action == "" || in.Action == e.Action) && (in.User == "" || in.User == e.User)
-	})
+	page, err := a.audit.Read(audit.Query{Tenant: tenant, Since: in.Since, Limit: in.Limit, Action: in.Action, User: in.User})
 	if err != nil {
 		return nil, err
 	}

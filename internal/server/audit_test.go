@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/internal/audit"
 )
 
@@ -78,11 +79,11 @@ func TestTheAuditLogTellsWhatBackEndsDoAndAreRefused(t *testing.T) {
 		t.Errorf("got %d for too many, want 422", got.status)
 	}
 	reports, err := audit.Verify(filepath.Join(dir, "audit"))
-	if err != nil || reports[0].Lines != 5 || reports[1].Lines != 1 {
-		t.Errorf("got %+v, %v, want five lines of those who are known and one of a stranger", reports, err)
+	if err != nil || len(reports) != 3 || reports[0].Lines != 1 || reports[1].Lines != 1 || reports[2].Lines != 4 || reports[2].Tenant != "acme" {
+		t.Fatalf("got %+v, %v, want a line of the tenant without a name, one of a stranger and four of acme", reports, err)
 	}
-	if one, _, _ := n.auditOf(t, "?action=ticket", shop); one[0].Hash != reports[0].Hash {
-		t.Errorf("got hash %s, want %s, that of the newest line", one[0].Hash, reports[0].Hash)
+	if one, _, _ := n.auditOf(t, "?action=ticket", shop); one[0].Hash != reports[2].Hash {
+		t.Errorf("got hash %s, want %s, that of the newest line", one[0].Hash, reports[2].Hash)
 	}
 }
 
@@ -121,5 +122,55 @@ func TestALogThatDoesNotVerifyKeepsTheServerFromStarting(t *testing.T) {
 	}
 	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), files[0]+":1: does not have the hash") {
 		t.Errorf("got %v, want the file and the line", err)
+	}
+}
+
+// TestAFloodOfOneTenantsKeyLeavesTheAuditLogOfAnother: and what it did first in its own, which counts
+// what is lost.
+func TestAFloodOfOneTenantsKeyLeavesTheAuditLogOfAnother(t *testing.T) {
+	for name, dir := range map[string]string{"memory": "", "files": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			log, err := audit.Open(audit.Options{Dir: dir, FileBytes: 128 << 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			cfg := config()
+			cfg.Audit = log
+			cfg.APIKeys = append(cfg.APIKeys,
+				APIKey{Name: "acme", Hash: HashKey("sk_acme"), Tenants: []string{"acme"}},
+				APIKey{Name: "evil", Hash: HashKey("sk_evil"), Tenants: []string{"evil"}},
+			)
+			n := start(t, cfg)
+			acme, evil := http.Header{"Authorization": {"Bearer sk_acme"}}, http.Header{"Authorization": {"Bearer sk_evil"}}
+			revoke := func(header http.Header, reason string) {
+				body := fmt.Sprintf(`{"user":"mallory","reason":%q}`, reason)
+				if got := n.call(t, request{method: http.MethodPost, path: "/api/v1/revocations", body: body, header: header}); got.status >= 300 {
+					t.Fatalf("got %d %s", got.status, got.body)
+				}
+			}
+			revoke(acme, "fraud case 17")
+			revoke(evil, "my own")
+			record := recordIn(log) // what 9,000 calls do, in less time
+			for n := range 9000 {
+				record(switchboard.AuditEvent{Action: switchboard.AuditTicket, Tenant: "evil", User: fmt.Sprint("u", n), Actor: "evil"})
+				if n%500 == 0 {
+					if _, err := log.Read(audit.Query{Tenant: "evil", Limit: 1}); err != nil { // waits until it is written
+						t.Fatal(err)
+					}
+				}
+			}
+			for header, want := range map[*http.Header]string{&acme: "fraud case 17", &evil: "my own"} {
+				events, _, _ := n.auditOf(t, "?limit=10&action=revoke", *header)
+				if len(events) != 1 || events[0].Reason != want {
+					t.Errorf("got %s, want the revocation for %s", says(events), want)
+				}
+			}
+			var stats statsAnswer
+			n.get(t, "/api/v1/stats").decode(t, &stats)
+			if stats.Audit.Tenants != 2 || stats.Audit.Lost < 7000 || stats.Audit.Shared != 0 {
+				t.Errorf("got %+v in the counters, want two tenants and most of the flood lost", stats.Audit)
+			}
+		})
 	}
 }

@@ -52,6 +52,7 @@ type statsAnswer struct {
 	Canaries          statsCanaries        `json:"canaries"`
 	Presence          statsPresence        `json:"presence"`
 	Typing            statsTyping          `json:"typing"`
+	Audit             statsAudit           `json:"audit"`
 	Rooms             int                  `json:"rooms_active"`
 	Topics            int                  `json:"topics_active"`
 	UptimeSeconds     float64              `json:"uptime_seconds"`
@@ -90,6 +91,12 @@ type statsTyping struct {
 	Now     int    `json:"now" doc:"In how many rooms and threads connections type"`
 	Relayed uint64 `json:"relayed" doc:"Times others were told that a user types, or types no more"`
 	Lost    uint64 `json:"lost" doc:"Times others could not be told"`
+}
+
+type statsAudit struct {
+	Tenants int    `json:"tenants" doc:"That have a series of their own in the audit log, now"`
+	Shared  uint64 `json:"shared" doc:"Events of tenants for which there was none left: these share one"`
+	Lost    uint64 `json:"lost" doc:"Events without a line of their own, as lines of the action lost tell"`
 }
 
 type statsHealth struct {
@@ -136,6 +143,7 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		Canaries:     statsCanaries(s.Canaries),
 		Presence:     presenceStats(s.Presence),
 		Typing:       statsTyping(s.Typing),
+		Audit:        statsAudit(a.audit.Stats()),
 		Rooms:        s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
 		Heartbeat: statsHeartbeat{
