@@ -23,10 +23,12 @@ func TestAuditVerifyTellsWhatThereIsOrTheLineThatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Record(audit.Event{Action: "ticket", User: "carol", Actor: "shop"})
+	l.Record(audit.Event{Action: "ticket", Tenant: "acme", User: "dora", Actor: "shop"})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want := regexp.MustCompile(`^actors: 1 lines in 1 files, from 1 to 1\n  before the first  0{64}\n  of the newest     [0-9a-f]{64}\nstrangers: no lines\n$`)
+	want := regexp.MustCompile(`^actors: 1 lines in 1 files, from \d to \d\n  before the first  0{64}\n  of the newest     [0-9a-f]{64}\nstrangers: no lines\n` +
+		`tenant-[0-9a-f]{32} of "acme": 1 lines in 1 files, from \d to \d\n  before the first  0{64}\n  of the newest     [0-9a-f]{64}\n$`)
 	if got := runCommand(t, nil, "", "audit", "verify", "--data", data); got.code != exitOK || !want.MatchString(got.out) {
 		t.Errorf("got %d, %q and %q, want %s", got.code, got.out, got.errors, want)
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -172,5 +173,25 @@ func TestAFloodOfOneTenantsKeyLeavesTheAuditLogOfAnother(t *testing.T) {
 				t.Errorf("got %+v in the counters, want two tenants and most of the flood lost", stats.Audit)
 			}
 		})
+	}
+}
+
+// TestThatTenantsShareASeriesOfTheAuditLogIsLoggedOnce: those for which there was none left.
+func TestThatTenantsShareASeriesOfTheAuditLogIsLoggedOnce(t *testing.T) {
+	var out strings.Builder
+	log, err := openAudit("", slog.New(slog.NewTextHandler(&out, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := recordIn(log)
+	for n := range 70 {
+		record(switchboard.AuditEvent{Action: switchboard.AuditTicket, Tenant: fmt.Sprint("t", n), Actor: "shop"})
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text, stats := out.String(), log.Stats(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") ||
+		!strings.Contains(text, fmt.Sprint("tenants=", stats.Tenants)) || stats.Shared != uint64(70-stats.Tenants) || stats.Shared == 0 {
+		t.Errorf("got %q and %+v, want that more tenants came than there are series", text, stats)
 	}
 }
