@@ -24,7 +24,8 @@ var (
 
 // Presented is what is known of a credential, for [Revoked.Find].
 type Presented struct {
-	Tenant, User, Session, TokenID, SID string // "": not known, except of Tenant
+	Tenant, User, Session, TokenID, SID string   // "": not known, except of Tenant
+	CameOf                              []string // the sessions of which Session came by tickets
 	Issued                              time.Time
 }
 
@@ -154,13 +155,26 @@ func (x *Revoked) Find(p Presented, now time.Time) *Revocation {
 		return nil
 	}
 	for _, name := range []revokedName{{namesUser, p.User}, {namesSession, p.Session}, {namesToken, p.TokenID}, {namesSID, p.SID}} {
-		if name.text == "" {
-			continue
+		if r := t.find(name, p.Issued, now); r != nil {
+			return r
 		}
-		for _, r := range t.by[name] {
-			if r.refuses(p.Issued, now) {
-				return r
-			}
+	}
+	for _, id := range p.CameOf {
+		if r := t.find(revokedName{namesSession, id}, p.Issued, now); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// find returns a revocation by which a name is refused, or nil.
+func (t *revokedTenant) find(name revokedName, issued, now time.Time) *Revocation {
+	if name.text == "" {
+		return nil
+	}
+	for _, r := range t.by[name] {
+		if r.refuses(issued, now) {
+			return r
 		}
 	}
 	return nil

@@ -47,6 +47,7 @@ var (
 // Token is what a session token says.
 type Token struct {
 	Session      [12]byte // the session's id
+	Lineage      Lineage  // the sessions that it came of
 	Tenant, User string
 	Permissions  []string
 	TokenID, SID string          // of the credential that began the session, for revocation
@@ -74,6 +75,7 @@ func Expiry(credential, shown, now time.Time) time.Time {
 // body is the encoding of a Token. Times are in milliseconds since 1970.
 type body struct {
 	Session     []byte          `json:"s"`
+	Lineage     []byte          `json:"f,omitempty"` // of older versions there is none
 	Tenant      string          `json:"t,omitempty"`
 	User        string          `json:"u"`
 	Permissions []string        `json:"p,omitempty"`
@@ -207,7 +209,7 @@ func (k key) cipher(salt []byte) (cipher.AEAD, []byte, error) {
 // encode writes t for Seal, or for the store.
 func encode(t Token) ([]byte, error) {
 	b := body{
-		Session: t.Session[:], Tenant: t.Tenant, User: t.User, Permissions: t.Permissions,
+		Session: t.Session[:], Lineage: []byte(t.Lineage), Tenant: t.Tenant, User: t.User, Permissions: t.Permissions,
 		TokenID: t.TokenID, SID: t.SID, Claims: t.Claims, Expires: t.Expires.UnixMilli(),
 		Issued: millis(t.Issued), Shown: millis(t.Shown), Credential: millis(t.Credential),
 	}
@@ -217,11 +219,15 @@ func encode(t Token) ([]byte, error) {
 // decode reads what encode wrote.
 func decode(plain []byte, now time.Time) (Token, error) {
 	var b body
-	if err := json.Unmarshal(plain, &b); err != nil || len(b.Session) != 12 {
+	if err := json.Unmarshal(plain, &b); err != nil || len(b.Session) != sessionBytes {
+		return Token{}, ErrInvalid
+	}
+	lineage, ok := ParseLineage(b.Lineage)
+	if !ok {
 		return Token{}, ErrInvalid
 	}
 	t := Token{
-		Session: [12]byte(b.Session), Tenant: b.Tenant, User: b.User, Permissions: b.Permissions,
+		Session: [12]byte(b.Session), Lineage: lineage, Tenant: b.Tenant, User: b.User, Permissions: b.Permissions,
 		TokenID: b.TokenID, SID: b.SID, Claims: b.Claims, Expires: time.UnixMilli(b.Expires),
 		Issued: fromMillis(b.Issued), Shown: fromMillis(b.Shown), Credential: fromMillis(b.Credential),
 	}

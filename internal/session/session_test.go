@@ -44,6 +44,7 @@ func TestWhatIsSealedIsOpened(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := session.Token{
 			Session:     [12]byte(rapid.SliceOfN(rapid.Byte(), 12, 12).Draw(t, "session")),
+			Lineage:     drawLineage(t),
 			Tenant:      rapid.String().Draw(t, "tenant"),
 			User:        rapid.String().Draw(t, "user"),
 			Permissions: rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "permissions"),
@@ -71,6 +72,30 @@ func TestWhatIsSealedIsOpened(t *testing.T) {
 			t.Errorf("opened token differs (-sealed +opened):\n%s", diff)
 		}
 	})
+}
+
+func drawLineage(t *rapid.T) (l session.Lineage) {
+	for range rapid.IntRange(0, session.MaxLineage).Draw(t, "generations") {
+		l, _ = l.And([12]byte(rapid.SliceOfN(rapid.Byte(), 12, 12).Draw(t, "of")))
+	}
+	return l
+}
+
+// TestATokenOfBeforeLineagesIsOpened: it was sealed by a version that knew none.
+func TestATokenOfBeforeLineagesIsOpened(t *testing.T) {
+	const text = "swt_AWGMkY0sggVQrrR9J3RJBCZHYUbbzPQX0Z3WQZRJAyER6oJe7BmJtemxhFrbVqeD0z6-npNsv-6c7z-lvis6BcDx3Vwvnc1eVFwl9xY5Nzg8eC-teUyoQyKjGz7RTMHy0gg2kCeEDfNqAoFjHPIpyHJZVjRZgShwDtx4roJVNoFZvtLXvJ3_OizbKmUFfqX-ZoeT6YrHxsncD8m-WRgCV2xpVtcgPIOqjw3U6XuslVnULLZIkrhGz3KP0ll0qEG0jGjx8DsCCU0i0YirwrbuMDo-"
+	end := time.UnixMilli(4102444800000)
+	want := session.Token{
+		Session: [12]byte{1, 2, 3}, Tenant: "acme", User: "alice", Permissions: []string{"a", "b"}, TokenID: "jti", SID: "sid",
+		Claims: json.RawMessage(`{"a":1}`), Issued: time.UnixMilli(1700000000000), Shown: time.UnixMilli(1700000001000), Credential: end, Expires: end,
+	}
+	got, err := sealer(t, key(1)).Open(text, end.Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("opened token differs (-sealed +opened):\n%s", diff)
+	}
 }
 
 func TestAnExpiredTokenIsRefused(t *testing.T) {
@@ -189,6 +214,9 @@ func FuzzSessionToken(f *testing.F) {
 	now := time.Now()
 	f.Add(seal(f, s, alice(now.Add(time.Hour))))
 	f.Add(seal(f, s, alice(now.Add(-time.Hour))))
+	child := alice(now.Add(time.Hour))
+	child.Lineage, _ = child.Lineage.And([12]byte{9})
+	f.Add(seal(f, s, child))
 	f.Add(seal(f, sealer(f, key(2)), alice(now.Add(time.Hour))))
 	f.Add(session.Prefix)
 	f.Add("")

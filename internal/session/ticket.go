@@ -34,8 +34,8 @@ var (
 )
 
 // IssueTicket stores what t says until t.Expires, and returns the ticket for it. A ticket begins
-// a new session; that of t is the one it was asked for from, or zero. Besides the store's errors there is
-// [ErrTicketBig].
+// a new session; that of t is the one it was asked for from, or zero, and the lineage is that
+// one's. Besides the store's errors there is [ErrTicketBig].
 func IssueTicket(ctx context.Context, store broker.Store, t Token, now time.Time) (string, error) {
 	if !now.Before(t.Expires) { // a store would keep it for good
 		return "", errors.New("issue ticket: it has expired already")

@@ -2,6 +2,8 @@ package session_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -27,8 +29,9 @@ func issue(t testing.TB, store broker.Store, tok session.Token) string {
 
 func TestATicketGivesBackWhatItWasIssuedFor(t *testing.T) {
 	store := newStore(t)
+	parents, _ := session.Lineage("").And([12]byte{9})
 	want := session.Token{
-		Tenant: "acme", User: "alice", Permissions: []string{"a", "b"}, TokenID: "jti", SID: "sid", Claims: json.RawMessage(`{"a":1}`),
+		Session: [12]byte{1}, Lineage: parents, Tenant: "acme", User: "alice", Permissions: []string{"a", "b"}, TokenID: "jti", SID: "sid", Claims: json.RawMessage(`{"a":1}`),
 		Credential: time.UnixMilli(time.Now().Add(time.Hour).UnixMilli()), Expires: time.UnixMilli(time.Now().Add(time.Minute).UnixMilli()),
 	}
 	text := issue(t, store, want)
@@ -44,6 +47,30 @@ func TestATicketGivesBackWhatItWasIssuedFor(t *testing.T) {
 	}
 	if other := issue(t, store, want); other == text {
 		t.Error("got the same ticket twice")
+	}
+}
+
+// ticketOf puts something where a ticket is stored, and returns the ticket.
+func ticketOf(t testing.TB, store broker.Store, value []byte) string {
+	t.Helper()
+	text := session.TicketPrefix + strings.Repeat("A", 32)
+	sum := sha256.Sum256([]byte(text))
+	if _, err := store.Put(t.Context(), "switchboard/ticket/"+hex.EncodeToString(sum[:]), value, broker.Any, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestATicketOfBeforeLineagesIsRedeemed(t *testing.T) {
+	store, end := newStore(t), time.UnixMilli(4102444800000)
+	text := ticketOf(t, store, []byte(`{"s":"AQAAAAAAAAAAAAAA","t":"acme","u":"alice","b":1700000001000,"e":4102444800000}`))
+	want := session.Token{Session: [12]byte{1}, Tenant: "acme", User: "alice", Shown: time.UnixMilli(1700000001000), Expires: end}
+	got, err := session.RedeemTicket(t.Context(), store, text, end.Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("redeemed (-stored +redeemed):\n%s", diff)
 	}
 }
 
@@ -167,6 +194,27 @@ func FuzzRedeemTicket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, guess string) {
 		if tok, err := session.RedeemTicket(ended, store, guess, time.Now()); err == nil && guess != text {
 			t.Errorf("%q was redeemed, which was never issued: %+v", guess, tok)
+		}
+	})
+}
+
+// FuzzStoredTicket reads what may stand in the store, which is also what a session token says.
+func FuzzStoredTicket(f *testing.F) {
+	store := newStore(f)
+	f.Add([]byte(`{"s":"AQAAAAAAAAAAAAAA","f":"AgAAAAAAAAAAAAAAAwAAAAAAAAAAAAAA","u":"alice","e":4102444800000}`))
+	f.Add([]byte(`{"s":"AQAAAAAAAAAAAAAA","f":"AgAA","u":"alice","e":4102444800000}`))
+	f.Add([]byte(`{"s":"AQAAAAAAAAAAAAAA","u":"alice","a":-1,"e":4102444800000}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		tok, err := session.RedeemTicket(t.Context(), store, ticketOf(t, store, value), time.Now())
+		if err != nil {
+			if !errors.Is(err, session.ErrTicket) {
+				t.Errorf("got %v, want %v", err, session.ErrTicket)
+			}
+			return
+		}
+		if lineage, ok := session.ParseLineage([]byte(tok.Lineage)); !ok || lineage != tok.Lineage {
+			t.Errorf("got lineage %q", tok.Lineage)
 		}
 	})
 }
