@@ -184,7 +184,7 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	m := h.m
 	s := state{
 		expires: login.identity.Expires, issued: login.identity.Issued, shown: login.shown, tokenID: login.identity.TokenID, sid: login.identity.SID,
-		claims: login.identity.Claims, address: h.m.addressOf(h.r), device: h.query.device,
+		lineage: login.lineage, claims: login.identity.Claims, address: h.m.addressOf(h.r), device: h.query.device,
 		permissions: m.permissions.put(login.identity.Permissions),
 	}
 	if h.query.appPings {
@@ -285,7 +285,7 @@ func (m *Manager) welcome(c *Conn, login login, held bool) {
 		Config: wire.Config{
 			HeartbeatInterval: m.opts.Heartbeat.Interval.Seconds(), MaxMessageSize: m.opts.Limits.MessageBytes,
 		},
-		Session: m.sessionInfo(c.view.Session, login.identity, login.shown, now),
+		Session: m.sessionInfo(c.view.Session, login, now),
 		Held:    held,
 		Topics:  make(map[string]Position),
 	}

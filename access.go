@@ -61,6 +61,13 @@ func (m *Manager) ticket(ctx context.Context, l login, ttl time.Duration) (text 
 	if err := checkTicket(id, now); err != nil {
 		return "", expires, err
 	}
+	var maker hub.Session // when that is revoked, or one of its lineage, so is the ticket
+	if l.resumed {
+		maker = l.session
+		if _, ok := l.lineage.And(maker); !ok {
+			return "", expires, errLineage()
+		}
+	}
 	expires = now.Add(ttl)
 	if !id.Expires.IsZero() && id.Expires.Before(expires) {
 		expires = id.Expires
@@ -72,12 +79,21 @@ func (m *Manager) ticket(ctx context.Context, l login, ttl time.Duration) (text 
 	}
 	text, err = session.IssueTicket(ctx, m.driver, session.Token{
 		Tenant: id.Tenant, User: id.User, Permissions: id.Permissions, TokenID: id.TokenID, SID: id.SID,
-		Claims: id.Claims, Issued: id.Issued, Shown: l.shown, Session: l.from, Credential: id.Expires, Expires: expires,
+		Claims: id.Claims, Issued: id.Issued, Shown: l.shown, Session: maker, Lineage: l.lineage, Credential: id.Expires, Expires: expires,
 	}, now)
 	if errors.Is(err, session.ErrTicketBig) {
 		err = fieldError(wire.CodeInvalidMessage, "permissions", "the permissions are too long for a ticket")
 	}
 	return text, expires, err
+}
+
+// errLineage is for a session that came of so many others that what comes of it could not name
+// all of them, and would outlive their revocation. A login begins a lineage of its own.
+func errLineage() *refusal {
+	return &refusal{why: "lineage", cause: &Error{
+		Code: wire.CodeAuthError, Message: "the session came of too many tickets, each made by the session of another: log in again",
+		Details: map[string]any{"limit": session.MaxLineage},
+	}}
 }
 
 // checkTicket refuses an identity that no ticket can have.
@@ -107,16 +123,27 @@ func (m *Manager) redeem(ctx context.Context, ticket string) (login, error) {
 	now := time.Now()
 	t, err := session.RedeemTicket(ctx, m.driver, ticket, now)
 	if errors.Is(err, session.ErrTicket) {
-		return login{}, &Error{Code: wire.CodeAuthError, Message: "the ticket is not valid"}
+		return login{}, badTicket()
 	}
 	if err != nil {
 		return login{}, err
 	}
-	l := login{identity: identityOf(t), session: hub.NewSession(), from: t.Session, shown: t.Shown}
+	l := login{identity: identityOf(t), session: hub.NewSession(), shown: t.Shown}
+	if t.Session != (hub.Session{}) {
+		lineage, ok := t.Lineage.And(t.Session)
+		if !ok { // nobody here has issued it
+			return login{}, badTicket()
+		}
+		l.lineage = lineage
+	}
 	if l.shown.IsZero() { // issued by a version that did not say so
 		l.shown = now
 	}
 	return l, m.checkIdentity(l.identity, now)
+}
+
+func badTicket() *Error {
+	return &Error{Code: wire.CodeAuthError, Message: "the ticket is not valid"}
 }
 
 // ticketRequest is the body of POST /websocket/ticket.
@@ -163,9 +190,6 @@ func (m *Manager) ticketFor(w http.ResponseWriter, r *http.Request) (answer tick
 	l, err := m.callerLogin(ctx, r)
 	if err != nil {
 		return ticketAnswer{}, err
-	}
-	if l.resumed {
-		l.from = l.session // when that is revoked, so is the ticket
 	}
 	id := &l.identity
 	defer func() { err = calledBy(*id, err) }()

@@ -24,9 +24,9 @@ const maxCredential = 8 << 10
 type login struct {
 	identity Identity
 	session  hub.Session
-	from     hub.Session // with whose token the ticket was made; zero: none
-	shown    time.Time   // when the credential was, of which session tokens and tickets came
-	resumed  bool        // by a session token
+	lineage  session.Lineage // the sessions that it came of by tickets
+	shown    time.Time       // when the credential was, of which session tokens and tickets came
+	resumed  bool            // by a session token
 }
 
 // credentialKind is where a credential came from.
@@ -136,7 +136,7 @@ func (m *Manager) resume(token string) (login, error) {
 	if err != nil {
 		return login{}, &Error{Code: wire.CodeAuthError, Message: "the session token is not valid any more"}
 	}
-	l := login{identity: identityOf(t), session: t.Session, shown: t.Shown, resumed: true}
+	l := login{identity: identityOf(t), session: t.Session, lineage: t.Lineage, shown: t.Shown, resumed: true}
 	if l.shown.IsZero() { // sealed by a version that did not say so
 		l.shown = time.Now()
 	}
@@ -188,11 +188,12 @@ func credentialError(err error, token string) error {
 // sessionInfo is what a client is told of its session, with a new token. There is no token
 // if it would be too long to come back as a subprotocol, because of the permissions in it:
 // such a client comes back with its credential.
-func (m *Manager) sessionInfo(id hub.Session, who Identity, shown, now time.Time) wire.SessionInfo {
+func (m *Manager) sessionInfo(id hub.Session, l login, now time.Time) wire.SessionInfo {
+	who := l.identity
 	t := session.Token{
-		Session: id, Tenant: who.Tenant, User: who.User, Permissions: who.Permissions,
+		Session: id, Lineage: l.lineage, Tenant: who.Tenant, User: who.User, Permissions: who.Permissions,
 		TokenID: who.TokenID, SID: who.SID, Claims: who.Claims,
-		Issued: who.Issued, Shown: shown, Credential: who.Expires, Expires: session.Expiry(who.Expires, shown, now),
+		Issued: who.Issued, Shown: l.shown, Credential: who.Expires, Expires: session.Expiry(who.Expires, l.shown, now),
 	}
 	text, err := m.sealer.Seal(t)
 	if err != nil { // claims that are no JSON
@@ -256,7 +257,7 @@ func authVerb(ctx context.Context, in *inbound) error {
 	left := m.leaveForbidden(ctx, sender, id) // before the answer: what comes behind it is by the new credential
 	m.answer(in.c, wire.AuthOK, in.env.ID, wire.AuthOKPayload{
 		ExpiresAt: secondsOrZero(id.Expires), Permissions: id.Permissions,
-		Session: m.sessionInfo(sender.view.Session, id, l.shown, time.Now()),
+		Session: m.sessionInfo(sender.view.Session, l, time.Now()),
 	})
 	return left
 }
@@ -274,7 +275,7 @@ func (m *Manager) refresh(c *Conn, l login) bool {
 		}
 		unused, s.permissions = s.permissions, number
 		s.expires, s.issued, s.shown = id.Expires, id.Issued, l.shown
-		s.tokenID, s.sid, s.claims = id.TokenID, id.SID, id.Claims
+		s.tokenID, s.sid, s.claims, s.lineage = id.TokenID, id.SID, id.Claims, l.lineage
 		s.flags &^= flagWarned
 		s.logins++
 	})

@@ -40,11 +40,16 @@ func opened(t *testing.T, m *Manager, s state) *Conn {
 // TestARevocationBetweenTheStepsOfARefreshIsSeen: what an auth does, step by step, with the revocation
 // of the former or of the new token between two of them.
 func TestARevocationBetweenTheStepsOfARefreshIsSeen(t *testing.T) {
+	makers := []hub.Session{hub.NewSession(), hub.NewSession()} // of the former ticket, and of the new one
 	for _, tt := range []struct {
 		name, revoked string
 		at            string // what has been done when the revocation is carried out
 		refreshed     bool
 	}{
+		{"a session that the ticket came of, when it was looked up", "maker", "checked", false},
+		{"a session that the ticket came of, when it is the connection's", "maker", "refreshed", true},
+		{"a session that the former ticket came of, when the new one was looked up", "former maker", "checked", false},
+		{"a session that the former ticket came of, when it is not the connection's any more", "former maker", "refreshed", true},
 		{"the new one, when it was looked up", "new", "checked", false},
 		{"the former one, when the new one was looked up", "former", "checked", false},
 		{"another one", "other", "checked", true},
@@ -62,12 +67,24 @@ func TestARevocationBetweenTheStepsOfARefreshIsSeen(t *testing.T) {
 						t.Error(err)
 					}
 				}()
-				conn := opened(t, m, state{tokenID: "former"})
-				next := login{identity: Identity{User: "alice", TokenID: "new"}}
+				var lineages [2]session.Lineage
+				for i := range lineages {
+					lineages[i], _ = session.Lineage("").And(makers[i])
+				}
+				conn := opened(t, m, state{tokenID: "former", lineage: lineages[0]})
+				next := login{identity: Identity{User: "alice", TokenID: "new"}, lineage: lineages[1]}
+				isNew := tt.revoked == "new" || tt.revoked == "maker"
 				revoke := func(at string) {
 					if at == tt.at {
-						m.revocations.add(&session.Revocation{ID: "r", TokenID: tt.revoked, Made: time.Now()})
-						if tt.revoked != "new" || at != "checked" {
+						r := &session.Revocation{ID: "r", TokenID: tt.revoked, Made: time.Now()}
+						switch tt.revoked {
+						case "former maker":
+							r.TokenID, r.Session = "", makers[0].String()
+						case "maker":
+							r.TokenID, r.Session = "", makers[1].String()
+						}
+						m.revocations.add(r)
+						if !isNew || at != "checked" {
 							synctest.Wait() // it has been carried out
 						}
 					}
@@ -81,7 +98,7 @@ func TestARevocationBetweenTheStepsOfARefreshIsSeen(t *testing.T) {
 				}
 				revoke("refreshed")
 				_, lives := m.conn(conn.handle)
-				if want := tt.refreshed && (tt.revoked != "new"); lives != want {
+				if want := tt.refreshed && !isNew; lives != want {
 					t.Errorf("got a connection that lives: %v, want %v", lives, want)
 				}
 			})

@@ -242,7 +242,8 @@ func (m *Manager) enforce(c hub.Handle) *session.Revocation {
 	}
 	find := func(s *state) *session.Revocation {
 		return m.revocations.index.Find(session.Presented{
-			Tenant: view.User.Tenant, User: view.User.ID, Session: view.Session.String(), TokenID: s.tokenID, SID: s.sid, Issued: s.issued,
+			Tenant: view.User.Tenant, User: view.User.ID, Session: view.Session.String(), CameOf: sessionNames(s.lineage),
+			TokenID: s.tokenID, SID: s.sid, Issued: s.issued,
 		}, time.Now())
 	}
 	r := find(&s)
@@ -278,22 +279,30 @@ func (m *Manager) checkRevoked(ctx context.Context, l login) *refusal {
 	if err := m.revocations.await(ctx); err != nil {
 		return &refusal{cause: err, why: "broker"}
 	}
-	if l.resumed && !m.revocations.current(time.Now()) {
+	if (l.resumed || l.lineage != "") && !m.revocations.current(time.Now()) {
 		// Nobody else would know. Of other credentials their issuer may have said so, too.
 		return &refusal{cause: retryLater(wire.CodeUnavailable, "this node cannot find out whether the session is revoked"), why: "broker"}
 	}
 	id := l.identity
-	p := session.Presented{Tenant: id.Tenant, User: id.User, TokenID: id.TokenID, SID: id.SID, Issued: id.Issued}
+	p := session.Presented{
+		Tenant: id.Tenant, User: id.User, CameOf: sessionNames(l.lineage), TokenID: id.TokenID, SID: id.SID, Issued: id.Issued,
+	}
 	if l.resumed {
 		p.Session = l.session.String()
-	} else if l.from != (hub.Session{}) {
-		p.Session = l.from.String()
 	}
 	if m.revocations.index.Find(p, time.Now()) == nil {
 		return nil
 	}
 	m.revocations.refused.Add(1)
 	return errRevoked()
+}
+
+// sessionNames are those by which the sessions of a lineage are revoked.
+func sessionNames(l session.Lineage) (names []string) {
+	for id := range l.All() {
+		names = append(names, hub.Session(id).String())
+	}
+	return names
 }
 
 func errRevoked() *refusal {

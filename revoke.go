@@ -24,7 +24,7 @@ const maxReason = 256
 
 // Revocation takes back the right to connect. It names exactly one of User, Session, TokenID and
 // SID, and concerns what was issued before NotBefore: credentials, and the tickets and session
-// tokens that came of them. One of which it is not known when it was issued counts as issued
+// tokens that came of them; a Session so all sessions that came of it by tickets. One of which it is not known when it was issued counts as issued
 // before. To ban a user set NotBefore to the end of the ban.
 type Revocation struct {
 	ID string // made by [Access.Revoke]
@@ -210,7 +210,8 @@ func newRevocation(tenant string, now time.Time) *session.Revocation {
 func justAfter(now time.Time) time.Time { return time.UnixMilli(now.UnixMilli() + 1) }
 
 // sessionOver is when nothing of a session can be good any more that is ended now: its tokens,
-// and the tickets that were made with them. An hour is for clocks that differ.
+// the tickets that were made with them, and what came of those, for which the same credential
+// was shown. An hour is for clocks that differ.
 func sessionOver(now time.Time) time.Time {
 	return now.Add(session.Longest + ticketLongest + time.Hour)
 }

@@ -27,18 +27,40 @@ func (c shown) token() string {
 	return text
 }
 
+// pass is what somebody is let in by: a credential, and the sessions that it came of.
+type pass struct {
+	cred shown
+	of   []string
+}
+
+// and is p for a session, or by the token of one.
+func (p pass) and(session string) pass {
+	if slices.Contains(p.of, session) {
+		return p
+	}
+	return pass{p.cred, append(slices.Clone(p.of), session)}
+}
+
 // seat is a connection, or what is left of one: its session token.
 type seat struct {
 	*device
-	cred    shown
+	by      pass // the connection
+	token   pass // its newest session token
 	session string
 	open    bool
 }
 
+// ticket is one that was not used yet.
+type ticket struct {
+	pass
+	text string
+}
+
 // revokedBy is the rule, in the words of the documentation.
-func revokedBy(r switchboard.Revocation, c shown, session string, now time.Time) bool {
+func revokedBy(r switchboard.Revocation, p pass, now time.Time) bool {
+	c := p.cred
 	named := r.User != "" && r.User == c.user || r.TokenID != "" && r.TokenID == c.jti || r.SID != "" && r.SID == c.sid ||
-		r.Session != "" && r.Session == session
+		r.Session != "" && slices.Contains(p.of, r.Session)
 	over := !r.Until.IsZero() && !now.Before(r.Until)
 	after := !r.NotBefore.IsZero() && !c.issued.IsZero() && !c.issued.Before(r.NotBefore)
 	return named && !over && !after
@@ -51,12 +73,13 @@ type world struct {
 	nodes   []*server
 	creds   []shown
 	seats   []*seat
+	tickets []ticket
 	revoked map[string]switchboard.Revocation
 }
 
-func (w *world) refused(c shown, session string) bool {
+func (w *world) refused(p pass) bool {
 	for _, r := range w.revoked {
-		if revokedBy(r, c, session, time.Now()) {
+		if revokedBy(r, p, time.Now()) {
 			return true
 		}
 	}
@@ -66,21 +89,45 @@ func (w *world) refused(c shown, session string) bool {
 func (w *world) node() *server { return rapid.SampledFrom(w.nodes).Draw(w.rt, "node") }
 
 // connect tries, and compares with what the model says.
-func (w *world) connect(token string, c shown, session string) {
-	d, resp := w.node().handshake(w.t, request{token: token})
-	if in := resp.StatusCode == 101; in == w.refused(c, session) {
-		w.rt.Fatalf("%+v of session %q: got %d, revoked are %+v", c, session, resp.StatusCode, w.revoked)
+func (w *world) connect(req request, p pass) {
+	d, resp := w.node().handshake(w.t, req)
+	if in := resp.StatusCode == 101; in == w.refused(p) {
+		w.rt.Fatalf("%+v: got %d, revoked are %+v", p, resp.StatusCode, w.revoked)
 	} else if !in {
 		return
 	}
 	d.welcomed(resp)
-	w.seats = append(w.seats, &seat{device: d, cred: c, session: d.welcome.Session.ID, open: true})
+	p = p.and(d.welcome.Session.ID)
+	w.seats = append(w.seats, &seat{device: d, by: p, token: p, session: d.welcome.Session.ID, open: true})
+}
+
+// resume uses the session token of a seat: to come back, or to make a ticket.
+func (w *world) resume() {
+	s := rapid.SampledFrom(w.seats).Draw(w.rt, "resumed")
+	if rapid.Bool().Draw(w.rt, "comes back") {
+		w.connect(request{token: s.welcome.Session.Token}, s.token)
+		return
+	}
+	got := w.node().web(w.t).ticket(s.welcome.Session.Token, `{"ttl_seconds":3600}`)
+	if in := got.status == 200; in == (w.refused(s.token) || len(s.token.of) > 16) {
+		w.rt.Fatalf("a ticket of %+v: got %d %s, revoked are %+v", s.token, got.status, got.body, w.revoked)
+	} else if in {
+		w.tickets = append(w.tickets, ticket{s.token, got.ticket(w.t).Ticket})
+	}
+}
+
+// redeem takes a ticket.
+func (w *world) redeem() ticket {
+	i := rapid.IntRange(0, len(w.tickets)-1).Draw(w.rt, "ticket")
+	t := w.tickets[i]
+	w.tickets = slices.Delete(w.tickets, i, i+1)
+	return t
 }
 
 func (w *world) revoke() {
 	var r switchboard.Revocation
 	c := rapid.SampledFrom(w.creds).Draw(w.rt, "whose")
-	switch rapid.IntRange(0, 3).Draw(w.rt, "by") {
+	switch rapid.IntRange(0, 5).Draw(w.rt, "by") {
 	case 0:
 		r.User = c.user
 	case 1:
@@ -128,24 +175,31 @@ func (w *world) refresh() {
 	if !s.open {
 		return
 	}
-	c := rapid.SampledFrom(w.creds).Draw(w.rt, "new credential")
-	s.send(`{"type":"auth","message_id":"a","payload":{"token":%q}}`, c.token())
-	if c.user != s.cred.user || w.refused(c, "") {
+	var p pass
+	if len(w.tickets) > 0 && rapid.Bool().Draw(w.rt, "by a ticket") {
+		t := w.redeem()
+		p = t.pass
+		s.send(`{"type":"auth","message_id":"a","payload":{"ticket":%q}}`, t.text)
+	} else {
+		p.cred = rapid.SampledFrom(w.creds).Draw(w.rt, "new credential")
+		s.send(`{"type":"auth","message_id":"a","payload":{"token":%q}}`, p.cred.token())
+	}
+	if p.cred.user != s.by.cred.user || w.refused(p) {
 		s.refused(wire.CodeAuthError, "a")
 		return
 	}
-	if w.refused(c, s.session) { // the session is good with newer credentials only
-		s.cred = c
+	s.by = p.and(s.session)
+	if w.refused(s.by) { // the session is good with newer credentials only
 		return
 	}
 	s.welcome.Session = payload[wire.AuthOKPayload](w.t, s.expect(wire.AuthOK)).Session
-	s.cred = c
+	s.token = s.by
 }
 
 // settle lets a second pass: then who is revoked is out, and everybody else is in.
 func (w *world) settle() {
 	for _, s := range w.seats {
-		s.open = s.open && !w.refused(s.cred, s.session)
+		s.open = s.open && !w.refused(s.by)
 	}
 	time.Sleep(time.Second)
 	var want []string
@@ -175,7 +229,7 @@ func TestWhoIsRevokedIsOutASecondLaterAndNobodyElseIs(t *testing.T) {
 			_, one, two := twoNodes(t, membroker.Options{})
 			w := &world{rt: rt, t: t, nodes: []*server{one, two}, revoked: map[string]switchboard.Revocation{}}
 			for step := range rapid.IntRange(10, 40).Draw(rt, "steps") {
-				what := rapid.IntRange(0, 6).Draw(rt, "what")
+				what := rapid.IntRange(0, 8).Draw(rt, "what")
 				if len(w.seats) == 0 {
 					what = 0
 				}
@@ -189,13 +243,17 @@ func TestWhoIsRevokedIsOutASecondLaterAndNobodyElseIs(t *testing.T) {
 						c.issued = time.Now()
 					}
 					w.creds = append(w.creds, c)
-					w.connect(c.token(), c, "")
+					w.connect(request{token: c.token()}, pass{cred: c})
 				case 1:
 					c := rapid.SampledFrom(w.creds).Draw(rt, "again")
-					w.connect(c.token(), c, "")
-				case 2:
-					s := rapid.SampledFrom(w.seats).Draw(rt, "resumed")
-					w.connect(s.welcome.Session.Token, s.cred, s.session)
+					w.connect(request{token: c.token()}, pass{cred: c})
+				case 2, 7:
+					w.resume()
+				case 8:
+					if len(w.tickets) > 0 {
+						t := w.redeem()
+						w.connect(request{path: "/ws?ticket=" + t.text}, t.pass)
+					}
 				case 3:
 					w.refresh()
 				case 4, 5:

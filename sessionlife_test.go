@@ -74,6 +74,7 @@ func TestSessionTokensAreRefusedWhileNobodyKnowsWhatIsRevoked(t *testing.T) {
 		two := newServer(t, switchboard.Options{Broker: cut})
 		a, b := one.as(t, issued("alice")), two.as(t, issued("bob"))
 		synctest.Wait()
+		bySession, byToken := one.ticketBy(t, a.welcome.Session.Token), one.ticketBy(t, issued("dave"))
 		cut.link.Load().cut()
 		time.Sleep(4 * time.Second)
 		two.resume(t, a)
@@ -84,7 +85,11 @@ func TestSessionTokensAreRefusedWhileNobodyKnowsWhatIsRevoked(t *testing.T) {
 			t.Errorf("got %+v, want it to say when to come again", e)
 		}
 		c.ends(wire.CloseTryAgain)
+		if _, resp := two.handshake(t, request{path: "/ws?ticket=" + bySession}); resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("a ticket of a session: got %d, want 503", resp.StatusCode)
+		}
 		two.as(t, issued("carol")) // another's issuer can say no itself
+		two.connect(t, request{path: "/ws?ticket=" + byToken})
 		cut.join(t)
 		b.ends(wire.CloseRevoked)
 		synctest.Wait() // it has heard of bob, and now of all

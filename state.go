@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/session"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -24,6 +25,7 @@ type state struct {
 	address      netip.Addr
 	device       string
 	tokenID, sid string
+	lineage      session.Lineage // the sessions that the credential came of
 	doing        deviceState
 	meta         string // JSON that others see, "": none
 	claims       json.RawMessage
@@ -83,11 +85,19 @@ const (
 	maxMeta    = 1 << 10
 )
 
+// hasLineage, beside what the user does, says that a lineage follows: most connections have none,
+// and no byte for it.
+const hasLineage = 1 << 7
+
 var errState = errors.New("not the state of a connection")
 
 // append encodes s behind dst.
 func (s *state) append(dst []byte) []byte {
-	dst = append(dst, byte(s.flags), byte(s.doing), s.logins)
+	doing := byte(s.doing)
+	if s.lineage != "" {
+		doing |= hasLineage
+	}
+	dst = append(dst, byte(s.flags), doing, s.logins)
 	for _, at := range []time.Time{s.expires, s.issued, s.shown} {
 		var ms uint64
 		if !at.IsZero() {
@@ -97,19 +107,25 @@ func (s *state) append(dst []byte) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(s.look))
 	dst = binary.AppendUvarint(dst, s.permissions)
-	for _, text := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid, s.meta} {
+	text := func(text string) {
 		dst = binary.AppendUvarint(dst, uint64(len(text)))
 		dst = append(dst, text...)
+	}
+	for _, part := range []string{string(s.address.AsSlice()), s.device, s.tokenID, s.sid, s.meta} {
+		text(part)
+	}
+	if s.lineage != "" {
+		text(string(s.lineage))
 	}
 	return append(dst, s.claims...)
 }
 
 // decodeState reads what append wrote.
 func decodeState(b []byte) (state, error) {
-	if len(b) < 3 || deviceState(b[1]) > deviceBackground {
+	if len(b) < 3 || deviceState(b[1]&^hasLineage) > deviceBackground {
 		return state{}, errState
 	}
-	s := state{flags: stateFlags(b[0]), doing: deviceState(b[1]), logins: b[2]}
+	s := state{flags: stateFlags(b[0]), doing: deviceState(b[1] &^ hasLineage), logins: b[2]}
 	rest, ok := b[3:], true
 	number := func() uint64 {
 		n, size := binary.Uvarint(rest)
@@ -140,6 +156,10 @@ func decodeState(b []byte) (state, error) {
 	address := text()
 	s.address, _ = netip.AddrFromSlice([]byte(address))
 	s.device, s.tokenID, s.sid, s.meta = text(), text(), text(), text()
+	if b[1]&hasLineage != 0 {
+		lineage, whole := session.ParseLineage([]byte(text()))
+		s.lineage, ok = lineage, ok && whole
+	}
 	if !ok || address != "" && !s.address.IsValid() {
 		return state{}, errState
 	}

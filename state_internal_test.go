@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/netra-systems/switchboard/internal/session"
 	"pgregory.net/rapid"
 )
 
@@ -22,6 +23,10 @@ func TestAStateIsReadAsItWasWritten(t *testing.T) {
 			device:      rapid.String().Draw(t, "device"),
 			tokenID:     rapid.String().Draw(t, "jti"),
 			sid:         rapid.String().Draw(t, "sid"),
+			doing:       deviceState(rapid.IntRange(0, int(deviceBackground)).Draw(t, "doing")),
+		}
+		for range rapid.IntRange(0, session.MaxLineage).Draw(t, "generations") {
+			want.lineage, _ = want.lineage.And([12]byte(rapid.SliceOfN(rapid.Byte(), 12, 12).Draw(t, "of")))
 		}
 		if rapid.Bool().Draw(t, "expires") {
 			want.expires = time.UnixMilli(rapid.Int64Range(1, 1<<42).Draw(t, "at"))
@@ -47,10 +52,17 @@ func TestTheStateOfAnOrdinaryConnectionIsSmall(t *testing.T) {
 	if got := len(s.append(nil)); got > 80 {
 		t.Errorf("got %d bytes, want 80 or fewer", got)
 	}
+	child := s
+	child.lineage, _ = child.lineage.And([12]byte{1})
+	if less, more := len(s.append(nil)), len(child.append(nil)); more != less+1+12 {
+		t.Errorf("got %d bytes and %d with a lineage of one, want that others have none for it", less, more)
+	}
 }
 
 func FuzzDecodeState(f *testing.F) {
 	s := state{device: "laptop", expires: time.UnixMilli(1), address: netip.MustParseAddr("::1"), claims: json.RawMessage("{}")}
+	f.Add(s.append(nil))
+	s.lineage, _ = s.lineage.And([12]byte{1})
 	f.Add(s.append(nil))
 	f.Add([]byte{})
 	f.Add([]byte{0, 0, 0, 3, 1, 2, 3})
@@ -60,7 +72,7 @@ func FuzzDecodeState(f *testing.F) {
 			return
 		}
 		again, err := decodeState(s.append(nil))
-		if err != nil || again.device != s.device || again.permissions != s.permissions || again.address != s.address {
+		if err != nil || again.device != s.device || again.permissions != s.permissions || again.address != s.address || again.lineage != s.lineage {
 			t.Errorf("got %+v, %v after %+v", again, err, s)
 		}
 	})
