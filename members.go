@@ -20,8 +20,16 @@ const maxMembersTold = 1000
 type memberHints struct {
 	wake chan struct{} // capacity 1
 
-	mu    sync.Mutex // guards queue
+	mu    sync.Mutex // guards the fields below
 	queue []memberHint
+	at    map[memberOf]int // where in queue
+}
+
+// memberOf is a user and a room. Of each pair one hint waits at most: what it says is only that one must
+// look how it is by now.
+type memberOf struct {
+	user wire.Topic
+	room string
 }
 
 type memberHint struct {
@@ -50,13 +58,37 @@ func (h *memberHints) hear(m *Manager, e broker.Entry, rec wire.Record) {
 }
 
 func (h *memberHints) add(hint memberHint) {
-	h.mu.Lock()
-	h.queue = append(h.queue, hint)
-	h.mu.Unlock()
+	h.put(hint)
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
+}
+
+// put adds a hint to the queue, or to the one that waits there. That one's place is the earlier, behind which
+// a device that is about to follow must not miss anything; who has joined last sees to itself.
+func (h *memberHints) put(hint memberHint) {
+	of := memberOf{user: hint.user, room: hint.Room}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if i, waits := h.at[of]; waits {
+		h.queue[i].By = hint.By
+		return
+	}
+	if h.at == nil {
+		h.at = make(map[memberOf]int)
+	}
+	h.at[of] = len(h.queue)
+	h.queue = append(h.queue, hint)
+}
+
+// take empties the queue.
+func (h *memberHints) take() []memberHint {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	hints := h.queue
+	h.queue, h.at = nil, nil
+	return hints
 }
 
 // carryOutHints does what the hints say until ctx ends.
@@ -67,11 +99,7 @@ func (m *Manager) carryOutHints(ctx context.Context) {
 			return
 		case <-m.hints.wake:
 		}
-		m.hints.mu.Lock()
-		hints := m.hints.queue
-		m.hints.queue = nil
-		m.hints.mu.Unlock()
-		for _, hint := range hints {
+		for _, hint := range m.hints.take() {
 			room := wire.Topic{Tenant: hint.user.Tenant, Kind: wire.KindRoom, ID: hint.Room}
 			// What is beyond a quota has been told where that is counted.
 			if err := m.followAll(ctx, hint, room); err != nil && ctx.Err() == nil && CodeOf(err) != wire.CodeRateLimited {
