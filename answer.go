@@ -21,14 +21,28 @@ func answerFrame(typ wire.MessageType, id string, payload any) ([]byte, error) {
 	return encodeFrame(Envelope{Type: typ, ID: id, Timestamp: wire.Seconds(time.Now()), Payload: body})
 }
 
-// answer sends a server's own message to one connection. One that has ended needs none.
+// answer sends a server's own message to one connection that has asked. One that has ended needs none.
 func (m *Manager) answer(c hub.Handle, typ wire.MessageType, id string, payload any) {
+	if frame := m.ownFrame(typ, id, payload); frame != nil {
+		_ = m.hub.Send(c, frame, false)
+	}
+}
+
+// notify sends a server's own message to one connection that has not asked.
+func (m *Manager) notify(c hub.Handle, typ wire.MessageType, payload any) {
+	if frame := m.ownFrame(typ, "", payload); frame != nil {
+		_ = m.hub.Tell(c, frame) // one on which too much waits ends, which is counted there
+	}
+}
+
+// ownFrame is answerFrame, or nil, which the log tells.
+func (m *Manager) ownFrame(typ wire.MessageType, id string, payload any) []byte {
 	frame, err := answerFrame(typ, id, payload)
 	if err != nil {
-		m.log.LogAttrs(m.life, slog.LevelError, "answer not encoded", slog.String("type", string(typ)), slog.Any("err", err))
-		return
+		m.log.LogAttrs(m.life, slog.LevelError, "message not encoded", slog.String("type", string(typ)), slog.Any("err", err))
+		return nil
 	}
-	_ = m.hub.Send(c, frame, false)
+	return frame
 }
 
 // gap tells of what a client will not get.

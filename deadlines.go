@@ -188,7 +188,7 @@ func (m *Manager) checkCredential(d deadline) {
 		_ = m.hub.Close(c, wire.CloseExpired, "token expired: connect with a new token", true)
 		return
 	case warn:
-		m.answer(c, wire.AuthExpiring, "", wire.AuthExpiringPayload{
+		m.notify(c, wire.AuthExpiring, wire.AuthExpiringPayload{
 			ExpiresAt: wire.Seconds(expires), InSeconds: float64((left + time.Second/2) / time.Second),
 		})
 	}

@@ -49,6 +49,8 @@ const (
 	whyBlocked = "origin_blocked"
 	// whyMessages is of messages, not of who comes in.
 	whyMessages = "messages"
+	// whyOverfull is of connections that do not take what they are told.
+	whyOverfull = "overfull"
 	// whyMembers is of memberships.
 	whyMembers = "members"
 )

@@ -267,7 +267,7 @@ func (m *Manager) tellAway(c hub.Handle, back time.Time) bool {
 		m.drain.ended(c, hub.End{Remote: true}) // before it could be told
 		return true
 	}
-	m.answer(c, wire.ServerShutdown, "", wire.ServerShutdownPayload{
+	m.notify(c, wire.ServerShutdown, wire.ServerShutdownPayload{
 		ReconnectAfterMS: int(after.Milliseconds()), Message: "restarting",
 	})
 	return true

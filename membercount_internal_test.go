@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -148,12 +149,20 @@ func TestWhoJoinsALargeRoomIsToldAThousandMembers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	frame, err := m.roomJoined(t.Context(), room, Position{}, "")
+	frame, err := m.roomJoined(t.Context(), room, Position{}, "", math.MaxInt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := bytes.Count(frame, []byte(`"u`)); n != maxMembersTold {
 		t.Errorf("got %d members, want %d", n, maxMembersTold)
+	}
+	// Who has not asked is told fewer.
+	frame, err = m.roomJoined(t.Context(), room, Position{}, "", 500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(frame, []byte(`"u`)); n < 500/len("u9999") || n > 500/len("u0") {
+		t.Errorf("got %d members, want those of about 500 bytes", n)
 	}
 }
 

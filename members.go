@@ -12,8 +12,13 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// maxMembersTold is how many members room_joined names at most.
-const maxMembersTold = 1000
+// How many members room_joined names at most: to who asked, and to the user's other devices, for which
+// names are chosen up to so many bytes. They have not asked, cannot put it off, and may be slow; a client
+// that wants all members asks for them.
+const (
+	maxMembersTold     = 1000
+	maxMembersTellable = 8 << 10
+)
 
 // memberHints are joins that concern connections of this node. They are heard from the driver,
 // which must not wait, and carried out in order by one goroutine. Ends are carried out at once.
@@ -149,7 +154,7 @@ func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topi
 	if len(fresh) == 0 {
 		return nil
 	}
-	joined, err := m.roomJoined(ctx, room, start, "")
+	joined, err := m.roomJoined(ctx, room, start, "", maxMembersTellable)
 	if err != nil {
 		return err
 	}
@@ -170,7 +175,7 @@ func (m *Manager) followAll(ctx context.Context, hint memberHint, room wire.Topi
 				continue
 			}
 		}
-		m.hub.Begin(f.c, f.room.key, f.tag, joined)
+		m.hub.Begin(f.c, f.room.key, f.tag, joined, false)
 		fresh = fresh[1:]
 	}
 	return nil
@@ -217,8 +222,8 @@ func (m *Manager) rejoin(user, room wire.Topic, pos Position) {
 
 // stayAway is for a connection that was told that it does not follow a room. One that has begun to
 // follow it meanwhile, as a member, begins again and is told again.
-func (m *Manager) stayAway(c hub.Handle, user, room wire.Topic, frames ...[]byte) {
-	if at, followed := m.hub.Quit(c, hubKey(room), frames...); followed {
+func (m *Manager) stayAway(c hub.Handle, user, room wire.Topic, asked bool, frames ...[]byte) {
+	if at, followed := m.hub.Quit(c, hubKey(room), asked, frames...); followed {
 		m.rejoin(user, room, at)
 	}
 }
@@ -292,18 +297,23 @@ func (m *Manager) endLent(ctx context.Context, key hub.Key, head Position) error
 	return nil
 }
 
-// roomJoined is the frame that tells of a room that is followed from pos on.
-func (m *Manager) roomJoined(ctx context.Context, room wire.Topic, pos Position, id string) ([]byte, error) {
+// roomJoined is the frame that tells of a room that is followed from pos on, with names of members up to
+// so many bytes.
+func (m *Manager) roomJoined(ctx context.Context, room wire.Topic, pos Position, id string, most int) ([]byte, error) {
 	buckets, err := m.bucketsBelow(ctx, memberPrefix(room))
 	if err != nil {
 		return nil, err
 	}
 	var users []byte // one behind the other
 	var ends []int
+names:
 	for len(buckets) > 0 && len(ends) < maxMembersTold {
 		for member, err := range m.membersBelow(ctx, memberPrefix(room)+buckets[0]) {
 			if err != nil {
 				return nil, err
+			}
+			if len(users)+len(member.user) > most {
+				break names
 			}
 			users = append(users, member.user...)
 			if ends = append(ends, len(users)); len(ends) == maxMembersTold {
@@ -336,7 +346,7 @@ func (m *Manager) quit(c hub.Handle, user, room wire.Topic, reason, id string, g
 	if err != nil {
 		m.log.LogAttrs(m.life, slog.LevelError, "end of a membership not told", slog.Any("err", err))
 	}
-	m.stayAway(c, user, room, frames[:]...)
+	m.stayAway(c, user, room, id != "", frames[:]...)
 	m.typesNoMore(c, room)
 }
 

@@ -175,6 +175,14 @@ func (m *Manager) userLimited(c hub.Handle) {
 	}
 }
 
+// overfull logs that connections end because they do not take what others have them told.
+func (m *Manager) overfull(end hub.End) {
+	if n := m.door.notices.add(whyOverfull, time.Now()); n > 0 {
+		m.log.LogAttrs(m.life, slog.LevelWarn, "connections take too little of what they are told: they are closed", slog.Int("closed", n),
+			slog.String("tenant", end.View.User.Tenant), slog.String("user", end.View.User.ID))
+	}
+}
+
 // owe is spend for what is done already: the next messages wait for it.
 func (in *inbound) owe(n int) {
 	if n > 0 {
@@ -220,6 +228,9 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 		}
 	}
 	m.drain.ended(c, end)
+	if end.Overfull {
+		m.overfull(end)
+	}
 	m.log.LogAttrs(m.life, slog.LevelDebug, "connection closed",
 		slog.String("conn_id", end.View.ID), slog.String("user", end.View.User.ID), slog.String("tenant", end.View.User.Tenant),
 		slog.Int("close_code", int(end.Code)), slog.String("reason", end.Reason), slog.Bool("remote", end.Remote))

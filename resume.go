@@ -100,7 +100,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 		case p.followed.c != 0:
 			m.beginOrLeave(ctx, p.followed)
 		case p.left != hub.Key{}:
-			m.stayAway(in.c, sender.view.User, p.topic)
+			m.stayAway(in.c, sender.view.User, p.topic, true)
 		case p.key != hub.Key{}:
 			if mutantResume {
 				p.from.Offset++

@@ -81,7 +81,7 @@ func (m *Manager) begin(f followed, frame []byte) bool {
 	case f.lost:
 		return false
 	case f.tag != 0:
-		return m.hub.Begin(f.c, f.room.key, f.tag, frame)
+		return m.hub.Begin(f.c, f.room.key, f.tag, frame, true)
 	case frame != nil:
 		_ = m.hub.Send(f.c, frame, false) // a connection that has ended needs none
 	}

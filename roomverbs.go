@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -55,7 +56,7 @@ func joinRoomVerb(ctx context.Context, in *inbound) error {
 	if err != nil {
 		return err
 	}
-	joined, err := m.roomJoined(ctx, room, f.from, in.env.ID)
+	joined, err := m.roomJoined(ctx, room, f.from, in.env.ID, math.MaxInt)
 	in.more += len(joined) / bytesPerWork // the members were read
 	var marker [][]byte
 	if err == nil {
@@ -328,7 +329,7 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 		defer in.m.hub.Unhold(in.c)
 	}
 	for _, topic := range topics {
-		if at, followed := in.m.hub.Quit(in.c, hubKey(topic)); followed {
+		if at, followed := in.m.hub.Quit(in.c, hubKey(topic), true); followed {
 			told[topic.String()] = at
 			in.m.typesNoMore(in.c, topic)
 		}
@@ -336,7 +337,7 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 	in.m.answer(in.c, wire.Unsubscribed, in.env.ID, wire.SubscribedPayload{Topics: told})
 	for _, topic := range topics {
 		if _, was := told[topic.String()]; was {
-			in.m.stayAway(in.c, sender.view.User, topic)
+			in.m.stayAway(in.c, sender.view.User, topic, true)
 		}
 	}
 	return nil

@@ -40,11 +40,12 @@ type Stats struct {
 	ReceiptsDropped            uint64            // that found no room to wait
 	Limited                    uint64            // frames beyond Limits.ControlPerMinute
 	Flooded                    uint64            // connections closed because they went on nevertheless
+	Overfull                   uint64            // connections closed because too much waited that they had not asked for
 	MembershipsRefused         uint64            // for want of room: a user's own, or a room's
 	UserLimited                uint64            // messages beyond Limits.MessagesPerUser
 	Acks                       uint64            // acknowledgements from clients, which are among Received
 	AcksDoubted                uint64            // positions in acknowledgements that could not be true
-	WindowBytes                int64             // recent messages and texts in memory, now
+	WindowBytes                int64             // recent messages and texts in memory, and what waits on connections, now
 	Evicted                    uint64            // messages and texts that left memory early because of Limits.MemoryBytes or TenantMemoryBytes
 	Canaries                   CanaryStats
 	Typing                     TypingStats
@@ -167,7 +168,7 @@ func (m *Manager) Stats() Stats {
 		Errors:   m.count.errors.all(), Refusals: m.count.refusals.all(), CallRefusals: m.count.callRefusals.all(),
 		Revocations: m.revocations.index.Len(), RevokedClosed: m.revocations.closed.Load(), RevokedRefused: m.revocations.refused.Load(),
 		WindowBytes: h.WindowBytes, Evicted: h.Evicted, CatchUps: h.CatchUps, Syncs: h.Syncs, Unwritten: h.Blocked,
-		Limited: h.Limited, Flooded: h.Flooded, UserLimited: m.count.userLimited.Load(),
+		Limited: h.Limited, Flooded: h.Flooded, Overfull: h.Overfull, UserLimited: m.count.userLimited.Load(),
 		MembershipsRefused: m.count.membersRefused.Load(),
 	}
 }

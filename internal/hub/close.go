@@ -106,7 +106,8 @@ func (h *Hub) kill(rec *conn, slot uint32, end End) grave {
 	g := grave{conn: handle(slot, rec.gen), end: end}
 	g.end.View, g.end.Topics = h.view(rec, slot), h.following(rec)
 	if rec.extra != 0 {
-		g.end.Unwritten = len(h.extras.at(rec.extra).control)
+		x := h.extras.at(rec.extra)
+		g.end.Unwritten = len(x.control) + x.lost
 	}
 	g.end.Info = append([]byte(nil), h.arena.get(rec.info)...)
 	g.awaited = rec.flags&connAwaited != 0

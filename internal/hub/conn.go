@@ -83,16 +83,6 @@ type follow struct {
 // moreRooms holds cursors beyond the first room.
 type moreRooms struct{ list []follow }
 
-// extra is what a connection has beside its cursors: it exists while something
-// is unwritten, or when the connection ends.
-type extra struct {
-	rest    []byte   // of a frame that was begun: nothing else may be written before it
-	control [][]byte // whole frames, written before those of topics
-	bytes   int      // of control
-	close   []byte   // the close frame, written last
-	end     End
-}
-
 // Flags of a connection. All are false in an unused record but connDead, and connGuest, which is
 // asked for when a dead one is taken out of the lists.
 const (
@@ -326,85 +316,6 @@ func (h *Hub) Unhold(c Handle) bool {
 	rec.wake.Store(1)
 	h.unlock(rec, c.slot())
 	return held
-}
-
-// Send queues a control frame, which is written before all messages of
-// topics; frame must not change any more. An answer is always taken: when more
-// than Config.ControlBytes wait, c is not read until they are written, so that
-// no more questions come. What is optional is refused instead, with ErrFull, while
-// something else waits.
-func (h *Hub) Send(c Handle, frame []byte, optional bool) error {
-	rec := h.lock(c)
-	if rec == nil {
-		return ErrGone
-	}
-	defer h.unlock(rec, c.slot())
-	return h.send(rec, frame, optional)
-}
-
-// send is Send for a caller that holds rec.mu.
-func (h *Hub) send(rec *conn, frame []byte, optional bool) error {
-	if rec.flags&(connClosing|connCloseSent) != 0 {
-		return ErrGone
-	}
-	x := h.extraOf(rec)
-	if optional && x.bytes > 0 && x.bytes+len(frame) > h.cfg.ControlBytes {
-		h.count.refused.Add(1)
-		return ErrFull
-	}
-	h.queue(rec, x, len(x.control), frame)
-	return nil
-}
-
-// Greet queues a control frame before all that was sent so far. Only what Start has not been
-// called for can be greeted: nothing was written to it yet.
-func (h *Hub) Greet(c Handle, frame []byte) error {
-	rec := h.lock(c)
-	if rec == nil {
-		return ErrGone
-	}
-	defer h.unlock(rec, c.slot())
-	if rec.flags&(connClosing|connCloseSent|connReading) != 0 {
-		return ErrGone
-	}
-	h.queue(rec, h.extraOf(rec), 0, frame)
-	return nil
-}
-
-// queue puts a control frame at a place in x, which is rec's. The caller holds rec.mu.
-func (h *Hub) queue(rec *conn, x *extra, at int, frame []byte) {
-	x.control = slices.Insert(x.control, at, frame)
-	x.bytes += len(frame)
-	rec.sent++
-	if x.bytes > h.cfg.ControlBytes && rec.flags&connPaused == 0 {
-		rec.flags |= connPaused
-		h.engine.Pause(rec.sock)
-	}
-	rec.wake.Store(1)
-}
-
-// extraOf returns rec's extra, made if need be. The caller holds rec.mu.
-func (h *Hub) extraOf(rec *conn) *extra {
-	if rec.extra == 0 {
-		rec.extra = h.extras.get()
-	}
-	return h.extras.at(rec.extra)
-}
-
-// dropExtra gives rec's extra back. The caller holds rec.mu.
-func (h *Hub) dropExtra(rec *conn) {
-	if rec.extra == 0 {
-		return
-	}
-	x := h.extras.at(rec.extra)
-	clear(x.control)
-	control := x.control[:0]
-	if cap(control) > 8 {
-		control = nil
-	}
-	*x = extra{control: control}
-	h.extras.put(rec.extra)
-	rec.extra = 0
 }
 
 const connPrefix = "conn_"

@@ -188,8 +188,8 @@ func (h *Hub) gatherExtra(s *scratch, rec *conn) {
 	if x.rest != nil {
 		s.add(x.rest, markRest, 0)
 	}
-	for _, frame := range x.control {
-		s.add(frame, markControl, 0)
+	for i := range x.control {
+		s.add(x.control[i].frame, markControl, 0)
 	}
 	if rec.flags&connClosing != 0 && x.close != nil {
 		s.add(x.close, markClose, 0)
@@ -348,17 +348,8 @@ func (h *Hub) advance(s *scratch, rec *conn, n int) {
 	}
 	x := h.extraOf(rec)
 	x.rest = rest
-	for _, frame := range x.control[:controls] {
-		x.bytes -= len(frame)
-	}
-	kept := copy(x.control, x.control[controls:])
-	clear(x.control[kept:])
-	x.control = x.control[:kept]
-	if x.bytes <= h.cfg.ControlBytes && rec.flags&connPaused != 0 {
-		rec.flags &^= connPaused
-		h.engine.Resume(rec.sock)
-	}
-	if x.rest == nil && kept == 0 && rec.flags&(connDraining|connClosing) == 0 {
+	h.unqueue(rec, x, controls)
+	if x.rest == nil && len(x.control) == 0 && rec.flags&(connDraining|connClosing) == 0 {
 		h.dropExtra(rec)
 	}
 }

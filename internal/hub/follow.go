@@ -87,9 +87,10 @@ func (h *Hub) FollowOn(c Handle, t Topic, pos wire.Position, terms Terms) (tag u
 	return f.tag, nil
 }
 
-// Begin sends frame, if it is not nil, and ends the hold of a follow, in one step. It is false
-// if the follow with this tag has ended meanwhile; then nothing is sent.
-func (h *Hub) Begin(c Handle, key Key, tag uint32, frame []byte) bool {
+// Begin sends frame, if it is not nil, and ends the hold of a follow, in one step. It is an answer if
+// asked is set, else as with [Hub.Tell]. It is false if the follow with this tag has ended meanwhile;
+// then nothing is sent.
+func (h *Hub) Begin(c Handle, key Key, tag uint32, frame []byte, asked bool) bool {
 	rec := h.lock(c)
 	if rec == nil {
 		return false
@@ -101,7 +102,7 @@ func (h *Hub) Begin(c Handle, key Key, tag uint32, frame []byte) bool {
 		return false
 	}
 	f.at.flags &^= cursorHeld
-	h.say(rec, frame)
+	h.say(rec, c, frame, asked)
 	rec.wake.Store(1)
 	user := h.userOf(rec)
 	h.unlock(rec, c.slot())
@@ -148,15 +149,6 @@ func (h *Hub) Tag(c Handle, key Key) uint32 {
 	return f.tag
 }
 
-// say queues a control frame, if there is one and the connection still talks. The caller holds
-// rec.mu.
-func (h *Hub) say(rec *conn, frame []byte) {
-	if frame != nil && rec.flags&(connClosing|connCloseSent) == 0 {
-		x := h.extraOf(rec)
-		h.queue(rec, x, len(x.control), frame)
-	}
-}
-
 // Unfollow ends it and reports whether c followed the room. When it returns
 // no further message of the room is begun on c.
 func (h *Hub) Unfollow(c Handle, key Key) bool {
@@ -195,23 +187,23 @@ func (h *Hub) Leave(c Handle, key Key, at wire.Position, frame []byte) bool {
 			return true
 		}
 		if gap := h.farewell(f.topic, from, at); gap != nil {
-			h.say(rec, gap)
+			h.say(rec, c, gap, false)
 			h.count.gaps.Add(1)
 		}
-		h.say(rec, frame)
+		h.say(rec, c, frame, false)
 		return true
 	})
 }
 
 // Quit sends frames that tell that a room is not followed any more, and makes that true in the
-// same step. It reports whether the room was followed, and up to where it has been written.
-func (h *Hub) Quit(c Handle, key Key, frames ...[]byte) (at wire.Position, followed bool) {
+// same step. They are an answer if asked is set, else as with [Hub.Tell]. It reports whether the room was followed, and up to where it has been written.
+func (h *Hub) Quit(c Handle, key Key, asked bool, frames ...[]byte) (at wire.Position, followed bool) {
 	followed = h.end(c, key, func(rec *conn, f *follow) bool {
 		if f != nil {
 			at = wire.Position{Epoch: h.epochs.name(f.at.epoch), Offset: f.at.offset}
 		}
 		for _, frame := range frames {
-			h.say(rec, frame)
+			h.say(rec, c, frame, asked)
 		}
 		return true
 	})

@@ -32,7 +32,7 @@ func TestLeaveEndsWhatBeganBeforeItsPlaceOnly(t *testing.T) {
 		if r.hub.Leave(b.h, key, wire.Position{Epoch: "e1", Offset: 3}, nil) {
 			t.Error("who began behind the end has left")
 		}
-		if !r.hub.Leave(held.h, key, end, nil) || r.hub.Begin(held.h, key, tag, nil) {
+		if !r.hub.Leave(held.h, key, end, nil) || r.hub.Begin(held.h, key, tag, nil, true) {
 			t.Error("who was held goes on, or begins after the end")
 		}
 		r.publish(room("r"))
@@ -58,10 +58,10 @@ func TestAHeldRoomIsWrittenOnceItBegins(t *testing.T) {
 		r.publish(room("r"))
 		synctest.Wait()
 		wantFrames(t, a.of(room("r")), nil)
-		if r.hub.Begin(a.h, key, tag+1, nil) {
+		if r.hub.Begin(a.h, key, tag+1, nil, true) {
 			t.Error("another follow's tag begins this one")
 		}
-		if !r.hub.Begin(a.h, key, tag, nil) {
+		if !r.hub.Begin(a.h, key, tag, nil, true) {
 			t.Error("Begin says that the room is not followed")
 		}
 		synctest.Wait()
@@ -89,7 +89,7 @@ func TestWhatIsSentInARoomIsForWhoFollowsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantErr("held", yes, ErrGone)
-		r.hub.Begin(a.h, key, tag, nil)
+		r.hub.Begin(a.h, key, tag, nil, true)
 		wantErr("followed", yes, nil)
 		wantErr("the blob is another", func(info []byte) bool { return len(info) > 100 }, ErrGone)
 		r.hub.Unfollow(a.h, key)

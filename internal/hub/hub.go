@@ -54,9 +54,10 @@ type Config struct {
 
 	WindowMessages int           // per topic, 0: 1024
 	WindowBytes    int           // per topic, 0: 1 MiB
-	MemoryBytes    int64         // all that is kept of topics, 0: 256 MiB, negative: no bound
+	MemoryBytes    int64         // all that is kept of topics, and what waits on connections, 0: 256 MiB, negative: no bound
 	TenantBytes    int64         // the same of one tenant, 0: half of MemoryBytes, negative: no bound
 	ControlBytes   int           // answers that wait on one connection, 0: 16 KiB
+	ToldBytes      int           // what it has not asked for and waits on one connection, 0: 256 KiB; see Tell
 	CloseGrace     time.Duration // from a close to its end, 0: 5 s
 	Workers        int           // that walk rooms, 0: GOMAXPROCS-1, at least 1
 }
@@ -70,6 +71,7 @@ func (c *Config) defaults() {
 	set(&c.WindowMessages, 1024)
 	set(&c.WindowBytes, 1<<20)
 	set(&c.ControlBytes, 16<<10)
+	set(&c.ToldBytes, 256<<10)
 	// One processor stays free for the network poller: with as many walkers as
 	// processors a message to one user waits behind the walk of a large room.
 	set(&c.Workers, max(1, runtime.GOMAXPROCS(0)-1))

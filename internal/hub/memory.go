@@ -14,7 +14,8 @@ import (
 // memory counts what is kept of topics: windows, boards, texts with the frames made of them,
 // and long texts that were read. What is kept is never more than [Config].MemoryBytes and, of one tenant,
 // [Config].TenantBytes; only that there is a newest message of a key on a board, without its
-// frame, is kept in any case. Whoever finds no room keeps less, down to nothing: what is not
+// frame, is kept in any case, and so is what waits on connections, which has bounds of its own
+// (control.go). Whoever finds no room keeps less, down to nothing: what is not
 // kept is read from the driver. When three quarters are taken the reaper gives up what was used
 // longest ago, so that this is rare.
 type memory struct {
@@ -93,8 +94,10 @@ func (h *Hub) chargeAnyway(tenant uint32, n int64) {
 	}
 }
 
-// How full memory is, in quarters, when the reaper begins to make room, and when it ends.
+// How full memory is, in quarters, when there is none left, when the reaper begins to make room, and
+// when it ends.
 const (
+	full = 4
 	soft = 3
 	calm = 2
 )

@@ -99,6 +99,7 @@ type End struct {
 	View      View // its last state
 	Topics    []Cursor
 	Unwritten int    // answers that were not written
+	Overfull  bool   // see Hub.Tell
 	Info      []byte // its blob
 }
 
@@ -200,6 +201,7 @@ type Stats struct {
 	TextReads                         uint64 // readings of a stream for who is behind what is kept here
 	Limited                           uint64 // frames beyond a control allowance
 	Flooded                           uint64 // connections closed because they went on nevertheless
+	Overfull                          uint64 // connections closed because too much waited that they had not asked for
 	Pings, Pongs, Missed              uint64 // pongs are answers to pings of ours
 	Late                              uint64 // pongs after which nothing could be said of the way
 	Dropped                           uint64 // connections that a sweep closed
@@ -207,6 +209,6 @@ type Stats struct {
 	Pending, Missing                  int    // connections with a ping under way, with a missed one
 	Health, Healthy                   int    // the sum over all connections; those with more than HealthGood
 	MeanRTT, MinRTT, MaxRTT           time.Duration
-	WindowBytes                       int64  // kept of topics: messages and texts
+	WindowBytes                       int64  // kept of topics, messages and texts, and of what waits on connections
 	Evicted                           uint64 // messages and texts that were not kept for want of memory
 }

@@ -12,7 +12,7 @@ type counters struct {
 	gaps, catchUps, syncs, blocked, isolation atomic.Uint64
 	refused, pings, pongs, missed, readErrors atomic.Uint64
 	textReads, skipped, evicted               atomic.Uint64
-	limited, flooded                          atomic.Uint64
+	limited, flooded, overfull                atomic.Uint64
 	users, rooms                              atomic.Int64
 	late, dropped, resurrected                atomic.Uint64
 
@@ -39,7 +39,7 @@ func (h *Hub) Stats() Stats {
 		Dropped: c.dropped.Load(), Resurrected: c.resurrected.Load(),
 		Pending: int(c.pending.Load()), Missing: int(c.missing.Load()), Health: int(c.health.Load()), Healthy: int(c.healthy.Load()),
 		MeanRTT: mean, MinRTT: low, MaxRTT: high, WindowBytes: h.memory.total.Load(), Evicted: c.evicted.Load(),
-		Limited: c.limited.Load(), Flooded: c.flooded.Load(),
+		Limited: c.limited.Load(), Flooded: c.flooded.Load(), Overfull: c.overfull.Load(),
 	}
 }
 

@@ -37,11 +37,12 @@ type statsAnswer struct {
 	ReceiptsDropped   uint64               `json:"receipts_dropped" doc:"That found no room to wait"`
 	Acks              uint64               `json:"acks_received" doc:"Acknowledgements from clients, which are among messages_received"`
 	AcksDoubted       uint64               `json:"acks_doubted" doc:"Positions in acknowledgements that could not be true"`
-	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages and texts in memory"`
+	WindowBytes       int64                `json:"window_bytes" doc:"Recent messages and texts in memory, and what waits on connections"`
 	Limited           uint64               `json:"frames_limited" doc:"Frames of clients beyond their allowance for all that is no message of the application"`
 	MembersRefused    uint64               `json:"memberships_refused" doc:"Because the user or the room has too many"`
 	UserLimited       uint64               `json:"messages_limited_by_user" doc:"Messages of users beyond what all their connections may send"`
 	Flooded           uint64               `json:"connections_flooded" doc:"Connections closed because they went on beyond it"`
+	Overfull          uint64               `json:"connections_overfull" doc:"Connections closed because too much waited that they had not asked for"`
 	Evicted           uint64               `json:"messages_evicted" doc:"Recent messages and texts that left memory early for want of it"`
 	Revocations       int                  `json:"revocations" doc:"In force, as this node knows, in all tenants"`
 	RevokedClosed     uint64               `json:"revoked_closed" doc:"Connections closed because of a revocation"`
@@ -137,7 +138,8 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		Unreadable: s.Unreadable, CatchUps: s.CatchUps, Syncs: s.Syncs, Unwritten: s.Unwritten,
 		RunsLive: s.RunsLive, RunsStarted: s.RunsStarted, RunsEnded: byState(s.RunsEnded), RunRetries: s.RunRetries, TextReads: s.TextReads,
 		ReceiptsWaiting: s.ReceiptsWaiting, ReceiptErrors: s.ReceiptErrors, ReceiptsDropped: s.ReceiptsDropped, Acks: s.Acks, AcksDoubted: s.AcksDoubted,
-		WindowBytes: s.WindowBytes, Evicted: s.Evicted, Limited: s.Limited, Flooded: s.Flooded, UserLimited: s.UserLimited, MembersRefused: s.MembershipsRefused,
+		WindowBytes: s.WindowBytes, Evicted: s.Evicted, Limited: s.Limited, Flooded: s.Flooded, Overfull: s.Overfull,
+		UserLimited: s.UserLimited, MembersRefused: s.MembershipsRefused,
 		Revocations: s.Revocations, RevokedClosed: s.RevokedClosed, RevokedRefused: s.RevokedRefused, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
 		CallsRefused: s.CallRefusals,
 		Canaries:     statsCanaries(s.Canaries),
