@@ -161,7 +161,7 @@ func TestWhoJoinsALargeRoomIsToldAThousandMembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(frame, []byte(`"u`)); n < 500/len("u9999") || n > 500/len("u0") {
+	if n := bytes.Count(frame, []byte(`"u`)); n < 500/len(`"u9999",`) || n > 500/len(`"u0",`) {
 		t.Errorf("got %d members, want those of about 500 bytes", n)
 	}
 }

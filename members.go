@@ -12,12 +12,12 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// How many members room_joined names at most: to who asked, and to the user's other devices, for which
-// names are chosen up to so many bytes. They have not asked, cannot put it off, and may be slow; a client
-// that wants all members asks for them.
+// How many members room_joined names at most: to who asked, and, in bytes, to the user's other devices. They
+// have not asked, cannot put it off, and may be slow: what tells of as many rooms as a connection may follow
+// by default, all at once, must find room on it (hub.Config.ToldBytes).
 const (
 	maxMembersTold     = 1000
-	maxMembersTellable = 8 << 10
+	maxMembersTellable = 1 << 10
 )
 
 // memberHints are joins that concern connections of this node. They are heard from the driver,
@@ -312,7 +312,7 @@ names:
 			if err != nil {
 				return nil, err
 			}
-			if len(users)+len(member.user) > most {
+			if quoted := len(`"",`); len(users)+len(member.user)+quoted*(len(ends)+1) > most {
 				break names
 			}
 			users = append(users, member.user...)
