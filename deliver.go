@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/netra-systems/switchboard/broker"
@@ -126,7 +127,7 @@ func (s *source) Since(ctx context.Context, topic hub.Key, pos Position, limit i
 
 // Text implements [hub.Source].
 func (s *source) Text(ctx context.Context, topic, stream hub.Key, from uint64) (string, error) {
-	text, _, err := (*Manager)(s).driver.Read(ctx, broker.Key(topic), broker.Key(stream), int(from))
+	text, _, err := (*Manager)(s).driver.Read(ctx, broker.Key(topic), broker.Key(stream), int(from), math.MaxInt)
 	if errors.Is(err, broker.ErrNotFound) {
 		return "", nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"sync"
 	"time"
 
@@ -201,7 +200,7 @@ func (m *Manager) addStreams(ctx context.Context, topic wire.Topic) error {
 
 // lengthOf is how long a stream is now.
 func (m *Manager) lengthOf(ctx context.Context, topic wire.Topic, stream string) (int, error) {
-	_, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(stream), math.MaxInt32)
+	_, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(stream), 0, 0)
 	if errors.Is(err, broker.ErrNotFound) {
 		return 0, nil
 	}

@@ -60,7 +60,7 @@ func (d *hooked) Publish(ctx context.Context, r broker.Record) (broker.Published
 
 func (d *hooked) Append(ctx context.Context, topic, stream broker.Key, start int, text string, token uint64) (int, error) {
 	if hook := d.now().append; hook != nil {
-		_, length, err := d.Driver.Read(ctx, topic, stream, 0)
+		_, length, err := d.Driver.Read(ctx, topic, stream, 0, 0)
 		if err == nil {
 			err = hook(ctx, start, length)
 		} else {
@@ -82,13 +82,13 @@ func (d *hooked) Seal(ctx context.Context, topic, stream broker.Key, token uint6
 	return d.Driver.Seal(ctx, topic, stream, token)
 }
 
-func (d *hooked) Read(ctx context.Context, topic, stream broker.Key, from int) (string, int, error) {
+func (d *hooked) Read(ctx context.Context, topic, stream broker.Key, from, limit int) (string, int, error) {
 	if hook := d.now().read; hook != nil {
 		if err := hook(ctx); err != nil {
 			return "", 0, err
 		}
 	}
-	return d.Driver.Read(ctx, topic, stream, from)
+	return d.Driver.Read(ctx, topic, stream, from, limit)
 }
 
 func (d *hooked) Get(ctx context.Context, key string) (broker.Item, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -278,7 +279,7 @@ func (s *ownedStream) appendLocked(ctx context.Context, start int, text string) 
 
 // overlap is how many bytes of text are there already, from start on.
 func (s *ownedStream) overlap(ctx context.Context, start int, text string, length int) (int, error) {
-	there, _, err := s.run.m.driver.Read(ctx, s.run.key(), s.key, start)
+	there, _, err := s.run.m.driver.Read(ctx, s.run.key(), s.key, start, len(text)+utf8.UTFMax)
 	if err != nil {
 		return 0, s.run.orOver(err)
 	}
@@ -300,7 +301,7 @@ func (s *ownedStream) compare(ctx context.Context, start int, text string, lengt
 			Details: map[string]any{"field": "stream", "length": length, "run_id": s.run.spec.ID},
 		}
 	}
-	there, _, err := s.run.m.driver.Read(ctx, s.run.key(), s.key, start)
+	there, _, err := s.run.m.driver.Read(ctx, s.run.key(), s.key, start, len(text)+utf8.UTFMax)
 	switch {
 	case errors.Is(err, broker.ErrNotFound):
 		return length, fieldError(wire.CodeNotFound, "stream", "the text of the stream is not kept any more")
@@ -415,7 +416,7 @@ func (m *Manager) readStream(ctx context.Context, spec *runSpec, name string) (w
 		return wire.Stream{}, fieldError(wire.CodeNotFound, "stream", "no such stream")
 	}
 	stream := f.run.Streams[i]
-	text, length, err := m.driver.Read(ctx, broker.KeyOf(spec.topic()), broker.NameKey(id), 0)
+	text, length, err := m.driver.Read(ctx, broker.KeyOf(spec.topic()), broker.NameKey(id), 0, math.MaxInt)
 	switch {
 	case err == nil && length >= stream.Length:
 		stream.Text, stream.Length = text, length

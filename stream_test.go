@@ -158,7 +158,7 @@ func TestATextIsFoldedIntoTheLogAfterItsRun(t *testing.T) {
 		}
 		topic := broker.KeyOf(wire.Topic{Kind: wire.KindUser, ID: "alice"})
 		kept := func(name string) bool {
-			_, _, err := drive.Read(t.Context(), topic, broker.NameKey("R/"+name), 0)
+			_, _, err := drive.Read(t.Context(), topic, broker.NameKey("R/"+name), 0, 0)
 			return err == nil
 		}
 		if !kept("short") || !kept("long") {

@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"errors"
+	"unicode/utf8"
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/runs"
@@ -86,7 +87,7 @@ func (m *Manager) finalText(ctx context.Context, topic, stream broker.Key, lengt
 	}
 	there := 0
 	err = m.retry(ctx, func() (err error) {
-		text, there, err = m.driver.Read(ctx, topic, stream, 0)
+		text, there, err = m.driver.Read(ctx, topic, stream, 0, runs.MaxFinalText+utf8.UTFMax)
 		return err
 	})
 	if errors.Is(err, broker.ErrNotFound) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -86,7 +87,7 @@ func (m *Manager) threadAt(ctx context.Context, topic wire.Topic, thread string,
 func (m *Manager) readTexts(ctx context.Context, topic wire.Topic, f *folded) error {
 	for i := range f.run.Streams {
 		s := &f.run.Streams[i]
-		text, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(s.ID), 0)
+		text, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(s.ID), 0, math.MaxInt)
 		switch {
 		case errors.Is(err, broker.ErrNotFound):
 			s.Text = f.texts[s.ID]

@@ -145,9 +145,9 @@ func (d *steps) Before(ctx context.Context, topic broker.Key, pos wire.Position,
 	return d.Driver.Before(ctx, topic, pos, limit)
 }
 
-func (d *steps) Read(ctx context.Context, topic, stream broker.Key, from int) (string, int, error) {
+func (d *steps) Read(ctx context.Context, topic, stream broker.Key, from, limit int) (string, int, error) {
 	d.step()
-	return d.Driver.Read(ctx, topic, stream, from)
+	return d.Driver.Read(ctx, topic, stream, from, limit)
 }
 
 // TestARunThatBeginsWhileAThreadIsOpenedIsSeenWhole starts a run, and writes, on another node, at

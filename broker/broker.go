@@ -268,10 +268,12 @@ type Streams interface {
 	// seal never goes down; it may come before the first append.
 	Seal(ctx context.Context, topic, stream Key, token uint64) (length int, err error)
 
-	// Read returns the text from a length on, and the length. From the end on
-	// the text is empty. The error is [ErrNotFound] when there is no such stream,
-	// or it has left, with its seal, for want of room.
-	Read(ctx context.Context, topic, stream Key, from int) (text string, length int, err error)
+	// Read returns the text from a length on, as many whole code points as are in
+	// limit bytes, and the length of all of it. From the end on the text is empty,
+	// and so it is with a limit of 0. A negative limit is refused. The error is
+	// [ErrNotFound] when there is no such stream, or it has left, with its seal,
+	// for want of room.
+	Read(ctx context.Context, topic, stream Key, from, limit int) (text string, length int, err error)
 
 	// Remove forgets a stream and its seal, once it is folded into the log. One
 	// that does not exist is no error.

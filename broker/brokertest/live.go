@@ -3,6 +3,7 @@ package brokertest
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -261,7 +262,7 @@ func closeEndsEverything(e *env) {
 	_, heads := d.Heads(e.ctx, true, topic)
 	_, app := d.Append(e.ctx, topic, broker.NameKey("s"), 0, "x", 0)
 	_, seal := d.Seal(e.ctx, topic, broker.NameKey("s"), 1)
-	_, _, read := d.Read(e.ctx, topic, broker.NameKey("s"), 0)
+	_, _, read := d.Read(e.ctx, topic, broker.NameKey("s"), 0, math.MaxInt)
 	_, get := d.Get(e.ctx, e.key("k"))
 	_, put := d.Put(e.ctx, e.key("k"), nil, 0, 0)
 	for name, err := range map[string]error{

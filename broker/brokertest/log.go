@@ -3,6 +3,7 @@ package brokertest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -279,7 +280,7 @@ func dropForgets(e *env) {
 	}
 	e.drop(topic)
 	e.wantLatest(topic)
-	_, _, err := e.d.Read(e.ctx, topic, stream, 0)
+	_, _, err := e.d.Read(e.ctx, topic, stream, 0, math.MaxInt)
 	e.wantErr("Read", err, broker.ErrNotFound)
 	if p := e.publish(e.d, withID(topic, "two", "id")); p.Duplicate {
 		e.Error("a record is the duplicate of an erased one")

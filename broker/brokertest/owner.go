@@ -3,6 +3,7 @@ package brokertest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +117,7 @@ func othersKeepAll(e *env) {
 	if list, err := e.d.Latest(e.ctx, mine); err != nil || len(list) != 1 {
 		e.Errorf("the quiet owner has %d latest records, %v; want 1", len(list), err)
 	}
-	if text, _, err := e.d.Read(e.ctx, mine, stream, 0); err != nil || text != "text" {
+	if text, _, err := e.d.Read(e.ctx, mine, stream, 0, math.MaxInt); err != nil || text != "text" {
 		e.Errorf("the quiet owner's text is %q, %v", text, err)
 	}
 	e.wantLog(e.d, nobodys, "nobody")
@@ -286,7 +287,7 @@ func openTextStays(e *env) {
 	s.seal(2, 5003)
 	s.want(4999, "漢end", 5003)
 	fill()
-	_, _, err := e.d.Read(e.ctx, s.topic, s.stream, 0)
+	_, _, err := e.d.Read(e.ctx, s.topic, s.stream, 0, math.MaxInt)
 	e.wantErr("Read of a text that has left", err, broker.ErrNotFound)
 }
 

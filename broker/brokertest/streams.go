@@ -3,6 +3,7 @@ package brokertest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
@@ -22,6 +23,7 @@ func streamRules() []rule {
 		{"what was new is fanned out", newTextIsDelivered},
 		{"a text of 10,000 appends", manyAppends},
 		{"a text over 1 MiB", longText},
+		{"a limit ends a read at a whole code point", readLimit},
 		{"appends at once lose nothing", appendsAtOnce},
 		{"streams of one name on two topics are two", streamsAreOfTopics},
 		{"remove forgets text and seal", removeForgets},
@@ -51,7 +53,7 @@ func (s textOf) add(start int, text string, token uint64, length int, want error
 // want checks the text from a length on.
 func (s textOf) want(from int, text string, length int) {
 	s.e.Helper()
-	got, n, err := s.e.d.Read(s.e.ctx, s.topic, s.stream, from)
+	got, n, err := s.e.d.Read(s.e.ctx, s.topic, s.stream, from, math.MaxInt)
 	if err != nil || n != length || got != text {
 		s.e.Fatalf("Read(%d) = %.40q (%d bytes), %d, %v; want %.40q (%d bytes), %d", from, got, len(got), n, err, text, len(text), length)
 	}
@@ -68,7 +70,7 @@ func (s textOf) seal(token uint64, length int) {
 // missing checks that there is no such stream.
 func (s textOf) missing() {
 	s.e.Helper()
-	_, _, err := s.e.d.Read(s.e.ctx, s.topic, s.stream, 0)
+	_, _, err := s.e.d.Read(s.e.ctx, s.topic, s.stream, 0, math.MaxInt)
 	s.e.wantErr("Read", err, broker.ErrNotFound)
 }
 
@@ -242,7 +244,7 @@ func appendsAtOnce(e *env) {
 			sum.Add(int64(i + 1))
 		}
 	})
-	got, length, err := other.Read(e.ctx, s.topic, s.stream, 0)
+	got, length, err := other.Read(e.ctx, s.topic, s.stream, 0, math.MaxInt)
 	if err != nil || length != int(sum.Load()) {
 		e.Fatalf("Read: length %d, %v; want %d", length, err, sum.Load())
 	}
@@ -286,6 +288,31 @@ func removeForgets(e *env) {
 	s.want(0, "new", 3)
 }
 
+func readLimit(e *env) {
+	s := e.stream("s")
+	text, length := "", 0
+	for range 3000 { // drivers may keep it in pieces
+		s.add(length, "é漢🙂x", 0, length+4, nil)
+		text, length = text+"é漢🙂x", length+4
+	}
+	for _, from := range []int{0, 1, 4001, length - 2, length} {
+		rest := string([]rune(text)[from:])
+		for _, limit := range []int{0, 1, 2, 3, 4, 5, 9, 10, 16383, 16384, 16385, len(rest) - 1, len(rest), math.MaxInt} {
+			if limit < 0 {
+				continue
+			}
+			want := rest[:min(limit, len(rest))]
+			for !utf8.ValidString(want) {
+				want = want[:len(want)-1]
+			}
+			got, n, err := e.d.Read(e.ctx, s.topic, s.stream, from, limit)
+			if err != nil || n != length || got != want {
+				e.Fatalf("Read(%d, at most %d bytes) = %d bytes, %d, %v; want %d bytes, %d", from, limit, len(got), n, err, len(want), length)
+			}
+		}
+	}
+}
+
 func badAppends(e *env) {
 	s := e.stream("s")
 	s.add(0, "x", 0, 1, nil)
@@ -295,7 +322,9 @@ func badAppends(e *env) {
 	}
 	_, err := e.d.Append(e.ctx, s.topic, s.stream, -2, "x", 0)
 	e.wantRefused("Append at -2", err)
-	_, _, err = e.d.Read(e.ctx, s.topic, s.stream, -1)
+	_, _, err = e.d.Read(e.ctx, s.topic, s.stream, -1, math.MaxInt)
 	e.wantRefused("Read from -1", err)
+	_, _, err = e.d.Read(e.ctx, s.topic, s.stream, 0, -1)
+	e.wantRefused("Read of -1 bytes", err)
 	s.want(0, "x", 1)
 }

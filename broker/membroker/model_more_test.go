@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -220,13 +221,13 @@ func (p *pair) check(t *rapid.T) {
 
 func (p *pair) checkText(t *rapid.T, topic, name broker.Key, s *textModel) {
 	if s == nil {
-		if _, _, err := p.b.Read(context.Background(), topic, name, 0); !errors.Is(err, broker.ErrNotFound) {
+		if _, _, err := p.b.Read(context.Background(), topic, name, 0, math.MaxInt); !errors.Is(err, broker.ErrNotFound) {
 			t.Fatalf("Read: %v, want %v", err, broker.ErrNotFound)
 		}
 		return
 	}
 	from := len(s.text) / 2
-	got, length, err := p.b.Read(context.Background(), topic, name, from)
+	got, length, err := p.b.Read(context.Background(), topic, name, from, math.MaxInt)
 	if err != nil || length != len(s.text) || got != string(s.text[from:]) {
 		t.Fatalf("Read(%d) = %q, %d, %v; want %q, %d", from, got, length, err, string(s.text[from:]), len(s.text))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -217,7 +218,7 @@ func (w *ownersWorld) sleep(t *rapid.T) {
 // forgetLeft forgets texts that have left, which only sealed ones may.
 func (w *ownersWorld) forgetLeft() {
 	for name, x := range w.texts {
-		if _, _, err := w.b.Read(context.Background(), x.topic.key, broker.NameKey(name), 0); err != nil && !x.open() {
+		if _, _, err := w.b.Read(context.Background(), x.topic.key, broker.NameKey(name), 0, math.MaxInt); err != nil && !x.open() {
 			delete(w.texts, name)
 		}
 	}
@@ -262,7 +263,7 @@ func (w *ownersWorld) check(t *rapid.T) {
 		t.Fatalf("%d bytes are kept of at most %d", total, most)
 	}
 	for name, x := range w.texts {
-		text, n, err := w.b.Read(context.Background(), x.topic.key, broker.NameKey(name), 0)
+		text, n, err := w.b.Read(context.Background(), x.topic.key, broker.NameKey(name), 0, math.MaxInt)
 		if err != nil || text != x.text || n != len(x.text) {
 			t.Fatalf("a text of %d, open %v, is read as %d, %v", len(x.text), x.open(), n, err)
 		}

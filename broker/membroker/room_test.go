@@ -74,7 +74,7 @@ func TestOpenTextsOfOneLeaveRoomForThoseOfOthers(t *testing.T) {
 	if n := b.shared.owners.bytes.Load(); n > 1<<20 {
 		t.Errorf("%d bytes are kept, want at most 1 MiB", n)
 	}
-	if text, _, err := b.Read(t.Context(), keyOf(1), keyOf(2), 0); err != nil || len(text) != length {
+	if text, _, err := b.Read(t.Context(), keyOf(1), keyOf(2), 0, math.MaxInt); err != nil || len(text) != length {
 		t.Errorf("the open text has %d bytes, %v; want %d", len(text), err, length)
 	}
 }

@@ -237,13 +237,13 @@ func (b *Broker) Seal(ctx context.Context, key, name broker.Key, token uint64) (
 	return length, nil
 }
 
-// Read returns a stream's text from a length on.
-func (b *Broker) Read(ctx context.Context, key, name broker.Key, from int) (string, int, error) {
+// Read returns a stream's text from a length on, at most limit bytes.
+func (b *Broker) Read(ctx context.Context, key, name broker.Key, from, limit int) (string, int, error) {
 	if err := b.ready(ctx, "read"); err != nil {
 		return "", 0, err
 	}
-	if from < 0 {
-		return "", 0, fmt.Errorf("read: from %d", from)
+	if from < 0 || limit < 0 {
+		return "", 0, fmt.Errorf("read: from %d, limit %d", from, limit)
 	}
 	p := b.shared.of(key)
 	p.mu.Lock()
@@ -258,13 +258,20 @@ func (b *Broker) Read(ctx context.Context, key, name broker.Key, from int) (stri
 	}
 	var out strings.Builder
 	if from == 0 {
-		out.Grow(int(s.bytes))
+		out.Grow(min(int(s.bytes), limit))
 	}
-	for r := p.pool.seek(&s.text, uint64(from), s.length); r != 0; {
+	for r := p.pool.seek(&s.text, uint64(from), s.length); r != 0 && out.Len() < limit; {
 		b, mem := p.pool.at(r)
 		old := mem[:b.used]
 		if uint64(from) > b.first {
 			old = old[runes(old, uint64(from)-b.first):]
+		}
+		if left := limit - out.Len(); left < len(old) {
+			for left > 0 && !utf8.RuneStart(old[left]) {
+				left--
+			}
+			out.Write(old[:left])
+			break
 		}
 		out.Write(old)
 		r = b.next

@@ -47,6 +47,7 @@ type call struct {
 	Stream broker.Key
 	Pos    wire.Position
 	Number int // limit, start, from
+	Limit  int // of bytes
 	Exact  bool
 	Text   string
 	Token  uint64 // token or revision

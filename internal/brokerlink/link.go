@@ -277,8 +277,8 @@ func (l *Link) Seal(ctx context.Context, topic, stream broker.Key, token uint64)
 }
 
 // Read implements [broker.Streams].
-func (l *Link) Read(ctx context.Context, topic, stream broker.Key, from int) (string, int, error) {
-	a, err := l.do(ctx, &call{Method: read, Topics: []broker.Key{topic}, Stream: stream, Number: from})
+func (l *Link) Read(ctx context.Context, topic, stream broker.Key, from, limit int) (string, int, error) {
+	a, err := l.do(ctx, &call{Method: read, Topics: []broker.Key{topic}, Stream: stream, Number: from, Limit: limit})
 	return a.Text, a.Number, err
 }
 

@@ -132,7 +132,7 @@ func (s *server) doOther(ctx context.Context, c *call, topic broker.Key, a *answ
 	case seal:
 		a.Number, err = s.d.Seal(ctx, topic, c.Stream, c.Token)
 	case read:
-		a.Text, a.Number, err = s.d.Read(ctx, topic, c.Stream, c.Number)
+		a.Text, a.Number, err = s.d.Read(ctx, topic, c.Stream, c.Number, c.Limit)
 	case remove:
 		err = s.d.Remove(ctx, topic, c.Stream)
 	case get:
