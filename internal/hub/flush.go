@@ -243,13 +243,14 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 	t := h.topics.at(topicSlot)
 	current := at.epoch == t.epoch.Load() && at.offset >= t.head.Load()
 	read := h.boardRead(rec, topicSlot, t)
-	if current && t.streams.Load() == 0 && read || at.flags&(cursorCatching|cursorHeld) != 0 {
+	owed := h.owes(rec, topicSlot)
+	if current && t.streams.Load() == 0 && read && !owed || at.flags&(cursorCatching|cursorHeld) != 0 {
 		return false
 	}
 	if s.full() {
 		return true
 	}
-	if m := &s.memo; !current && read && m.frame != nil && m.topic == topicSlot && m.gen == t.gen.Load() &&
+	if m := &s.memo; !current && read && !owed && m.frame != nil && m.topic == topicSlot && m.gen == t.gen.Load() &&
 		m.epoch == at.epoch && m.from == at.offset && t.streams.Load() == 0 {
 		s.add(m.frame, which, m.to)
 		return t.head.Load() > m.to
@@ -279,7 +280,7 @@ func (h *Hub) gather(s *scratch, rec *conn, slot uint32, which int, topicSlot ui
 			return s.need == nil || h.ask(s, rec, &src)
 		}
 	}
-	if h.gatherText(s, rec, &src, at.offset > t.head.Load()) {
+	if h.gatherOwed(s, rec, &src) || h.gatherText(s, rec, &src, at.offset > t.head.Load()) {
 		return true
 	}
 	if !read {

@@ -16,6 +16,7 @@ type reading struct {
 	at      []textCursor
 	of      map[textName]int // numbers in at, made when they are many
 	ended   int              // cursors with an end
+	owed    []owedText       // each of a stream with a cursor
 	turn    uint32           // counts turns
 	seen    []textSeen
 	boards  []boardCursor
@@ -131,6 +132,11 @@ func (h *Hub) choose(c Handle, change func(*reading)) error {
 
 // SeekText says that c has the text of a stream of a topic up to a length.
 func (h *Hub) SeekText(c Handle, topic, stream Key, length uint64) error {
+	return h.seekText(c, topic, stream, length, nil)
+}
+
+// seekText does that, and then something more, if then is not nil.
+func (h *Hub) seekText(c Handle, topic, stream Key, length uint64, then func(r *reading, topicSlot uint32)) error {
 	rec := h.lock(c)
 	if rec == nil {
 		return ErrGone
@@ -146,6 +152,10 @@ func (h *Hub) SeekText(c Handle, topic, stream Key, length uint64) error {
 		r.ended--
 	}
 	r.at[i] = textCursor{textName: textName{slot, stream}, at: length}
+	r.owed = slices.DeleteFunc(r.owed, func(o owedText) bool { return o.topic == slot && o.Key == stream })
+	if then != nil {
+		then(r, slot)
+	}
 	r.unsee(slot)
 	rec.wake.Store(1)
 	return nil
@@ -226,6 +236,7 @@ func (r *reading) drop(which func(*textCursor) bool) {
 		}
 		return gone
 	})
+	r.forgive()
 }
 
 // end notes at which entry a stream ends.
@@ -283,6 +294,7 @@ func (h *Hub) beginTexts(rec *conn) {
 	}
 	r := h.readings.at(rec.reading)
 	r.turn++
+	r.settleOwed()
 	if r.ended > 0 {
 		r.drop(func(cur *textCursor) bool {
 			at := h.cursorOf(rec, cur.topic)
@@ -321,7 +333,8 @@ func (h *Hub) skipEnds(rec *conn, topicSlot uint32) {
 	defer t.mu.Unlock()
 	r := h.readings.at(rec.reading)
 	for i := range r.at {
-		if r.at[i].topic != topicSlot {
+		owed := func(o owedText) bool { return o.topic == topicSlot && o.Key == r.at[i].key }
+		if r.at[i].topic != topicSlot || slices.ContainsFunc(r.owed, owed) {
 			continue
 		}
 		if st := h.streamAt(t, r.at[i].key); st == nil || st.ended {
