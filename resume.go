@@ -113,7 +113,7 @@ func restoreVerb(ctx context.Context, in *inbound) error {
 			m.hub.ForgetTexts(in.c, cmp.Or(p.key, p.room.key))
 		}
 	}
-	err = m.seekTexts(ctx, sender, plan, req.Streams)
+	err = m.seekTexts(ctx, sender, plan, told, req.Streams)
 	m.hub.Unhold(in.c)
 	return err
 }
@@ -188,8 +188,12 @@ func (m *Manager) runsOf(ctx context.Context, topic wire.Topic) ([]wire.Restored
 // seekTexts moves the text cursors of a connection to the lengths that its client has. Streams
 // of topics that it does not follow, and of runs that are not known, are nothing to it. A room
 // counts only if the client came back to it: what it has of one that it only follows was decided
-// when it began to, and a length that it makes up must not open what was before.
-func (m *Manager) seekTexts(ctx context.Context, sender *Conn, plan []restored, lengths map[string]int) error {
+// when it began to, and a length that it makes up must not open what was before. live are the runs
+// of the user.
+//
+// What a client has not got yet of a stream that was complete before the place where it left, as a
+// snapshot may tell of it, no event will bring: it is owed.
+func (m *Manager) seekTexts(ctx context.Context, sender *Conn, plan []restored, live []wire.RestoredRun, lengths map[string]int) error {
 	open := make(map[hub.Key]bool)
 	for _, p := range plan {
 		if p.followed.c == 0 {
@@ -202,7 +206,7 @@ func (m *Manager) seekTexts(ctx context.Context, sender *Conn, plan []restored, 
 		}
 	}
 	for id, length := range lengths {
-		run, _, ok := strings.Cut(id, "/")
+		run, name, ok := strings.Cut(id, "/")
 		if !ok || length <= 0 {
 			continue
 		}
@@ -214,11 +218,35 @@ func (m *Manager) seekTexts(ctx context.Context, sender *Conn, plan []restored, 
 			return err
 		}
 		topic := spec.topic()
-		if key := hubKey(topic); topic.Kind != wire.KindRoom || open[key] {
-			_ = m.hub.SeekText(sender.handle, key, hub.Key(broker.NameKey(id)), uint64(length)) // one that does not follow the topic
+		key := hubKey(topic)
+		if topic.Kind == wire.KindRoom && !open[key] {
+			continue
 		}
+		whole, err := m.wholeLengths(ctx, &spec, plan, live)
+		if err != nil {
+			return err
+		}
+		stream := hubStream(spec.ID, spec.Thread, name)
+		_ = m.hub.OweText(sender.handle, key, stream, uint64(length), uint64(max(0, whole[id])), false) // one that does not follow the topic
 	}
 	return nil
+}
+
+// wholeLengths is how long the streams of a run are, by stream id: a live one that is told to who
+// comes back, or one that has ended.
+func (m *Manager) wholeLengths(ctx context.Context, spec *runSpec, plan []restored, live []wire.RestoredRun) (map[string]int, error) {
+	is := func(run wire.RestoredRun) bool { return run.RunID == spec.ID }
+	if i := slices.IndexFunc(live, is); i >= 0 {
+		return live[i].StreamLengths, nil
+	}
+	for _, p := range plan {
+		if i := slices.IndexFunc(p.runs, is); i >= 0 {
+			return p.runs[i].StreamLengths, nil
+		}
+	}
+	var record runRecord
+	_, err := m.getItem(ctx, spec.recordKey(), &record)
+	return record.Lengths, err
 }
 
 // seekTextsSince does that for a room whose past is not the client's to read: of a text that was

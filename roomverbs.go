@@ -344,10 +344,12 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 }
 
 // What a verb does beyond a message's work is paid for as so many messages more: each room that
-// is subscribed is asked for at the Authorizer and the broker, each record of a page is read.
+// is subscribed is asked for at the Authorizer and the broker, each record of a page is read, and the text of runs
+// is read and sent.
 const (
 	namesPerMessage   = 16
 	recordsPerMessage = 100
+	bytesPerMessage   = 64 << 10
 )
 
 // How much of what is listed is as much work as a message.

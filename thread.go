@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +19,8 @@ import (
 type Thread = wire.Thread
 
 // Thread returns a conversation of to, a user's or a room's: its newest messages and its live
-// runs with their texts. "" is the default thread. With q.Before it is an older part of the
+// runs with their texts, which have 256 KiB together: of what is beyond that [Stream.Snapshot]
+// has the whole. "" is the default thread. With q.Before it is an older part of the
 // messages, without runs; q.Since and q.Thread do not count.
 func (m *Manager) Thread(ctx context.Context, to Target, thread string, q Query) (Thread, error) {
 	tenant, err := m.tenantOf(ctx)
@@ -65,40 +65,46 @@ func (m *Manager) threadAt(ctx context.Context, topic wire.Topic, thread string,
 	if err != nil {
 		return Thread{}, 0, err
 	}
-	for _, f := range live {
+	left := maxThreadText
+	for _, f := range slices.Backward(live) {
 		if f.run.ThreadID != thread {
 			continue
 		}
-		if err := m.readTexts(ctx, topic, f); err != nil {
+		if err := m.readTexts(ctx, topic, f, &left); err != nil {
 			return Thread{}, 0, err
 		}
-		// Viewers know these by the envelope and by the stream's id and text.
-		f.run.ThreadID = ""
-		for i := range f.run.Streams {
-			f.run.Streams[i].Name, f.run.Streams[i].Length = "", 0
-		}
+		f.run.ThreadID = "" // viewers know it by the envelope
 		t.Runs = append(t.Runs, f.run)
 	}
+	slices.Reverse(t.Runs)
 	return t, r.seen, nil
 }
 
-// readTexts puts the texts into the run of f: those of open streams up to now, but not further
-// than the next event behind the place that f is of.
-func (m *Manager) readTexts(ctx context.Context, topic wire.Topic, f *folded) error {
-	for i := range f.run.Streams {
+// maxThreadText is how much text, in bytes, the runs of a thread have together: as much of the
+// newest ones as there is room for.
+const maxThreadText = 256 << 10
+
+// readTexts puts the texts into the run of f, with what is left of the room for them: those of
+// open streams up to now, but not further than the next event behind the place that f is of. Only
+// of a text that has no room does it say the length.
+func (m *Manager) readTexts(ctx context.Context, topic wire.Topic, f *folded, left *int) error {
+	for i := range slices.Backward(f.run.Streams) {
 		s := &f.run.Streams[i]
-		text, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(s.ID), 0, math.MaxInt)
+		text, length, err := m.driver.Read(ctx, broker.KeyOf(topic), broker.NameKey(s.ID), 0, *left)
 		switch {
-		case errors.Is(err, broker.ErrNotFound):
-			s.Text = f.texts[s.ID]
-			continue
+		case errors.Is(err, broker.ErrNotFound): // it was folded into the log, or never appended to
+			text, length = f.texts[s.ID], s.Length
+			text = text[:firstPiece(text, *left)]
 		case err != nil:
 			return err
 		}
-		s.Text, s.Length = text, length
 		if end, later := f.next[s.ID]; later && end < length {
-			s.Text, s.Length = firstRunes(text, end), end
+			text, length = firstRunes(text, end), end
 		}
+		if *left -= len(text); length == utf8.RuneCountInString(text) {
+			length = 0
+		}
+		s.Name, s.Text, s.Length = "", text, length
 	}
 	return nil
 }
@@ -176,17 +182,31 @@ func (in *inbound) openThread(ctx context.Context, instead bool) error {
 		return err
 	}
 	m.beginOrLeave(ctx, f)
-	for _, run := range t.Runs {
+	in.oweTexts(a, req.ThreadID, t.Runs, at)
+	return nil
+}
+
+// oweTexts makes the connection, which is held, get what the texts of a snapshot have no room for,
+// and what comes after them.
+func (in *inbound) oweTexts(a acquired, thread string, runs []wire.Run, at Position) {
+	work, bytes := 0, 0
+	for _, run := range runs {
 		for _, s := range run.Streams {
 			_, name, _ := strings.Cut(s.ID, "/")
-			stream, length := hubStream(run.ID, req.ThreadID, name), uint64(utf8.RuneCountInString(s.Text))
-			if s.State == wire.StreamStateOpen {
-				m.hub.AddStream(a.key, stream, length, at)
-				_ = m.hub.SeekText(in.c, a.key, stream.Key, length) // a connection that has ended needs none
+			stream, length := hubStream(run.ID, thread, name), utf8.RuneCountInString(s.Text)
+			whole, open := max(length, s.Length), s.State == wire.StreamStateOpen
+			if open {
+				in.m.hub.AddStream(a.key, stream, uint64(whole), at)
 			}
+			if open || length < whole {
+				_ = in.m.hub.OweText(in.c, a.key, stream, uint64(length), uint64(whole), !open) // a connection that has ended needs none
+			}
+			work += len(s.Text)
+			bytes += len(s.Text) + whole - length // of what is not read yet, code points
 		}
 	}
-	return nil
+	in.more += work / bytesPerWork
+	in.owe(bytes / bytesPerMessage)
 }
 
 // beginEpoch tells of a log that has begun anew before anything of it is told, here a snapshot,

@@ -41,6 +41,7 @@ type text struct {
 	begin  strings.Builder // the text from its beginning, without holes
 	short  bool            // what follows begin is not here, so that it cannot grow
 	done   bool            // the stream has ended
+	whole  int             // it has, and is so long: what a snapshot had no room for comes in chunks; 0: no
 
 	on    *shelf
 	bytes int // what it counts in endedBytes
@@ -142,6 +143,7 @@ func (t *texts) chunk(env *wire.Envelope) (fresh bool, err error) {
 	}
 	s.length = end
 	t.put(s, &t.open)
+	t.reached(s)
 	return true, nil
 }
 
@@ -168,16 +170,27 @@ func (t *texts) complete(env wire.Envelope) error {
 	return nil
 }
 
+// reached ends a text that a snapshot had the beginning of, once it is there.
+func (t *texts) reached(s *text) {
+	if s.whole > 0 && s.length >= s.whole {
+		s.done, s.whole = true, 0
+		t.put(s, &t.ended)
+	}
+}
+
 // snapshot takes the texts of a thread's live runs. It takes t.mu.
 func (t *texts) snapshot(runs []wire.Run) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, run := range runs {
 		for _, s := range run.Streams {
-			if length := utf8.RuneCountInString(s.Text); s.State == wire.StreamStateOpen {
-				t.advance(s.ID, s.Text, length)
-			} else {
+			switch length, ended := utf8.RuneCountInString(s.Text), s.State != wire.StreamStateOpen; {
+			case s.Length > length:
+				t.restart(s.ID, s.Text, length, s.Length, ended)
+			case ended:
 				t.end(s.ID, s.Text, length)
+			default:
+				t.advance(s.ID, s.Text, length)
 			}
 		}
 	}
@@ -195,6 +208,21 @@ func (t *texts) advance(id, whole string, length int) {
 	t.put(s, &t.open)
 }
 
+// restart makes what the client has of a stream the beginning of a text that a snapshot had no
+// room for: the rest comes in chunks, whatever of it was here. The text may have ended.
+func (t *texts) restart(id, begin string, length, whole int, ended bool) {
+	s := t.get(id)
+	if s.done && !ended {
+		return // the snapshot is older
+	}
+	s.take(begin, length)
+	s.done, s.whole = false, 0
+	if ended {
+		s.whole = whole
+	}
+	t.put(s, &t.open)
+}
+
 // end ends a stream at a length. A text of that length is what counts, whatever came in
 // chunks, since the log keeps it; without one, the chunks were all.
 func (t *texts) end(id, whole string, length int) {
@@ -205,7 +233,7 @@ func (t *texts) end(id, whole string, length int) {
 	case s.length != length:
 		s.length, s.short = length, true
 	}
-	s.done = true
+	s.done, s.whole = true, 0
 	t.put(s, &t.ended)
 }
 
@@ -234,7 +262,9 @@ func (t *texts) lengths(most int) map[string]int {
 // tells, and whether the stream has ended. It is always the beginning of the text, without
 // holes: of a stream that began at one of [Options.Lengths] it is empty, until a
 // thread_snapshot or the stream_complete brings the whole, which the latter does of texts up
-// to 64 KiB. Of streams that have ended, the texts of the newest 64 are kept, at most 8 MiB.
+// to 64 KiB. Where a thread_snapshot has the beginning of a long text only, that is the text, and
+// grows by the chunks that come behind it. Of streams that have ended, the texts of the newest 64
+// are kept, at most 8 MiB.
 func (c *Client) Text(stream string) (text string, done bool) {
 	c.texts.mu.Lock()
 	defer c.texts.mu.Unlock()

@@ -170,6 +170,44 @@ func TestASnapshotBringsTextsForward(t *testing.T) {
 	}
 }
 
+// What a snapshot had no room for comes in chunks behind it, whatever the client had, also of a
+// text that has ended.
+func TestTheBeginningOfALongTextGoesOnInChunks(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		told map[string]int
+		had  func(*texts)
+	}{
+		{"nothing is known", nil, func(*texts) {}},
+		{"less", nil, func(x *texts) { chunk(t, x, answer, 0, "H") }},
+		{"more", nil, func(x *texts) { chunk(t, x, answer, 0, "Hello") }},
+		{"all of it", nil, func(x *texts) { chunk(t, x, answer, 0, "Hello 🙂!") }},
+		{"with a hole", nil, func(x *texts) { chunk(t, x, answer, 0, "H"); chunk(t, x, answer, 4, "o 🙂!") }},
+		{"a length", map[string]int{answer: 7}, func(*texts) {}},
+	} {
+		for _, state := range []string{wire.StreamStateOpen, wire.StreamStateCancelled} {
+			t.Run(tt.name+", "+state, func(t *testing.T) {
+				x := newTexts(tt.told)
+				tt.had(x)
+				x.snapshot([]wire.Run{{ID: "R", Streams: []wire.Stream{{ID: answer, State: state, Text: "Hel", Length: 8}}}})
+				wantText(t, x, answer, "Hel", false)
+				if got := x.lengths(openTexts)[answer]; got != 3 {
+					t.Errorf("got length %d for the server, want that of the snapshot", got)
+				}
+				if start, text := chunk(t, x, answer, 3, "lo 🙂"); start != 3 || text != "lo 🙂" {
+					t.Errorf("got %q from %d, want what comes behind the snapshot", text, start)
+				}
+				chunk(t, x, answer, 7, "!")
+				wantText(t, x, answer, "Hello 🙂!", state != wire.StreamStateOpen)
+			})
+		}
+	}
+	x := newTexts(nil)
+	complete(t, x, answer, 8, "Hello 🙂!")
+	x.snapshot([]wire.Run{{ID: "R", Streams: []wire.Stream{{ID: answer, State: wire.StreamStateOpen, Text: "Hel", Length: 5}}}}) // from before
+	wantText(t, x, answer, "Hello 🙂!", true)
+}
+
 func TestEndedTextsAreBoundedAndDoNotComeAgain(t *testing.T) {
 	x := newTexts(nil)
 	id := func(i int) string { return fmt.Sprintf("R%d/answer", i) }

@@ -33,7 +33,8 @@ type Run struct {
 	StartedAt float64  `json:"started_at"` // seconds since 1970
 	// Tools are the names of the tools that are executing.
 	Tools []string `json:"tools"`
-	// Streams are all text streams of the run with their text.
+	// Streams are all text streams of the run with their text; in a thread it may be the beginning
+	// of a longer one.
 	Streams []Stream `json:"streams"`
 	// Approvals are those that wait for an answer.
 	Approvals []Approval `json:"approvals"`
@@ -46,7 +47,8 @@ type Stream struct {
 	// State is "open", "complete", "cancelled" or "failed".
 	State string `json:"state"`
 	Text  string `json:"text"`
-	// Length is that of Text in Unicode code points.
+	// Length is that of the whole text in Unicode code points. In a thread it is there only if
+	// Text is not all of it.
 	Length int `json:"length,omitzero"`
 }
 

@@ -32,6 +32,7 @@ interface Entry extends TextState {
   id: string
   state: StreamText['state']
   short: boolean // what follows text is not here, so that it cannot grow
+  end?: { state: StreamText['state']; length: number } // what it will be once the rest has come that a snapshot had no room for
   on: Set<Entry> | undefined
 }
 
@@ -80,6 +81,7 @@ export class Texts {
     s.length = next.length
     if (!s.short) s.text = next.text
     this.#put(s, this.#open)
+    if (s.end && s.length >= s.end.length) this.#finish(s, s.end.state)
     return { start: at, added: next.added }
   }
 
@@ -93,20 +95,32 @@ export class Texts {
 
   /**
    * Takes the texts of a snapshot's live runs, and puts into the snapshot those that are longer
-   * here: what is told next follows behind them.
+   * here: what is told next follows behind them. Of a text with a length, which is that of the whole, the rest
+   * comes in chunks.
    */
   snapshot(runs: Run[]): void {
     for (const stream of runs.flatMap((run) => run.streams)) {
       const length = codePoints(stream.text)
-      if (stream.state !== 'open') {
+      const whole = Math.max(length, stream.length ?? 0)
+      if (stream.state !== 'open' && whole === length) {
         this.#end(stream.stream_id, stream.state, length, stream.text)
         continue
       }
       const s = this.#entry(stream.stream_id)
-      if (s.state !== 'open') continue // the snapshot is older
-      if (length > s.length || (s.short && length === s.length)) take(s, stream.text, length)
+      if (s.state !== 'open' && (stream.state === 'open' || !s.short)) {
+        if (stream.state === 'open') continue // the snapshot is older
+        stream.text = s.text
+        delete stream.length
+        continue
+      }
+      if (length > s.length || (s.short && (length === s.length || length < whole))) take(s, stream.text, length)
       else if (!s.short) stream.text = s.text
+      if (s.length >= whole) delete stream.length
+      s.state = 'open'
       this.#put(s, this.#open)
+      if (stream.state === 'open') continue
+      s.end = { state: stream.state as StreamText['state'], length: whole }
+      if (s.length >= whole) this.#finish(s, s.end.state)
     }
   }
 
@@ -131,9 +145,14 @@ export class Texts {
       s.length = length
       s.short = true
     }
-    s.state = state as StreamText['state']
-    this.#put(s, this.#ended)
+    this.#finish(s, state as StreamText['state'])
     return change
+  }
+
+  #finish(s: Entry, state: StreamText['state']): void {
+    s.state = state
+    delete s.end
+    this.#put(s, this.#ended)
   }
 
   #entry(id: string): Entry {

@@ -446,7 +446,7 @@ export interface Run {
   started_at: number
   /** Tools are the names of the tools that are executing. */
   tools: string[]
-  /** Streams are all text streams of the run with their text. */
+  /** Streams are all text streams of the run with their text; in a thread it may be the beginning of a longer one. */
   streams: Stream[]
   /** Approvals are those that wait for an answer. */
   approvals: Approval[]
@@ -506,7 +506,10 @@ export interface Stream {
   /** State is "open", "complete", "cancelled" or "failed". */
   state: string
   text: string
-  /** Length is that of Text in Unicode code points. */
+  /**
+   * Length is that of the whole text in Unicode code points. In a thread it is there only if Text is not all of
+   * it.
+   */
   length?: number
 }
 

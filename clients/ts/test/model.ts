@@ -109,7 +109,7 @@ export class Model {
       this.flush(view) // what is before the snapshot's position has been written before it
       const live = Object.entries(this.streams).filter(([, s]) => !s.done)
       const runs = live.map(([id, s]) => ({ run_id: id.split('/')[0], agent_name: 'a', state: 'running', started_at: 1, tools: [], approvals: [],
-        streams: [{ stream_id: id, state: 'open', text: s.text.join('') }] }))
+        streams: [{ stream_id: id, state: 'open', ...this.beginning(view, id, s) }] }))
       const payload = { messages: this.logs['user/alice']!.slice(-5), runs, position: this.heads['user/alice'], has_more: true }
       view.socket.say({ type: 'thread_snapshot', message_id: m.message_id, topic: 'user/alice', payload })
     } else if (m.type === 'user_message') {
@@ -127,6 +127,13 @@ export class Model {
       }
       view.socket.say({ type: 'ack', message_id: m.message_id, payload: { message_id: m.message_id, status: duplicate ? 'duplicate' : 'ok' } })
     }
+  }
+
+  /** A stream's text as a snapshot has it: the rest of a longer one comes behind. */
+  private beginning(view: View, id: string, { text }: Stream): { text: string; length?: number } {
+    const room = this.random.chance(0.5) ? this.random.below(text.length + 1) : text.length
+    view.texts[id] = room
+    return { text: text.slice(0, room).join(''), ...(room < text.length && { length: text.length }) }
   }
 
   private restore(view: View): void {

@@ -386,6 +386,47 @@ describe('openThread', () => {
     expect(b.client.text('R/title')).toEqual({ text: 'T', length: 1, state: 'complete', missing: false })
   })
 
+  test.each([
+    ['nothing', []],
+    ['less', [chunk('R/answer', 0, 'a')]],
+    ['more', [chunk('R/answer', 0, 'abcd')]],
+    ['all', [chunk('R/answer', 0, 'abcdé🙂')]],
+    ['a hole', [chunk('R/answer', 0, 'a'), chunk('R/answer', 4, 'é🙂')]],
+    ['all, and its end', [chunk('R/answer', 0, 'abcdé🙂'), complete(1, 'R/answer', 6)]],
+  ])('what the snapshot has no room for comes behind it, also of a text that had ended: the client has %s', async (_, had) => {
+    for (const state of ['open', 'complete']) {
+      const b = await live()
+      const s = b.socket()
+      const ended = had.length > 0 && had.at(-1)!.type === 'stream_complete'
+      if (ended && state === 'open') continue
+      s.say(...had)
+      await settle()
+      const promise = b.client.openThread({ threadId: '' })
+      const run = { run_id: 'R', agent_name: 'a', state: 'running', started_at: 1, tools: [], approvals: [] }
+      s.say({
+        type: 'thread_snapshot',
+        topic: 'user/alice',
+        message_id: s.last('thread_open')!.message_id,
+        payload: snapshot('e1:1', [], [{ ...run, streams: [{ stream_id: 'R/answer', state, text: 'abc', length: 6 }] }]),
+      })
+      await settle()
+      const [stream] = (await promise).runs[0]!.streams
+      expect(stream!.length).toBe(stream!.text === 'abcdé🙂' ? undefined : 6)
+      expect('abcdé🙂'.startsWith(stream!.text) && stream!.text.length >= 3).toBe(true)
+      let text = stream!.text
+      const told = b.of('text').length
+      s.say(chunk('R/answer', 3, 'dé'), chunk('R/answer', 5, '🙂'))
+      await settle()
+      for (const t of b.of('text').slice(told)) {
+        expect(t.start).toBe([...text].length)
+        text += t.added
+      }
+      expect(text).toBe('abcdé🙂')
+      expect(b.client.text('R/answer')).toEqual({ text, length: 6, state, missing: false })
+      b.client.close()
+    }
+  })
+
   test('an older page changes nothing', async () => {
     const b = await live()
     const promise = b.client.openThread({ threadId: 't1', before: 'e1:9' })
