@@ -140,7 +140,7 @@ func TestALogoutEndsWhatCameOfTheSessionByTickets(t *testing.T) {
 		for _, s := range []*server{one, two} {
 			late, _ := s.handshake(t, request{subprotocols: sessionProtocols(b)})
 			late.refused(wire.CodeAuthError, "")
-			late.ends(wire.CloseRevoked)
+			late.ends(wire.ClosePolicy)
 		}
 	})
 }
@@ -203,9 +203,10 @@ func TestAnAuthByATicketIsOfTheSessionThatMadeIt(t *testing.T) {
 		one.revoke(t, switchboard.Revocation{Session: maker.welcome.Session.ID})
 		for _, c := range []*device{maker, leaves, child} {
 			c.ends(wire.CloseRevoked)
+			synctest.Wait() // the other node has heard of it too
 			again, _ := two.handshake(t, request{subprotocols: sessionProtocols(c)})
 			again.refused(wire.CodeAuthError, "")
-			again.ends(wire.CloseRevoked)
+			again.ends(wire.ClosePolicy)
 		}
 		stays.send(`{"type":"auth","message_id":"late","payload":{"ticket":%q}}`, late)
 		stays.refused(wire.CodeAuthError, "late")
