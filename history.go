@@ -15,14 +15,16 @@ import (
 type Query struct {
 	Since, Before Position
 	Thread        string // only of this conversation; "": of all
-	Limit         int    // at most so many (50; at most 1,000)
+	// Limit is at most how many (50; at most 1,000). A page ends before it where more would make
+	// its messages larger than 4 MiB together; one message larger than that is a page by itself.
+	Limit int
 }
 
 // Page is a part of a log, oldest first.
 type Page struct {
 	Messages []Envelope
 	Head     Position  // of the log
-	HasMore  bool      // there are more in the direction that was asked for
+	HasMore  bool      // there are more in the direction that was asked for, for want of room in the page too
 	Gap      *wire.Gap // what is gone after Since; nil: nothing
 }
 
@@ -31,11 +33,13 @@ const (
 	maxPage      = 1000
 	historyBatch = 256     // records read at once
 	maxPageBytes = 1 << 20 // of a page that is sent to a client, beyond its first message
+	ownPageBytes = 4 << 20 // the same of one for the application
 )
 
 // History reads the log of to, which must not be a Connection. What is gone is said in
 // Page.Gap, not as an error. To go on after a page ask since its last message's position, or
-// before its first one's; the epoch is that of Page.Head.
+// before its first one's; the epoch is that of Page.Head. Whether there is more is what
+// Page.HasMore says, not how many messages came.
 func (m *Manager) History(ctx context.Context, to Target, q Query) (Page, error) {
 	tenant, err := m.tenantOf(ctx)
 	if err != nil {
@@ -45,15 +49,15 @@ func (m *Manager) History(ctx context.Context, to Target, q Query) (Page, error)
 	if err != nil {
 		return Page{}, fmt.Errorf("history: %w", err)
 	}
-	page, _, err := m.page(ctx, topic, q, 0)
+	page, _, err := m.page(ctx, topic, q, ownPageBytes)
 	if err != nil {
 		return Page{}, fmt.Errorf("history of %s: %w", topic, err)
 	}
 	return page, nil
 }
 
-// page reads what q selects, and says how many records it looked at. With maxBytes it ends where
-// the next message would make it longer.
+// page reads what q selects, and says how many records it looked at. It ends where the next
+// message would make it longer than maxBytes.
 func (m *Manager) page(ctx context.Context, topic wire.Topic, q Query, maxBytes int) (page Page, seen int, err error) {
 	if q, err = q.checked(); err != nil {
 		return Page{}, 0, err
@@ -91,7 +95,7 @@ type pageReader struct {
 	key      broker.Key
 	q        Query
 	exact    bool // q.Thread "" is the default thread, and not all of them
-	maxBytes int  // 0: no bound
+	maxBytes int  // of its messages together, beyond the first
 	bytes    int
 	seen     int // records that were looked at
 	page     Page
@@ -170,8 +174,7 @@ func (r *pageReader) take(e broker.Entry) bool {
 	if (r.exact || r.q.Thread != "") && rec.Thread != r.q.Thread {
 		return true
 	}
-	full := len(r.page.Messages) == r.q.Limit ||
-		r.maxBytes > 0 && len(r.page.Messages) > 0 && r.bytes+len(rec.Body) > r.maxBytes
+	full := len(r.page.Messages) == r.q.Limit || len(r.page.Messages) > 0 && r.bytes+len(rec.Body) > r.maxBytes
 	if full {
 		return false
 	}

@@ -21,7 +21,8 @@ type Thread = wire.Thread
 // Thread returns a conversation of to, a user's or a room's: its newest messages and its live
 // runs with their texts, which have 256 KiB together: of what is beyond that [Stream.Snapshot]
 // has the whole. "" is the default thread. With q.Before it is an older part of the
-// messages, without runs; q.Since and q.Thread do not count.
+// messages, without runs; q.Since and q.Thread do not count. HasMore says that there are older ones:
+// also fewer than q.Limit may be a whole page, see [Query].
 func (m *Manager) Thread(ctx context.Context, to Target, thread string, q Query) (Thread, error) {
 	tenant, err := m.tenantOf(ctx)
 	if err != nil {
@@ -34,7 +35,7 @@ func (m *Manager) Thread(ctx context.Context, to Target, thread string, q Query)
 	head, err := m.headOf(ctx, topic)
 	if err == nil {
 		var t Thread
-		if t, _, err = m.threadAt(ctx, topic, thread, q, head, 0); err == nil {
+		if t, _, err = m.threadAt(ctx, topic, thread, q, head, ownPageBytes); err == nil {
 			return t, nil
 		}
 	}
