@@ -1,5 +1,6 @@
-// Package quota says how often each of many may do something that costs others: a token bucket
-// for each address, user or tenant, in a table that is bounded however many of them come.
+// Package quota says how often, and how often at once, each of many may do something that costs
+// others: a token bucket for each address, user or tenant, in a table that is bounded however many
+// of them come, and a gate that counts what is under way.
 package quota
 
 import (
@@ -59,6 +60,17 @@ func (t *Table[K]) Take(key K, n int, now time.Time) (wait time.Duration, ok boo
 	}
 	missing := float64(min(n, t.burst)) - b.TokensAt(now)
 	return t.after(missing), false
+}
+
+// Owe takes n out of the bucket of key for what was done already, or all that is in it.
+func (t *Table[K]) Owe(key K, n int, now time.Time) {
+	if t == nil || n <= 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := t.bucket(key, now)
+	b.AllowN(now, min(n, int(b.TokensAt(now))))
 }
 
 // Holds reports what [Table.Take] would, and takes nothing.
