@@ -16,7 +16,7 @@ type arrow struct {
 func arrows() []arrow {
 	const bare = "" // the root package
 	return []arrow{
-		{from: bare, imports: []string{"wire", "broker", "broker/membroker", "internal/hub", "internal/ws", "internal/session", "internal/runs", "internal/quota", "internal/presence", "internal/yield"}, tests: []string{"auth", "broker/brokertest", "client"}},
+		{from: bare, imports: []string{"wire", "broker", "broker/membroker", "internal/hub", "internal/ws", "internal/session", "internal/runs", "internal/quota", "internal/respond", "internal/presence", "internal/yield"}, tests: []string{"auth", "broker/brokertest", "client"}},
 		{from: "wire"},
 		{from: "auth", imports: []string{bare, "wire"}},
 		{from: "agent", imports: []string{bare, "wire"}},
@@ -36,6 +36,7 @@ func arrows() []arrow {
 		{from: "internal/pages", imports: []string{"wire"}},
 		{from: "internal/quota"},
 		{from: "internal/presence", imports: []string{"wire"}},
+		{from: "internal/respond"},
 		{from: "internal/runs", imports: []string{"wire"}},
 		{from: "internal/sim", tests: []string{bare, "broker", "broker/membroker", "internal/ws", "wire"}},
 		{from: "internal/scenarios", tests: []string{bare, "broker", "client", "internal/server", "internal/ws", "wire"}},
@@ -43,7 +44,7 @@ func arrows() []arrow {
 		{from: "internal/session", imports: []string{"broker", "wire"}, tests: []string{"broker/membroker"}},
 		{from: "internal/ws", imports: []string{"internal/yield"}},
 		{from: "internal/yield"},
-		{from: "internal/server", imports: []string{"agent/openai", "internal/audit", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/quota", "internal/session", "internal/ws", "internal/yield"}},
+		{from: "internal/server", imports: []string{"agent/openai", "internal/audit", "internal/devlink", "internal/docsagent", bare, "auth", "wire", "broker", "broker/membroker", "client", "internal/hub", "internal/quota", "internal/respond", "internal/session", "internal/ws", "internal/yield"}},
 		{from: "internal/config", imports: []string{bare, "auth", "wire", "broker", "internal/server"}},
 		{from: "web"},
 		{from: "cmd/switchboard", imports: []string{"internal/audit", "internal/bench", "internal/config", "internal/server", "client", "web"}, tests: []string{bare, "internal/pages", "wire"}},
