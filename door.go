@@ -46,6 +46,8 @@ const (
 	whyAddress = "address_rate"
 	whyGuesses = "guesses"
 	whyUser    = "user_rate"
+	whyReads   = "reads"
+	whyPages   = "read_rate"
 	whyBlocked = "origin_blocked"
 	// whyMessages is of messages, not of who comes in.
 	whyMessages = "messages"
@@ -64,6 +66,8 @@ type door struct {
 	arrivals  *quota.Table[userID]       // new connections, by user
 	asks      *quota.Table[userID]       // calls, by user
 	tickets   *quota.Table[userID]
+	reads     *quota.Gate[userID]   // large answers to calls, under way, by user
+	pages     *quota.Table[userID]  // what calls have read, in messages as on a connection, by user
 	receipts  *quota.Table[userID]  // that begin, by user
 	handled   *quota.Table[handled] // messages that handlers have forbidden, for the audit log
 	strangers *quota.Table[string]  // origins that may not connect
@@ -78,6 +82,8 @@ func (d *door) init(limits Limits) {
 	d.guesses = quota.New[netip.Prefix](float64(limits.GuessesPerAddress), limits.GuessesPerAddress, manyAddresses)
 	d.arrivals = quota.New[userID](float64(limits.ConnectsPerUser), limits.ConnectsPerUser, manyUsers)
 	d.asks = quota.New[userID](float64(limits.CallsPerUser), limits.CallsPerUser, manyUsers)
+	d.reads = quota.NewGate[userID](limits.ReadsPerUser)
+	d.pages = quota.New[userID](float64(limits.MessagesPerMinute), limits.MessagesPerMinute, manyUsers)
 	d.tickets = quota.New[userID](ticketsPerMinute, ticketsPerMinute, manyUsers)
 	d.receipts = quota.New[userID](receiptsPerMinute, receiptsAtOnce, manyUsers)
 	d.handled = quota.New[handled](1, 1, manyUsers)
@@ -227,7 +233,7 @@ func (n *notices) add(why string, now time.Time) (count int) {
 // noticed logs a refusal at the door, at most every ten seconds for each reason.
 func (m *Manager) noticed(r *http.Request, ref *refusal) {
 	switch ref.why {
-	case whyAddress, whyGuesses, whyUser, whyBlocked:
+	case whyAddress, whyGuesses, whyUser, whyReads, whyPages, whyBlocked:
 	default:
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netra-systems/switchboard/internal/respond"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -224,6 +225,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that has left needs no answer
+	_ = respond.Write(w, status, body, []byte("\n")) // a client that has left needs no answer
 }

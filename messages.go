@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
+	"github.com/netra-systems/switchboard/internal/respond"
 	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
 )
@@ -214,7 +215,7 @@ func errStreamEnded() error {
 // postMessage takes one message as if it had come on the connection of an event stream, and
 // answers with what would have come there as its answer.
 func (m *Manager) postMessage(w http.ResponseWriter, r *http.Request) {
-	c, box, err := m.streamOf(r)
+	c, box, by, err := m.streamOf(r)
 	if err != nil {
 		m.refuseCall(w, r, err)
 		return
@@ -239,6 +240,14 @@ func (m *Manager) postMessage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, err := m.awaitAnswer(r.Context(), box, p)
+	if err == nil && !respond.Small(len(answer)) { // it was paid for, and may be read slowly
+		leave, full := m.enterRead(by)
+		if full != nil {
+			m.refuseCall(w, r, calledBy(by, full))
+			return
+		}
+		defer leave()
+	}
 	switch {
 	case err != nil:
 		m.refuseCall(w, r, err)
@@ -248,31 +257,31 @@ func (m *Manager) postMessage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// streamOf finds the event stream that a message is posted for. One of another user is not
-// there.
-func (m *Manager) streamOf(r *http.Request) (hub.Handle, *mailbox, error) {
+// streamOf finds the event stream that a message is posted for, and who posts it. One of another
+// user is not there.
+func (m *Manager) streamOf(r *http.Request) (hub.Handle, *mailbox, Identity, error) {
 	if m.life.Err() != nil {
-		return 0, nil, errDraining()
+		return 0, nil, Identity{}, errDraining()
 	}
 	ctx, cancel := m.callContext(r)
 	defer cancel()
 	id, err := m.caller(ctx, r)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, id, err
 	}
 	name := r.Header.Get(connectionHeader)
 	if name == "" {
-		return 0, nil, fieldError(wire.CodeInvalidMessage, connectionHeader, "the header "+connectionHeader+" is missing")
+		return 0, nil, id, fieldError(wire.CodeInvalidMessage, connectionHeader, "the header "+connectionHeader+" is missing")
 	}
 	if c, ok := m.hub.Find(name); ok {
 		view, there := m.hub.View(c)
 		box, streams := m.mail.get(c)
 		if there && streams && view.User.Tenant == id.Tenant && view.User.ID == id.User {
-			return c, box, nil
+			return c, box, id, nil
 		}
 	}
 	err = &Error{Code: wire.CodeNotFound, Message: "there is no such event stream", Details: map[string]any{"field": connectionHeader}}
-	return 0, nil, calledBy(id, err)
+	return 0, nil, id, calledBy(id, err)
 }
 
 // posted reads a message, and gives it an id if it has none: its answer is found by it.
@@ -331,9 +340,6 @@ func (m *Manager) answerError(w http.ResponseWriter, c hub.Handle, id string, er
 
 // writeAnswer answers a post with an envelope, and reports whether that went out.
 func (m *Manager) writeAnswer(w http.ResponseWriter, answer []byte) bool {
-	socket := http.NewResponseController(w)
-	_ = socket.SetWriteDeadline(time.Now().Add(m.opts.Limits.Frame))
-	defer socket.SetWriteDeadline(time.Time{}) //nolint:errcheck // then there was none either
 	status := http.StatusOK
 	if e, err := wire.ParseErrorMessage(answer); err == nil {
 		status = e.Code.HTTPStatus()
@@ -343,9 +349,5 @@ func (m *Manager) writeAnswer(w http.ResponseWriter, answer []byte) bool {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	if _, err := w.Write(append(answer, '\n')); err != nil {
-		return false
-	}
-	return socket.Flush() == nil
+	return respond.Send(w, status, answer, []byte("\n")) == nil
 }

@@ -111,6 +111,9 @@ type Limits struct {
 	// By user, in a minute: new connections (six times ConnsPerUser, at least 60) and HTTP calls
 	// (1,200).
 	ConnectsPerUser, CallsPerUser int
+	// ReadsPerUser is how many HTTP calls of a user may read at once, each until its answer is
+	// written (8). What they read is paid for besides, as on a connection.
+	ReadsPerUser int
 }
 
 // forever stands for no limit where time is computed with.
@@ -190,6 +193,7 @@ func (l Limits) withDefaults() Limits {
 	}
 	l.ConnectsPerUser = limit(cmp.Or(l.ConnectsPerUser, connects), 0, 0)
 	l.CallsPerUser = limit(l.CallsPerUser, 1200, 0)
+	l.ReadsPerUser = limit(l.ReadsPerUser, 8, 0)
 	l.Frame = limit(l.Frame, 30*time.Second, forever)
 	l.Handler = limit(l.Handler, 30*time.Second, forever)
 	l.MemoryBytes = limit(l.MemoryBytes, defaultMemory(), math.MaxInt64)

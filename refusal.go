@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/netra-systems/switchboard/internal/respond"
 	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
 )
@@ -168,8 +169,7 @@ func writeProblem(w http.ResponseWriter, status int, e *Error) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that has left needs no answer
+	_ = respond.Write(w, status, body, []byte("\n")) // a client that has left needs no answer
 }
 
 // gate counts the handshakes that are under way, so that Shutdown can wait for them.

@@ -146,6 +146,8 @@ func (t *tally[K]) all() map[K]uint64 {
 // The reasons of Refusals are origin, origin_blocked, head, address_rate, user_rate, guesses,
 // total_limit, subprotocol, query, last_event_id, handshakes, credential, revoked, user_limit,
 // tenant_rate, tenant_limit, broker, handshake, hijack, engine, on_connect, draining and internal.
+// CallRefusals has reads and read_rate besides, of calls that found too many large answers of their
+// user under way, and whose user has read too much.
 func (m *Manager) Stats() Stats {
 	h := m.hub.Stats()
 	return Stats{

@@ -5,29 +5,61 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/netra-systems/switchboard/wire"
 )
+
+// readAgain is when a place of a read may be free again.
+const readAgain = time.Second
 
 // getThread answers with a thread of the user who calls, or of a room whose past the user may
 // read: the body of thread_snapshot, for pages that have no connection yet.
 func (m *Manager) getThread(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := m.callContext(r)
 	defer cancel()
-	t, err := m.askedThread(ctx, r)
+	id, err := m.caller(ctx, r)
 	if err != nil {
 		m.refuseCall(w, r, err)
+		return
+	}
+	leave, err := m.beginRead(id)
+	if err != nil {
+		m.refuseCall(w, r, calledBy(id, err))
+		return
+	}
+	defer leave()
+	t, err := m.askedThread(ctx, r, id)
+	if err != nil {
+		m.refuseCall(w, r, calledBy(id, err))
 		return
 	}
 	writeJSON(w, http.StatusOK, t)
 }
 
-func (m *Manager) askedThread(ctx context.Context, r *http.Request) (t Thread, err error) {
-	id, err := m.caller(ctx, r)
-	if err != nil {
-		return Thread{}, err
+// beginRead lets a user read by a call, or refuses it: too much was read just now, or enterRead
+// refuses it.
+func (m *Manager) beginRead(id Identity) (leave func(), err error) {
+	if wait, ok := m.door.pages.Holds(userID{id.Tenant, id.User}, 1, time.Now()); !ok {
+		return nil, tooOften(whyPages, "this user has read too much", wait)
 	}
-	defer func() { err = calledBy(id, err) }()
+	return m.enterRead(id)
+}
+
+// enterRead lets a large answer to a user be made, unless too many are under way. The caller calls
+// leave when it was written, which takes as long as the client takes to read it.
+func (m *Manager) enterRead(id Identity) (leave func(), err error) {
+	leave, ok := m.door.reads.Enter(userID{id.Tenant, id.User})
+	if !ok {
+		return nil, &refusal{why: whyReads, cause: &Error{
+			Code: wire.CodeRateLimited, Message: "too many reads of this user are under way",
+			Details: map[string]any{"limit": m.door.reads.Most(), "scope": "user", "retry_after_ms": readAgain.Milliseconds()},
+		}}
+	}
+	return leave, nil
+}
+
+func (m *Manager) askedThread(ctx context.Context, r *http.Request, id Identity) (Thread, error) {
 	q, err := threadQuery(r)
 	if err != nil {
 		return Thread{}, err
@@ -46,7 +78,8 @@ func (m *Manager) askedThread(ctx context.Context, r *http.Request) (t Thread, e
 	if err != nil {
 		return Thread{}, err
 	}
-	t, _, err = m.threadAt(ctx, topic, q.Thread, q, head, maxPageBytes)
+	t, seen, err := m.threadAt(ctx, topic, q.Thread, q, head, maxPageBytes)
+	m.door.pages.Owe(userID{id.Tenant, id.User}, seen/recordsPerMessage, time.Now())
 	return t, err
 }
 

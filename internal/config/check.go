@@ -57,8 +57,9 @@ func (l *loader) check() {
 		Conns: c.Conns, ConnsPerUser: c.ConnsPerUser, RoomsPerConn: c.RoomsPerConn,
 		Handshakes: c.Handshakes, HandshakesPerSecond: c.HandshakeRate,
 		ConnsPerAddress: orNone(c.ConnsPerAddress), CallsPerAddress: orNone(c.CallsPerAddress), GuessesPerAddress: orNone(c.GuessesPerAddress),
-		ConnectsPerUser: c.ConnectsPerUser, CallsPerUser: c.CallsPerUser,
+		ConnectsPerUser: c.ConnectsPerUser, CallsPerUser: c.CallsPerUser, ReadsPerUser: c.ReadsPerUser,
 	}
+	s.ReadsPerTenant = c.ReadsPerTenant
 	s.SecureOrigins = c.Environment == production
 	s.Retention = broker.Retention{Messages: c.HistoryMessages, Age: c.HistoryAge}
 }

@@ -74,6 +74,8 @@ type Bounds struct {
 	GuessesPerAddress int           `name:"max-refused-credentials-per-address" default:"10" min:"0" placeholder:"N" help:"Credentials and API keys from one address that are refused in a minute; then none is looked at. 0 is no bound."`
 	ConnectsPerUser   int           `name:"max-connects-per-user" default:"120" min:"1" placeholder:"N" help:"New connections of one user in a minute."`
 	CallsPerUser      int           `name:"max-calls-per-user" default:"1200" min:"1" placeholder:"N" help:"HTTP calls of one user in a minute."`
+	ReadsPerUser      int           `name:"max-reads-per-user" default:"8" min:"1" placeholder:"N" help:"HTTP calls of one user that read at the same time, each until its answer is written."`
+	ReadsPerTenant    int           `name:"max-reads-per-tenant" default:"16" min:"1" placeholder:"N" help:"The same of the calls of back ends for one tenant."`
 	MemoryBytes       int           `name:"max-memory-bytes" min:"1048576" placeholder:"N" help:"Bytes of memory for recent messages and texts; the oldest leave first. Without it: a quarter of GOMEMLIMIT if that is set, else 268435456."`
 	TenantMemoryBytes int           `name:"max-tenant-memory-bytes" min:"1048576" placeholder:"N" help:"The same of one tenant. Without it: half of all."`
 	HistoryMessages   int           `name:"history-messages" default:"10000" min:"1" placeholder:"N" help:"Messages that are kept of each topic."`

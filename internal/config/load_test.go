@@ -53,11 +53,11 @@ func load(t *testing.T, src Sources) *Loaded {
 func TestDefaultsAreThoseOfTheLibrary(t *testing.T) {
 	l := load(t, Sources{File: file(t, good)})
 	want := server.Config{
-		Listen: "127.0.0.1:8080", Origins: []string{"https://app.test"}, SecureOrigins: true, Drain: 10 * time.Second,
+		Listen: "127.0.0.1:8080", Origins: []string{"https://app.test"}, SecureOrigins: true, Drain: 10 * time.Second, ReadsPerTenant: 16,
 		Heartbeat: switchboard.HeartbeatFor("production"),
 		Limits: switchboard.Limits{MessageBytes: 64 << 10, MessagesPerMinute: 120, ControlPerMinute: 240, ConnsPerUser: 20, RoomsPerConn: 128,
 			Handshake: 10 * time.Second, Frame: 30 * time.Second, Handshakes: 256, HandshakesPerSecond: 2000,
-			ConnsPerAddress: 60, CallsPerAddress: 1200, GuessesPerAddress: 10, ConnectsPerUser: 120, CallsPerUser: 1200},
+			ConnsPerAddress: 60, CallsPerAddress: 1200, GuessesPerAddress: 10, ConnectsPerUser: 120, CallsPerUser: 1200, ReadsPerUser: 8},
 	}
 	want.Retention.Messages, want.Retention.Age = 10_000, 7*24*time.Hour
 	if diff := cmp.Diff(want, l.server); diff != "" {

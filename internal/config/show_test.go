@@ -49,6 +49,8 @@ max-calls-per-address: 1200 # default
 max-refused-credentials-per-address: 10 # default
 max-connects-per-user: 120 # default
 max-calls-per-user: 1200 # default
+max-reads-per-user: 8 # default
+max-reads-per-tenant: 16 # default
 history-messages: 10000 # default
 history-age: 36h # FILE:10
 log-level: warn # --log-level

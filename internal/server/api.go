@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/internal/audit"
+	"github.com/netra-systems/switchboard/internal/respond"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -72,6 +74,7 @@ type api struct {
 	audit     *audit.Log     // nil: nothing is recorded
 	mux       *http.ServeMux // behind the key
 	guesses   guesses
+	reads     reads
 	huma      huma.API
 	lasting   map[string]bool // calls by pattern that may take longer than callTimeout; they bound their parts
 }
@@ -81,6 +84,7 @@ func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) 
 		m: m, keys: cfg.APIKeys, heartbeat: cfg.Heartbeat, drain: cfg.Drain, log: log, audit: cfg.Audit,
 		mux: http.NewServeMux(), lasting: make(map[string]bool),
 	}
+	a.reads.init(cfg.ReadsPerTenant)
 	a.guesses.init(m.AddressOf, cfg.Limits.GuessesPerAddress)
 	a.keys.warn(log, time.Now())
 	a.huma = humago.New(a.mux, description(cfg.Version))
@@ -96,7 +100,7 @@ func newAPI(m *switchboard.Manager, cfg Config, log *slog.Logger) (*api, error) 
 	}
 	a.mux.HandleFunc("GET /api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
-		w.Write(spec) //nolint:errcheck // the client has left
+		_ = respond.Write(w, http.StatusOK, spec) // a client that has left needs no answer
 	})
 	return a, nil
 }
@@ -155,17 +159,7 @@ func (a *api) routes() {
 
 // description is the part of the OpenAPI document that no call adds.
 func description(version string) huma.Config {
-	format := huma.Format{
-		Marshal: func(w io.Writer, v any) error {
-			body, err := wire.Marshal(v)
-			if err != nil {
-				return err
-			}
-			_, err = w.Write(append(body, '\n'))
-			return err
-		},
-		Unmarshal: wire.Unmarshal,
-	}
+	format := huma.Format{Marshal: writeEncoded, Unmarshal: wire.Unmarshal}
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -182,7 +176,7 @@ func description(version string) huma.Config {
 		Formats:                      map[string]huma.Format{"application/json": format, "json": format},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
-		Transformers:                 []huma.Transformer{ownErrors},
+		Transformers:                 []huma.Transformer{ownErrors, encode},
 	}
 }
 
@@ -192,6 +186,49 @@ func ownErrors(_ huma.Context, _ string, v any) (any, error) {
 		return problemOfHuma(m), nil
 	}
 	return v, nil
+}
+
+// encoded is the body of an answer.
+type encoded []byte
+
+// pieces is the body of an answer that is written as it is encoded.
+type pieces interface {
+	writeTo(body io.Writer) error
+}
+
+// encode makes the body of an answer before its head is written, which says how long it is.
+func encode(ctx huma.Context, _ string, v any) (any, error) {
+	if _, ok := v.(pieces); ok {
+		return v, nil
+	}
+	body, err := wire.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	ctx.SetHeader("Content-Length", strconv.Itoa(len(body)+len(lineEnd)))
+	return encoded(body), nil
+}
+
+const lineEnd = "\n"
+
+// writeEncoded writes what encode has made. That the client did not take it is nobody's mistake.
+func writeEncoded(to io.Writer, v any) error {
+	w, ok := to.(http.ResponseWriter)
+	if !ok {
+		return fmt.Errorf("%T takes no answer", to)
+	}
+	switch v := v.(type) {
+	case encoded:
+		_ = respond.WriteBody(w, v, []byte(lineEnd))
+	case pieces:
+		body := respond.Begin(w)
+		if v.writeTo(body) != nil || body.End() != nil {
+			panic(http.ErrAbortHandler) // nothing else says that the answer is not whole
+		}
+	default:
+		return fmt.Errorf("%T is not encoded", v)
+	}
+	return nil
 }
 
 // operation describes a call that keys with scope may make.
@@ -341,6 +378,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, pattern := a.mux.Handler(r)
+	if leave, ok := a.reads.enter(r, tenant); ok {
+		defer leave()
+	} else {
+		a.tooManyReads(w, r, tenant)
+		return
+	}
 	ctx := context.WithValue(r.Context(), callerKey{}, caller{key: key, tenant: tenant, request: r, api: a})
 	ctx = switchboard.WithActor(switchboard.WithTenant(ctx, tenant), key.Name)
 	if !a.lasting[pattern] {
@@ -348,10 +391,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 	}
-	socket := http.NewResponseController(w)
-	socket.SetWriteDeadline(time.Now().Add(callTimeout)) //nolint:errcheck // then there is none
-	defer socket.SetWriteDeadline(time.Time{})           //nolint:errcheck // the same
-	r = r.WithContext(ctx)                               // a copy: the server wants to find its own body in r
+	r = r.WithContext(ctx) // a copy: the server wants to find its own body in r
 	r.Body = body
 	if pattern == "" {
 		w = &plainRefusal{ResponseWriter: w}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/netra-systems/switchboard/internal/devlink"
+	"github.com/netra-systems/switchboard/internal/respond"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -141,5 +142,5 @@ func writeJSON(w http.ResponseWriter, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Write(append(body, '\n')) //nolint:errcheck // the client has left
+	_ = respond.Write(w, http.StatusOK, body, []byte("\n")) // a client that has left needs no answer
 }

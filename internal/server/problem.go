@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/internal/respond"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -80,9 +81,7 @@ func (p *problem) write(w http.ResponseWriter) {
 	}
 	maps.Copy(w.Header(), p.header)
 	w.Header().Set("Content-Type", problemType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(p.Status)
-	w.Write(body) //nolint:errcheck,gosec // the client has left; and this is JSON, to every browser
+	_ = respond.Write(w, p.Status, body) // a client that has left needs no answer
 }
 
 // sentence is the detail of an error whose own text is not for clients.

@@ -34,6 +34,9 @@ const (
 	maxHeaderBytes = 32 << 10
 	// hangUp is how long plain HTTP requests may go on after the manager has shut down.
 	hangUp = 5 * time.Second
+	// answerTimeout is for answers that come at once, from the head of the request on: those that are
+	// large, or come later, have times of their own.
+	answerTimeout = callTimeout + 10*time.Second
 )
 
 // Config says what a Server serves. Listen is required, and either Auth or Development.
@@ -74,6 +77,9 @@ type Config struct {
 	Limits      switchboard.Limits
 	Quota       func(tenant string) switchboard.Quota
 	Retention   broker.Retention
+	// ReadsPerTenant is how many calls of the API that read may be under way at once for a tenant, each
+	// until its answer is written. Zero: 16; below: no bound.
+	ReadsPerTenant int
 	// Heartbeat is that of connections; zero: that of production.
 	Heartbeat switchboard.Heartbeat
 	// Canaries and PresenceProbe are those of [switchboard.Options].
@@ -231,6 +237,7 @@ func (s *Server) serve(ctx context.Context, lns listeners, m *switchboard.Manage
 		BaseContext:       lns.mark,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       callTimeout, // a body that never ends would keep its connection for good
+		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// An event stream stays here. Its client may vanish without a word.

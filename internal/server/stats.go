@@ -50,6 +50,7 @@ type statsAnswer struct {
 	ErrorsByCode      map[wire.Code]uint64 `json:"errors_by_code" doc:"Error messages sent to clients"`
 	RefusalsByReason  map[string]uint64    `json:"refusals_by_reason" doc:"Connections refused"`
 	CallsRefused      map[string]uint64    `json:"calls_refused_by_reason" doc:"Calls of clients refused at the door"`
+	ReadsRefused      uint64               `json:"reads_refused" doc:"Calls of the application that found too many of their tenant under way"`
 	Canaries          statsCanaries        `json:"canaries"`
 	Presence          statsPresence        `json:"presence"`
 	Typing            statsTyping          `json:"typing"`
@@ -141,12 +142,12 @@ func (a *api) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		WindowBytes: s.WindowBytes, Evicted: s.Evicted, Limited: s.Limited, Flooded: s.Flooded, Overfull: s.Overfull,
 		UserLimited: s.UserLimited, MembersRefused: s.MembershipsRefused,
 		Revocations: s.Revocations, RevokedClosed: s.RevokedClosed, RevokedRefused: s.RevokedRefused, ErrorsByCode: s.Errors, RefusalsByReason: s.Refusals,
-		CallsRefused: s.CallRefusals,
-		Canaries:     statsCanaries(s.Canaries),
-		Presence:     presenceStats(s.Presence),
-		Typing:       statsTyping(s.Typing),
-		Audit:        statsAudit(a.audit.Stats()),
-		Rooms:        s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
+		CallsRefused: s.CallRefusals, ReadsRefused: a.reads.total(),
+		Canaries: statsCanaries(s.Canaries),
+		Presence: presenceStats(s.Presence),
+		Typing:   statsTyping(s.Typing),
+		Audit:    statsAudit(a.audit.Stats()),
+		Rooms:    s.Rooms, Topics: s.Topics, UptimeSeconds: s.Uptime.Seconds(),
 		Health: showHealth(s.Heartbeat),
 		Heartbeat: statsHeartbeat{
 			Interval: a.heartbeat.Interval.Seconds(), Timeout: a.heartbeat.Timeout.Seconds(), MaxMissed: a.heartbeat.MaxMissed,

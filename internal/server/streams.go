@@ -122,6 +122,7 @@ type appendOutput struct{ Body appendAnswer }
 func (a *api) appendText(ctx context.Context, in *appendInput) (*appendOutput, error) {
 	ctx = context.WithoutCancel(ctx) // what has come is appended, also if its sender leaves then
 	socket := http.NewResponseController(in.w)
+	socket.SetWriteDeadline(time.Time{}) //nolint:errcheck // then it has none
 	defer func() {
 		at := time.Now().Add(callTimeout)
 		socket.SetWriteDeadline(at) //nolint:errcheck // then there is none
@@ -254,12 +255,43 @@ type readTextInput struct {
 	Stream string `path:"stream" doc:"The name of the stream"`
 }
 
-type readTextOutput struct {
-	Body struct {
-		Length int    `json:"length" doc:"Unicode code points"`
-		State  string `json:"state" enum:"open,complete,cancelled,failed"`
-		Text   string `json:"text"`
+type readTextOutput struct{ Body readTextOutputBody }
+
+type readTextOutputBody struct {
+	Length int    `json:"length" doc:"Unicode code points"`
+	State  string `json:"state" enum:"open,complete,cancelled,failed"`
+	Text   string `json:"text"`
+}
+
+// writeTo implements [pieces]: a text may be so long that there should not be a second one of it
+// in JSON.
+func (o readTextOutputBody) writeTo(body io.Writer) error {
+	text := o.Text
+	o.Text = ""
+	around, err := wire.Marshal(o)
+	if err != nil {
+		return err
 	}
+	end := len(around) - len(`"}`)
+	if _, err := body.Write(around[:end]); err != nil {
+		return err
+	}
+	for len(text) > 0 {
+		n := min(len(text), pieceBytes)
+		for n < len(text) && !utf8.RuneStart(text[n]) {
+			n--
+		}
+		quoted, err := wire.Marshal(text[:n])
+		if err != nil {
+			return err
+		}
+		if _, err := body.Write(quoted[1 : len(quoted)-1]); err != nil {
+			return err
+		}
+		text = text[n:]
+	}
+	_, err = body.Write(append(around[end:], lineEnd...))
+	return err
 }
 
 func (a *api) readText(ctx context.Context, in *readTextInput) (*readTextOutput, error) {
@@ -271,7 +303,5 @@ func (a *api) readText(ctx context.Context, in *readTextInput) (*readTextOutput,
 	if err != nil {
 		return nil, err
 	}
-	out := new(readTextOutput)
-	out.Body.Length, out.Body.State, out.Body.Text = stream.Length, stream.State, stream.Text
-	return out, nil
+	return &readTextOutput{Body: readTextOutputBody{Length: stream.Length, State: stream.State, Text: stream.Text}}, nil
 }
