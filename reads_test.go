@@ -84,24 +84,6 @@ func TestLargeAnswersToPostsCountAsReads(t *testing.T) {
 	})
 }
 
-// TestAServerAnswersOnAConnectionLongAfterALargeAnswer: the deadline of one is not that of the next.
-func TestAServerAnswersOnAConnectionLongAfterALargeAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newServer(t, switchboard.Options{})
-		s.publishSizes(t, switchboard.User("alice"), "t1", 50_000)
-		web := s.web(t)
-		for range 3 {
-			if got := web.do(call{path: "/threads/t1", token: "alice"}); got.status != 200 || len(got.body) < 50_000 {
-				t.Errorf("got %d with %d bytes, want 200", got.status, len(got.body))
-			}
-			time.Sleep(time.Minute)
-			if got := web.do(call{path: "/healthz"}); got.status != 200 {
-				t.Errorf("got %d, want 200", got.status)
-			}
-		}
-	})
-}
-
 // TestThreadsThatAreReadByCallsArePaidForByWhatWasRead: as on a connection, the third time at once
 // that a long room is looked through.
 func TestThreadsThatAreReadByCallsArePaidForByWhatWasRead(t *testing.T) {

@@ -96,14 +96,13 @@ func (b *Body) Write(part []byte) (int, error) {
 	return b.w.Write(part)
 }
 
-// End returns when the client's connection has taken all of it. Afterwards there is no deadline: a
-// server without a WriteTimeout would keep it for what it answers next.
+// End returns when the client's connection has taken all of it. Afterwards there is no deadline.
 func (b *Body) End() error {
 	b.deadline()
 	if err := b.socket.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	_ = b.socket.SetWriteDeadline(time.Time{}) // as below
+	_ = b.socket.SetWriteDeadline(time.Time{}) // then there was none
 	return nil
 }
 

@@ -95,7 +95,10 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // Flush sends what has been written.
-func (r *recorder) Flush() { http.NewResponseController(r.ResponseWriter).Flush() } //nolint:errcheck // as http.Flusher
+func (r *recorder) Flush() { _ = r.FlushError() } // as http.Flusher
+
+// FlushError is Flush for http.ResponseController, which tells who wrote that nobody took it.
+func (r *recorder) FlushError() error { return http.NewResponseController(r.ResponseWriter).Flush() }
 
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
