@@ -1,8 +1,11 @@
 package quota
 
 import (
+	"context"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -29,6 +32,47 @@ func TestAGateLetsSoManyOfEachKeyInAtOnce(t *testing.T) {
 	} else {
 		leave()
 	}
+}
+
+func TestWhoWaitsAtAGateComesInInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := NewGate[string](1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		leave, _ := gate.Wait(ctx, "a")
+		came := make(chan int, 3)
+		var all sync.WaitGroup
+		for i := range 3 {
+			wait := ctx
+			if i == 1 { // has no patience
+				short, end := context.WithTimeout(ctx, time.Second)
+				defer end()
+				wait = short
+			}
+			all.Go(func() {
+				leave, ok := gate.Wait(wait, "a")
+				if !ok {
+					came <- -i
+					return
+				}
+				came <- i
+				leave()
+			})
+			synctest.Wait()
+		}
+		if _, ok := gate.Enter("a"); ok {
+			t.Error("got in before those who wait")
+		}
+		time.Sleep(2 * time.Second)
+		leave()
+		all.Wait()
+		if order := []int{<-came, <-came, <-came}; !slices.Equal(order, []int{-1, 0, 2}) {
+			t.Errorf("got %v, want the second to give up, and then the first and the third", order)
+		}
+		if len(gate.of) != 0 {
+			t.Errorf("got %d keys, want none", len(gate.of))
+		}
+	})
 }
 
 func TestAGateKeepsNothingOfWhoHasLeft(t *testing.T) {

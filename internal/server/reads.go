@@ -13,6 +13,7 @@ import (
 
 const (
 	usualReads = 16               // of a tenant, under way at once
+	readsWait  = time.Second      // for a place among them
 	logReads   = 10 * time.Second // between two that are logged
 )
 
@@ -35,13 +36,15 @@ func (l *reads) init(most int) {
 	l.gate = quota.NewGate[string](most)
 }
 
-// enter lets a call in, if it does not read or there is a place. The caller calls leave when its
-// answer was written.
+// enter lets a call in, if it does not read or there is a place, for which it may wait a moment. The
+// caller calls leave when its answer was written.
 func (l *reads) enter(r *http.Request, tenant string) (leave func(), ok bool) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return func() {}, true
 	}
-	return l.gate.Enter(tenant)
+	ctx, cancel := context.WithTimeout(r.Context(), readsWait)
+	defer cancel()
+	return l.gate.Wait(ctx, tenant)
 }
 
 // count counts a call for which there was no place, and returns how many there were since the last
