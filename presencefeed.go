@@ -37,9 +37,9 @@ type presenceEvent struct {
 	what  presenceWhat
 	conn  hub.Handle
 	room  hub.Key       // roomFollowed
-	right right         // rightKnown
+	right *rightAsk     // rightKnown
 	ended *absent       // connEnded
-	topic wire.Topic    // placeHeard, placeAsked, placeAnswered, notTold, rightKnown; of roomFollowed the user
+	topic wire.Topic    // placeHeard, placeAsked, placeAnswered, notTold; of roomFollowed the user
 	body  []byte        // placeHeard: a presenceRecord
 	more  *presenceMore // placeAsked, placeAnswered, nodeCame, nodeGone
 }
@@ -266,7 +266,7 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 	case connOpened, deviceChanged, rightsChanged:
 		k.changed(e)
 	case rightKnown:
-		k.rightKnown(e)
+		k.rightKnown(e.right)
 	case notTold:
 		k.notTold(e.topic)
 	case connEnded:

@@ -13,10 +13,11 @@ import (
 // presenceRoom is a room that somebody here follows.
 type presenceRoom struct {
 	topic   wire.Topic
-	changed map[string]struct{} // users whose devices here have changed
-	seq     uint64              // of what this node has said of it, or would have to other nodes
-	spoke   time.Time           // when that was
-	fresh   []hub.Handle        // that may have a right to watch, or none any more
+	changed map[string]struct{}      // users whose devices here have changed
+	seq     uint64                   // of what this node has said of it, or would have to other nodes
+	spoke   time.Time                // when that was
+	fresh   []hub.Handle             // that may have a right to watch, or none any more
+	rights  map[hub.Handle]*rightAsk // of whom it is being asked whether they may
 
 	// The rest is there while somebody here watches.
 	view     *presence.View
@@ -52,6 +53,9 @@ func (k *presenceKeeper) room(key hub.Key) *presenceRoom {
 	return r
 }
 
+// endView forgets who is there, when nobody watches any more.
+func (r *presenceRoom) endView() { r.view, r.watchers, r.asking, r.large = nil, nil, nil, false }
+
 // followed takes note that a connection has begun to follow a room, or has ceased to, or is another one
 // to others.
 func (k *presenceKeeper) followed(r *presenceRoom, c hub.Handle, user wire.Topic, key hub.Key) {
@@ -61,7 +65,7 @@ func (k *presenceKeeper) followed(r *presenceRoom, c hub.Handle, user wire.Topic
 
 // tellRoom says what has changed in a room.
 func (k *presenceKeeper) tellRoom(key hub.Key, r *presenceRoom, now time.Time) {
-	k.admit(key, r, now)
+	k.admit(key, r)
 	var entries []presence.Entry
 	for user := range r.changed {
 		entries = append(entries, presence.Entry{
