@@ -2,6 +2,10 @@ package switchboard
 
 import (
 	"context"
+	"log/slog"
+	"maps"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,10 +15,17 @@ import (
 )
 
 const (
-	// askTimeout is how long a node may take to answer. One that does not is left out.
-	askTimeout = time.Second
+	// askSilence is how long a node that is asked may say nothing: until the first piece of its answer, and
+	// between two.
+	askSilence = 3 * time.Second
+	// askLongest is how long who calls waits for all answers.
+	askLongest = 10 * time.Second
 	// answerEntries is how many users one answer holds; larger ones come in pieces.
 	answerEntries = 200
+	// answerBegun is the number of users in an answer that has only begun.
+	answerBegun = math.MaxInt32
+	// silentWarns is how often it is logged at most that nodes do not answer.
+	silentWarns = time.Minute
 )
 
 // presenceRecord is what nodes tell each other about who is where: the record's topic is the place.
@@ -26,7 +37,7 @@ type presenceRecord struct {
 	Tell    bool             `json:"t,omitzero"`  // whoever has others there is to say so
 
 	Question uint64 `json:"q,omitzero"` // a question: what there is, to be answered to Node under this number
-	Answer   uint64 `json:"a,omitzero"` // an answer, of Total entries in all
+	Answer   uint64 `json:"a,omitzero"` // an answer, of Total entries in all, or less if more pieces come
 	Total    int    `json:"c,omitzero"`
 }
 
@@ -39,21 +50,35 @@ type answered struct {
 
 // questions are those that wait for answers of other nodes.
 type questions struct {
-	mu   sync.Mutex // guards the fields below
-	last uint64
-	open map[uint64]*question
+	mu     sync.Mutex // guards the fields below, and what is open
+	last   uint64
+	open   map[uint64]*question
+	warned time.Time
 }
 
 type question struct {
+	place   wire.Topic
+	kept    bool                // answers are for the keeper of presence, each when it is whole
 	missing map[string]struct{} // nodes that have not answered as a whole
-	parts   map[string][]presenceRecord
+	parts   map[string]*pieces
+	came    chan struct{} // capacity 1: something has come
 	done    chan struct{} // closed when none is missing
 }
 
-func (q *questions) begin(nodes []string) (uint64, *question) {
+// pieces are those of the answer of one node that have come.
+type pieces struct {
+	answer answered
+	total  int                 // of users, or more: that is not known before the last piece
+	first  map[string]struct{} // the first user of each: one may come twice
+}
+
+func (q *questions) begin(place wire.Topic, kept bool, nodes []string) (uint64, *question) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	asked := &question{missing: make(map[string]struct{}), parts: make(map[string][]presenceRecord), done: make(chan struct{})}
+	asked := &question{
+		place: place, kept: kept, missing: make(map[string]struct{}), parts: make(map[string]*pieces),
+		came: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	for _, node := range nodes {
 		asked.missing[node] = struct{}{}
 	}
@@ -65,80 +90,108 @@ func (q *questions) begin(nodes []string) (uint64, *question) {
 	return q.last, asked
 }
 
-// take notes a piece of an answer.
-func (q *questions) take(r presenceRecord) {
+// take notes a piece of an answer, and returns the answer if it is for the keeper and whole with that.
+func (q *questions) take(r presenceRecord) (place wire.Topic, a answered, whole bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	asked := q.open[r.Answer]
 	if asked == nil {
-		return
+		return place, a, false
 	}
 	if _, missing := asked.missing[r.Node]; !missing {
-		return
+		return place, a, false
 	}
-	for _, part := range asked.parts[r.Node] {
-		if len(part.Entries) > 0 && len(r.Entries) > 0 && part.Entries[0].User == r.Entries[0].User {
-			return // it came twice
+	p := asked.parts[r.Node]
+	if p == nil {
+		p = &pieces{answer: answered{node: r.Node, seq: r.Seq}, total: r.Total, first: make(map[string]struct{})}
+		asked.parts[r.Node] = p
+	}
+	if len(r.Entries) > 0 {
+		if _, twice := p.first[r.Entries[0].User]; twice {
+			return place, a, false
 		}
+		p.first[r.Entries[0].User] = struct{}{}
 	}
-	asked.parts[r.Node] = append(asked.parts[r.Node], r)
-	n := 0
-	for _, part := range asked.parts[r.Node] {
-		n += len(part.Entries)
+	select {
+	case asked.came <- struct{}{}:
+	default:
 	}
-	if n < r.Total {
-		return
+	p.total = min(p.total, r.Total)
+	if p.answer.entries = append(p.answer.entries, r.Entries...); len(p.answer.entries) < p.total {
+		return place, a, false
 	}
 	if delete(asked.missing, r.Node); len(asked.missing) == 0 {
 		close(asked.done)
 	}
+	return asked.place, p.answer, asked.kept
 }
 
-// end returns the answers that are whole.
-func (q *questions) end(id uint64) (whole []answered) {
+// end returns the answers that are whole, and the nodes of which there is none.
+func (q *questions) end(id uint64) (whole []answered, silent []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	asked := q.open[id]
 	delete(q.open, id)
-	for node, parts := range asked.parts {
-		if _, missing := asked.missing[node]; missing {
-			continue
+	for node, p := range asked.parts {
+		if _, missing := asked.missing[node]; !missing {
+			whole = append(whole, p.answer)
 		}
-		a := answered{node: node, seq: parts[0].Seq}
-		for _, part := range parts {
-			a.entries = append(a.entries, part.Entries...)
-		}
-		whole = append(whole, a)
 	}
-	return whole
+	return whole, slices.Sorted(maps.Keys(asked.missing))
 }
 
-// ask asks nodes what they have in a place, and returns what they answered in time. Without self
-// there is nowhere to answer to.
-func (m *Manager) ask(ctx context.Context, place wire.Topic, nodes ...string) ([]answered, error) {
+// ask asks nodes what they have in a place, and returns what they answered, and who did not. It waits as long
+// as pieces come, until ctx ends; if kept, the keeper of presence is given each answer when it is whole.
+func (m *Manager) ask(ctx context.Context, place wire.Topic, kept bool, nodes ...string) (whole []answered, silent []string, err error) {
 	self := m.nodes.id()
-	if len(nodes) == 0 || self == "" {
-		return nil, nil
+	if len(nodes) == 0 || self == "" { // then there is nowhere to answer to
+		return nil, nodes, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	id, asked := m.questions.begin(nodes)
+	id, asked := m.questions.begin(place, kept, nodes)
 	to := m.nodes.everybody
 	if len(nodes) == 1 {
 		to = nodeInbox(nodes[0])
 	}
-	err := m.tellNodes(ctx, place, to, presenceRecord{Node: self, Question: id})
-	if err == nil {
+	publish, cancel := context.WithTimeout(ctx, tellingWait)
+	defer cancel()
+	if err = m.tellNodes(publish, place, to, presenceRecord{Node: self, Question: id}); err == nil {
+		asked.await(ctx)
+	}
+	whole, silent = m.questions.end(id)
+	m.count.unanswered.Add(uint64(len(silent)))
+	return whole, silent, err
+}
+
+// await waits until all have answered, or nothing came for a while.
+func (q *question) await(ctx context.Context) {
+	silence := time.NewTimer(askSilence)
+	defer silence.Stop()
+	for {
 		select {
-		case <-asked.done:
+		case <-q.done:
+			return
+		case <-q.came:
+			silence.Reset(askSilence)
+		case <-silence.C:
+			return
 		case <-ctx.Done():
+			return
 		}
 	}
-	whole := m.questions.end(id)
-	if n := len(nodes) - len(whole); n > 0 {
-		m.count.unanswered.Add(uint64(n))
+}
+
+// silent says in the log which nodes do not answer, if that was not said a moment ago.
+func (m *Manager) silent(nodes []string) {
+	m.questions.mu.Lock()
+	now := time.Now()
+	say := now.Sub(m.questions.warned) > silentWarns
+	if say {
+		m.questions.warned = now
 	}
-	return whole, err
+	m.questions.mu.Unlock()
+	if say {
+		m.log.LogAttrs(m.life, slog.LevelWarn, "nodes do not answer who is there", slog.Any("nodes", nodes))
+	}
 }
 
 // tellNodes publishes to nodes: to all who follow a topic, if that is where it goes, or where nodes listen.

@@ -241,6 +241,7 @@ func (m *Manager) missNodes(there map[string]struct{}) {
 	case <-m.nodes.known:
 	default:
 		close(m.nodes.known) // by one goroutine
+		m.presence.post(presenceEvent{what: nodesKnown})
 	}
 }
 

@@ -36,8 +36,8 @@ type Device struct {
 	Meta         json.RawMessage // a JSON object, as the client says; nil: none
 }
 
-// User returns the presence of a user. A node that does not answer within a second is left out; of
-// one that has died its users are gone when its lease is, see docs/presence.md.
+// User returns the presence of a user. It asks all nodes; while one does not answer, such as one that has
+// died as long as its lease lives, the error is ErrUnavailable: see docs/presence.md.
 func (p Presence) User(ctx context.Context, id string) (UserPresence, error) {
 	tenant, err := p.m.tenantOf(ctx)
 	if err == nil {
@@ -56,7 +56,8 @@ func (p Presence) User(ctx context.Context, id string) (UserPresence, error) {
 }
 
 // Room yields the users who follow a room, by id, as of some moment of the call. After an error
-// nothing more comes.
+// nothing more comes. As in [Presence.User] it is ErrUnavailable while a node does not answer: then
+// nobody is yielded.
 func (p Presence) Room(ctx context.Context, id string) iter.Seq2[UserPresence, error] {
 	return func(yield func(UserPresence, error) bool) {
 		var found map[string][][]presence.Device
@@ -108,9 +109,18 @@ func (m *Manager) whoIs(ctx context.Context, place wire.Topic) (map[string][][]p
 	}
 	here := make(chan answered, 1)
 	m.presence.post(presenceEvent{what: placeAsked, topic: place, more: &presenceMore{reply: here}})
-	all, err := m.ask(ctx, place, m.nodes.others()...)
+	waits, cancel := context.WithTimeout(ctx, askLongest)
+	defer cancel()
+	all, silent, err := m.ask(waits, place, false, m.nodes.others()...)
 	if err != nil {
 		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(silent, m.nodes.has) { // the others have gone meanwhile
+		m.silent(silent)
+		return nil, &Error{Code: wire.CodeUnavailable, Message: "a node does not answer who is there"}
 	}
 	select {
 	case a := <-here:

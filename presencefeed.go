@@ -3,6 +3,7 @@ package switchboard
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,8 @@ const (
 	notTold       // to other nodes
 	placeHeard    // from another node
 	placeAsked    // by this node, or by another one
-	placeAnswered // by other nodes
+	nodesSilent   // they have not answered
+	nodesKnown    // all that are there
 	nodeBegan     // this one
 	nodeCame
 	nodeGone
@@ -39,17 +41,16 @@ type presenceEvent struct {
 	room  hub.Key       // roomFollowed
 	right *rightAsk     // rightKnown
 	ended *absent       // connEnded
-	topic wire.Topic    // placeHeard, placeAsked, placeAnswered, notTold; of roomFollowed the user
+	topic wire.Topic    // placeHeard, placeAsked, nodesSilent, notTold; of roomFollowed the user
 	body  []byte        // placeHeard: a presenceRecord
-	more  *presenceMore // placeAsked, placeAnswered, nodeCame, nodeGone
+	more  *presenceMore // placeAsked, nodesSilent, nodeCame, nodeGone
 }
 
 // presenceMore is what few events have. There may be very many of the others.
 type presenceMore struct {
 	record presenceRecord // placeAsked by another node
 	reply  chan answered  // placeAsked by this one; capacity 1
-	all    []answered     // placeAnswered
-	asked  []string       // placeAnswered: who was asked
+	silent []string       // nodesSilent
 	node   string         // nodeCame, nodeGone
 }
 
@@ -111,14 +112,20 @@ const (
 	presenceSlice = 250 * time.Microsecond
 	// presenceCounts is how often the number of a large room is told.
 	presenceCounts = 2 * time.Second
-	// presenceNames is how many users of a room are told by name.
-	presenceNames = 256
+	// presenceNames is how many users of a room are told by name. Of a larger one the number is told, until
+	// there are no more than presenceNamesAgain: where users come and go at the bound, names would be told
+	// to all who watch each time.
+	presenceNames      = 256
+	presenceNamesAgain = 200
 	// presenceAway is how long nothing is told to a client that does not take it.
 	presenceAway = time.Second
 	// presenceUsers is how many users are told of at once, so that rooms do not wait for them.
 	presenceUsers = 4096
-	// presenceWait is how long who begins to watch waits for other nodes' answers.
-	presenceWait = askTimeout
+	// presenceWait is how long who begins to watch waits for other nodes' answers. Then they get what is
+	// known, which says that it is not all. A node that has died counts as there for little longer.
+	presenceWait = 10 * time.Second
+	// presenceAsks is after how long a node that has not answered is asked again.
+	presenceAsks = time.Second
 )
 
 // presenceRepeats is after which times a node says again how far it is in a room: that a change was
@@ -281,8 +288,10 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 		k.heard(e)
 	case placeAsked:
 		k.asked(e)
-	case placeAnswered:
-		k.answered(e)
+	case nodesSilent:
+		k.unanswered(e)
+	case nodesKnown:
+		k.lookAtLacking()
 	case nodeBegan:
 		k.relinked() // others have left it out
 	case nodeCame:
@@ -290,6 +299,7 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 	case nodeGone:
 		k.several = !k.m.nodes.alone()
 		k.lost = append(k.lost, lostNode{e.more.node, time.Now().Add(max(k.m.opts.Heartbeat.OfflineAfter, nodeReturn))})
+		k.lookAtLacking()
 	case linkBack:
 		k.relinked()
 	}
@@ -352,7 +362,9 @@ func (k *presenceKeeper) heard(e presenceEvent) {
 	switch {
 	case r.Node == self:
 	case r.Answer != 0:
-		k.m.questions.take(r)
+		if place, a, whole := k.m.questions.take(r); whole {
+			k.answered(place, a)
+		}
 	case r.Question != 0:
 		k.asked(presenceEvent{what: placeAsked, topic: e.topic, more: &presenceMore{record: r}})
 	case e.topic.Kind == wire.KindRoom:
@@ -373,15 +385,19 @@ func (k *presenceKeeper) known(node string) {
 
 // asked answers what this node has in a place.
 func (k *presenceKeeper) asked(e presenceEvent) {
-	a := answered{node: k.m.nodes.id(), seq: k.said, entries: k.here(e.topic)}
-	if r := k.rooms[hubKey(e.topic)]; r != nil {
-		a.seq = r.seq
-	}
 	if e.more.reply != nil {
-		e.more.reply <- a
+		e.more.reply <- answered{entries: slices.Collect(k.here(e.topic))}
 		return
 	}
-	k.answer(e.topic, e.more.record, a)
+	k.answer(e.topic, e.more.record)
+}
+
+// seqOf is how many-th change of a place was the latest.
+func (k *presenceKeeper) seqOf(place wire.Topic) uint64 {
+	if r := k.rooms[hubKey(place)]; r != nil {
+		return r.seq
+	}
+	return k.said
 }
 
 // came takes note of a node that is there now.

@@ -2,6 +2,7 @@ package switchboard
 
 import (
 	"encoding/json"
+	"iter"
 	"slices"
 	"time"
 
@@ -166,32 +167,29 @@ func (k *presenceKeeper) devices(user wire.Topic, room *hub.Key) []presence.Devi
 }
 
 // here is all that this node has in a place.
-func (k *presenceKeeper) here(place wire.Topic) []presence.Entry {
-	key := hubKey(place)
-	if place.Kind == wire.KindUser {
-		if devices := k.devices(place, nil); len(devices) > 0 {
-			return []presence.Entry{{User: place.ID, Devices: devices}}
+func (k *presenceKeeper) here(place wire.Topic) iter.Seq[presence.Entry] {
+	return func(yield func(presence.Entry) bool) {
+		var room *hub.Key
+		users := make(map[string]wire.Topic)
+		switch key := hubKey(place); place.Kind {
+		case wire.KindUser:
+			users[place.ID] = place
+		case wire.KindRoom:
+			room = &key
+			for _, c := range k.m.hub.Followers(key) {
+				if view, ok := k.m.hub.View(c); ok {
+					users[view.User.ID] = view.User
+				}
+			}
+			for _, a := range k.left.in[key] {
+				users[a.user.ID] = a.user
+			}
 		}
-		return nil
-	}
-	if place.Kind != wire.KindRoom {
-		return nil
-	}
-	users := make(map[string]wire.Topic)
-	for _, c := range k.m.hub.Followers(key) {
-		if view, ok := k.m.hub.View(c); ok {
-			users[view.User.ID] = view.User
-		}
-	}
-	for _, a := range k.left.in[key] {
-		users[a.user.ID] = a.user
-	}
-	entries := make([]presence.Entry, 0, len(users))
-	for id, user := range users {
-		k.pace.Step()
-		if devices := k.devices(user, &key); len(devices) > 0 {
-			entries = append(entries, presence.Entry{User: id, Devices: devices})
+		for id, user := range users {
+			k.pace.Step()
+			if devices := k.devices(user, room); len(devices) > 0 && !yield(presence.Entry{User: id, Devices: devices}) {
+				return
+			}
 		}
 	}
-	return entries
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -200,8 +201,8 @@ func (k *presenceKeeper) settle(r *presenceRoom, c hub.Handle, may bool, logins 
 		return
 	}
 	if r.view == nil {
-		r.view, r.began, r.watchers, r.asking = new(presence.View), time.Now(), make(map[hub.Handle]watcher), make(map[string]struct{})
-		r.view.Replace(selfNode, 0, k.here(r.topic))
+		r.view, r.watchers, r.asking = new(presence.View), make(map[hub.Handle]watcher), make(map[string]time.Time)
+		r.view.Replace(selfNode, 0, slices.Collect(k.here(r.topic)))
 		k.askRoom(r, k.m.nodes.others()...)
 	}
 	t := r.watchers[c]

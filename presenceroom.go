@@ -21,11 +21,13 @@ type presenceRoom struct {
 
 	// The rest is there while somebody here watches.
 	view     *presence.View
-	began    time.Time           // of the view
-	asking   map[string]struct{} // nodes that are being asked
 	watchers map[hub.Handle]watcher
-	counted  time.Time // when a number was told last, of a large room
+	counted  time.Time // when something was told last
 	large    bool      // numbers are told, not names
+
+	asking  map[string]time.Time // nodes that are being asked (zero), and when those are that have not answered
+	lacking time.Time            // since when what a node has is not known; zero: all is
+	partial bool                 // that has lasted so long that it is told
 }
 
 // watcher is what a connection was told of a place.
@@ -54,7 +56,10 @@ func (k *presenceKeeper) room(key hub.Key) *presenceRoom {
 }
 
 // endView forgets who is there, when nobody watches any more.
-func (r *presenceRoom) endView() { r.view, r.watchers, r.asking, r.large = nil, nil, nil, false }
+func (r *presenceRoom) endView() {
+	r.view, r.watchers, r.asking, r.large = nil, nil, nil, false
+	r.lacking, r.partial = time.Time{}, false
+}
 
 // followed takes note that a connection has begun to follow a room, or has ceased to, or is another one
 // to others.
@@ -135,12 +140,14 @@ func (k *presenceKeeper) heardRoom(key hub.Key, said presenceRecord) {
 	}
 }
 
-// askRoom asks nodes what they have in a room. The answers come as an event.
+// askRoom asks nodes what they have in a room, but those that are being asked, or have not answered a
+// moment ago.
 func (k *presenceKeeper) askRoom(r *presenceRoom, nodes ...string) {
+	now := time.Now()
 	var ask []string
 	for _, node := range nodes {
-		if _, under := r.asking[node]; !under {
-			r.asking[node] = struct{}{}
+		if again, under := r.asking[node]; !under || !again.IsZero() && !now.Before(again) {
+			r.asking[node] = time.Time{}
 			ask = append(ask, node)
 		}
 	}
@@ -150,70 +157,107 @@ func (k *presenceKeeper) askRoom(r *presenceRoom, nodes ...string) {
 	k.m.count.asked.Add(uint64(len(ask)))
 	topic := r.topic
 	k.asks.Go(func() {
-		all, err := k.m.ask(k.ctx, topic, ask...)
-		if err != nil && k.ctx.Err() == nil {
+		_, silent, err := k.m.ask(k.ctx, topic, true, ask...)
+		switch {
+		case k.ctx.Err() != nil:
+			return
+		case err != nil:
 			k.m.log.LogAttrs(k.ctx, slog.LevelDebug, "nodes not asked who is in a room", slog.Any("err", err))
+		case len(silent) > 0:
+			k.m.silent(silent)
 		}
-		k.m.presence.post(presenceEvent{what: placeAnswered, topic: topic, more: &presenceMore{all: all, asked: ask}})
+		if len(silent) > 0 {
+			k.m.presence.post(presenceEvent{what: nodesSilent, topic: topic, more: &presenceMore{silent: silent}})
+		}
 	})
 }
 
-// answered takes what other nodes have in a room. One that has not answered is asked again when it
-// says something, or that it is there: until then its users are not known.
-func (k *presenceKeeper) answered(e presenceEvent) {
+// answered takes what another node has in a room, before what it says next.
+func (k *presenceKeeper) answered(place wire.Topic, a answered) {
+	key := hubKey(place)
+	if r := k.rooms[key]; r != nil && r.view != nil {
+		delete(r.asking, a.node)
+		r.view.Replace(a.node, a.seq, a.entries)
+		k.due[key] = struct{}{}
+	}
+}
+
+// unanswered takes note of nodes that have not answered what they have in a room.
+func (k *presenceKeeper) unanswered(e presenceEvent) {
 	key := hubKey(e.topic)
 	r := k.rooms[key]
 	if r == nil || r.view == nil {
 		return
 	}
-	for _, node := range e.more.asked {
-		delete(r.asking, node)
-	}
-	for _, a := range e.more.all {
-		r.view.Replace(a.node, a.seq, a.entries)
+	again := time.Now().Add(presenceAsks)
+	for _, node := range e.more.silent {
+		if _, under := r.asking[node]; under {
+			r.asking[node] = again
+		}
 	}
 	k.due[key] = struct{}{}
-	if len(e.more.all) < len(e.more.asked) {
-		k.again[key] = time.Now().Add(presenceWait)
+}
+
+// lookAtLacking looks again at rooms of which something was not known, when other nodes are there.
+func (k *presenceKeeper) lookAtLacking() {
+	for key, r := range k.rooms {
+		if !r.lacking.IsZero() {
+			k.due[key] = struct{}{}
+		}
+	}
+}
+
+// lacks reports whether what some node has in a room is not known, and asks for it.
+func (k *presenceKeeper) lacks(key hub.Key, r *presenceRoom) (lacks bool) {
+	select {
+	case <-k.m.nodes.known:
+	default:
+		lacks = true
+	}
+	for _, node := range k.m.nodes.others() {
+		if _, known := r.view.Known(node); !known {
+			k.askRoom(r, node)
+		}
+	}
+	for node, again := range r.asking {
+		switch there := k.m.nodes.has(node); {
+		case there:
+			lacks = true
+			if !again.IsZero() {
+				k.askRoom(r, node)
+			}
+			if again = r.asking[node]; !again.IsZero() {
+				k.lookAgain(key, again)
+			}
+		case !again.IsZero(): // it has gone, and with it what it had
+			delete(r.asking, node)
+		}
+	}
+	return lacks
+}
+
+// lookAgain lets a place be looked at when it is time.
+func (k *presenceKeeper) lookAgain(key hub.Key, at time.Time) {
+	if due, waits := k.again[key]; !waits || at.Before(due) {
+		k.again[key] = at
 	}
 }
 
 // tellWatchers tells who watches a room what has changed, or all of it.
 func (k *presenceKeeper) tellWatchers(key hub.Key, r *presenceRoom, now time.Time) {
-	for _, node := range k.m.nodes.others() {
-		if _, known := r.view.Known(node); known {
-			continue
-		}
-		k.askRoom(r, node)
-		if wait := r.began.Add(presenceWait); now.Before(wait) {
-			k.again[key] = wait // whoever begins to watch gets all at once
-			return
-		}
-	}
-	if large := r.view.Count() > presenceNames; large != r.large {
-		r.large = large
-		for c, t := range r.watchers {
-			r.watchers[c] = watcher{logins: t.logins}
-		}
-	}
-	var change []byte
-	if r.view.Changed() {
-		if wait := r.counted.Add(presenceCounts); r.large && now.Before(wait) {
-			k.again[key] = wait
-		} else {
-			if diff := r.difference(); r.large || len(diff.Joins)+len(diff.Leaves)+len(diff.Updates) > 0 {
-				change = k.frame(r.topic, wire.PresenceDiff, diff)
-			}
-			r.counted = now
-		}
-	}
+	waits := k.awaitNodes(key, r, now)
+	k.size(key, r, now)
+	change := k.change(key, r, now)
 	var state []byte
 	for c, t := range r.watchers {
 		k.pace.Step()
 		frame := change
 		if !t.state {
-			if now.Before(t.retry) {
-				k.again[key] = t.retry
+			switch {
+			case waits:
+				continue
+			case now.Before(t.retry):
+				k.lookAgain(key, t.retry)
 				continue
 			}
 			if state == nil {
@@ -230,11 +274,72 @@ func (k *presenceKeeper) tellWatchers(key hub.Key, r *presenceRoom, now time.Tim
 			k.m.count.presence.Add(1)
 		case errors.Is(err, hub.ErrFull): // it gets all of it later
 			r.watchers[c] = watcher{logins: t.logins, retry: now.Add(presenceAway)}
-			k.again[key] = now.Add(presenceAway)
+			k.lookAgain(key, now.Add(presenceAway))
 		default:
 			delete(r.watchers, c)
 		}
 	}
+}
+
+// awaitNodes reports whether who begins to watch waits until more is known. When that lasts too long everybody
+// is told that it is not all, and all of it later.
+func (k *presenceKeeper) awaitNodes(key hub.Key, r *presenceRoom, now time.Time) bool {
+	switch lacks := k.lacks(key, r); {
+	case !lacks:
+		r.lacking = time.Time{}
+	case r.lacking.IsZero():
+		r.lacking = now
+	}
+	waits := !r.lacking.IsZero()
+	if end := r.lacking.Add(presenceWait); waits && now.Before(end) {
+		k.lookAgain(key, end)
+	} else {
+		if waits != r.partial {
+			r.tellAnew()
+		}
+		r.partial, waits = waits, false
+	}
+	return waits
+}
+
+// size decides whether names are told, or the number.
+func (k *presenceKeeper) size(key hub.Key, r *presenceRoom, now time.Time) {
+	count, next := r.view.Count(), r.counted.Add(presenceCounts)
+	switch {
+	case !r.large && count > presenceNames:
+		r.large, r.counted = true, now
+		r.tellAnew()
+	case !r.large || count > presenceNamesAgain:
+	case now.Before(next):
+		k.lookAgain(key, next)
+	default:
+		r.large = false
+		r.tellAnew()
+	}
+}
+
+// tellAnew makes everybody be told all of it.
+func (r *presenceRoom) tellAnew() {
+	for c, t := range r.watchers {
+		t.state = false
+		r.watchers[c] = t
+	}
+}
+
+// change is what is told of what has changed; nil: nothing is now.
+func (k *presenceKeeper) change(key hub.Key, r *presenceRoom, now time.Time) []byte {
+	if !r.view.Changed() {
+		return nil
+	}
+	if next := r.counted.Add(presenceCounts); r.large && now.Before(next) {
+		k.lookAgain(key, next)
+		return nil
+	}
+	r.counted = now
+	if diff := r.difference(); r.large || len(diff.Joins)+len(diff.Leaves)+len(diff.Updates) > 0 {
+		return k.frame(r.topic, wire.PresenceDiff, diff)
+	}
+	return nil
 }
 
 // difference is what has changed in a room.
@@ -250,7 +355,7 @@ func (r *presenceRoom) difference() wire.PresenceDiffPayload {
 
 // state is who is in a room.
 func (r *presenceRoom) state() wire.PresenceStatePayload {
-	p := wire.PresenceStatePayload{Users: []wire.Presence{}, Count: r.view.Count()}
+	p := wire.PresenceStatePayload{Users: []wire.Presence{}, Count: r.view.Count(), Incomplete: r.partial}
 	if !r.large {
 		for user := range r.view.All() {
 			p.Users = append(p.Users, user)

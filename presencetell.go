@@ -16,6 +16,8 @@ const (
 	tellingLanes = 8
 	// tellingWaits is how many wait behind each. What is one too many is told later as it is then.
 	tellingWaits = 1024
+	// tellingWait is how long the broker may take for one.
+	tellingWait = time.Second
 	// tellingRetry is after how long what was not told is told again.
 	tellingRetry = time.Second
 	// tellingWarns is how often that is logged at most.
@@ -59,7 +61,7 @@ func (k *presenceKeeper) beginTelling() {
 
 // tellNow publishes a record. What does not get through is told to the keeper; who has asked asks again.
 func (m *Manager) tellNow(ctx context.Context, t toTell) {
-	try, cancel := context.WithTimeout(ctx, askTimeout)
+	try, cancel := context.WithTimeout(ctx, tellingWait)
 	defer cancel()
 	if err := m.tellNodes(try, t.place, t.to, t.record); err == nil || ctx.Err() != nil {
 		return
@@ -89,16 +91,24 @@ func (k *presenceKeeper) say(topic wire.Topic, r presenceRecord) {
 	}
 }
 
-// answer tells a node what this one has in a place. If there is no room it asks again.
-func (k *presenceKeeper) answer(place wire.Topic, question presenceRecord, a answered) {
-	r := presenceRecord{Node: a.node, Seq: a.seq, Answer: question.Question, Total: len(a.entries)}
-	for rest := a.entries; ; {
-		r.Entries = rest[:min(len(rest), answerEntries)]
-		rest = rest[len(r.Entries):]
-		if !k.send(toTell{place, nodeInbox(question.Node), r}) || len(rest) == 0 {
-			return
+// answer tells a node what this one has in a place, each piece when it is put together: that may take a
+// while, so it says first that it begins. If there is no room the node asks again.
+func (k *presenceKeeper) answer(place wire.Topic, asked presenceRecord) {
+	r := presenceRecord{Node: k.m.nodes.id(), Seq: k.seqOf(place), Answer: asked.Question, Total: answerBegun}
+	to, total := nodeInbox(asked.Node), 0
+	if _, followers, _ := k.m.hub.Lookup(hubKey(place)); followers > answerEntries && !k.send(toTell{place, to, r}) {
+		return
+	}
+	for e := range k.here(place) {
+		if r.Entries = append(r.Entries, e); len(r.Entries) == answerEntries {
+			if total += len(r.Entries); !k.send(toTell{place, to, r}) {
+				return
+			}
+			r.Entries = nil
 		}
 	}
+	r.Total = total + len(r.Entries)
+	k.send(toTell{place, to, r})
 }
 
 // notTold takes note of a place of which other nodes may not know what was said.

@@ -163,14 +163,15 @@ type Device struct {
 }
 
 // PresenceStatePayload is the payload of presence_state: who is in the room, or on which devices
-// the user is. Of a room with more than 256 users it tells the number only.
+// the user is. Of a room with more than 256 users it tells the number only, until there are 200.
 type PresenceStatePayload struct {
-	Users []Presence `json:"users"`
-	Count int        `json:"count"` // of users
+	Users      []Presence `json:"users"`
+	Count      int        `json:"count"`               // of users
+	Incomplete bool       `json:"incomplete,omitzero"` // a node has not said who is there: another one follows
 }
 
 // PresenceDiffPayload is the payload of presence_diff: what changed since the last state or
-// difference. Of a room with more than 256 users it tells the number only.
+// difference. Of a room with more than 256 users it tells the number only, until there are 200.
 type PresenceDiffPayload struct {
 	Joins   []Presence `json:"joins"`
 	Leaves  []Presence `json:"leaves"`

@@ -58,7 +58,7 @@ func startOver(t *testing.T, cfg Config, ln net.Listener, dial func() (net.Conn,
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := switchboard.New(switchboard.Options{Auth: s.cfg.Auth, Heartbeat: s.cfg.Heartbeat, Log: s.log})
+	m, err := switchboard.New(switchboard.Options{Auth: s.cfg.Auth, Broker: s.cfg.Broker, Heartbeat: s.cfg.Heartbeat, Log: s.log})
 	if err != nil {
 		t.Fatal(err)
 	}

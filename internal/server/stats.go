@@ -66,7 +66,7 @@ type statsPresence struct {
 	Nodes      int    `json:"nodes" doc:"That are there, this one included"`
 	Told       uint64 `json:"told" doc:"presence_state and presence_diff to clients"`
 	Asked      uint64 `json:"asked" doc:"Times another node was asked who is in a room"`
-	Unanswered uint64 `json:"unanswered" doc:"Questions to nodes without an answer within a second"`
+	Unanswered uint64 `json:"unanswered" doc:"Questions to nodes without an answer"`
 
 	Probes       uint64  `json:"probes" doc:"Times a user that the server made up was cut off, to measure how long it is shown online"`
 	ProbesLate   uint64  `json:"probes_late" doc:"Of them: longer than a lost user may be, and a second"`

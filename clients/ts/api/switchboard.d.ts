@@ -286,7 +286,7 @@ interface Presence {
 }
 /**
  * PresenceDiffPayload is the payload of presence_diff: what changed since the last state or difference. Of a
- * room with more than 256 users it tells the number only.
+ * room with more than 256 users it tells the number only, until there are 200.
  */
 interface PresenceDiffPayload {
   joins: Presence[];
@@ -297,12 +297,14 @@ interface PresenceDiffPayload {
 }
 /**
  * PresenceStatePayload is the payload of presence_state: who is in the room, or on which devices the user is. Of
- * a room with more than 256 users it tells the number only.
+ * a room with more than 256 users it tells the number only, until there are 200.
  */
 interface PresenceStatePayload {
   users: Presence[];
   /** of users */
   count: number;
+  /** a node has not said who is there: another one follows */
+  incomplete?: boolean;
 }
 /** PresenceUpdateRequest is the payload of presence_update. */
 interface PresenceUpdateRequest {
@@ -977,10 +979,12 @@ type DeviceState = 'active' | 'idle' | 'background';
 interface PresenceEvent {
   /** A room's, or `user/<self>` for the user's own devices. */
   topic: string;
-  /** All who are there, with their devices. Empty in a room with more than 256 users. */
+  /** All who are there, with their devices. Empty in a room with more than 256 users, until there are 200. */
   users: Presence[];
   /** How many there are. */
   count: number;
+  /** There may be more: a part of the servers has not said who is there. All are told when it has. */
+  incomplete: boolean;
 }
 interface GapEvent {
   topic: string;

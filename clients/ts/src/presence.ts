@@ -6,7 +6,7 @@ import type { Envelope, Presence, PresenceDiffPayload, PresenceStatePayload } fr
 /** Tells the server what the user does on this device, and the application who is there. */
 export class Present {
   #own: { state: DeviceState; meta: object | undefined } | undefined
-  readonly #topics = new Map<string, Map<string, Presence>>() // users by id, as they were told last
+  readonly #topics = new Map<string, { users: Map<string, Presence>; incomplete: boolean }>() // as they were told last
   readonly #post: (frame: string) => boolean
   readonly #events: Emitter<Events>
 
@@ -27,8 +27,8 @@ export class Present {
 
   /** Takes a presence_state, which replaces what is known of its topic. */
   state({ topic = '', payload }: Envelope): void {
-    const { users, count } = payload as unknown as PresenceStatePayload
-    this.#topics.set(topic, new Map(users.map((u) => [u.user_id, u])))
+    const { users, count, incomplete = false } = payload as unknown as PresenceStatePayload
+    this.#topics.set(topic, { users: new Map(users.map((u) => [u.user_id, u])), incomplete })
     this.#tell(topic, count)
   }
 
@@ -37,8 +37,8 @@ export class Present {
     const { joins, leaves, updates, count } = payload as unknown as PresenceDiffPayload
     const known = this.#topics.get(topic)
     if (!known) return
-    for (const u of [...joins, ...updates]) known.set(u.user_id, u)
-    for (const u of leaves) known.delete(u.user_id)
+    for (const u of [...joins, ...updates]) known.users.set(u.user_id, u)
+    for (const u of leaves) known.users.delete(u.user_id)
     this.#tell(topic, count)
   }
 
@@ -52,6 +52,7 @@ export class Present {
   }
 
   #tell(topic: string, count: number): void {
-    this.#events.emit('presence', { topic, users: [...this.#topics.get(topic)!.values()], count })
+    const { users, incomplete } = this.#topics.get(topic)!
+    this.#events.emit('presence', { topic, users: [...users.values()], count, incomplete })
   }
 }

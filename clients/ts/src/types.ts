@@ -131,10 +131,12 @@ export type DeviceState = 'active' | 'idle' | 'background'
 export interface PresenceEvent {
   /** A room's, or `user/<self>` for the user's own devices. */
   topic: string
-  /** All who are there, with their devices. Empty in a room with more than 256 users. */
+  /** All who are there, with their devices. Empty in a room with more than 256 users, until there are 200. */
   users: Presence[]
   /** How many there are. */
   count: number
+  /** There may be more: a part of the servers has not said who is there. All are told when it has. */
+  incomplete: boolean
 }
 
 export interface GapEvent {

@@ -319,7 +319,7 @@ export interface Presence {
 
 /**
  * PresenceDiffPayload is the payload of presence_diff: what changed since the last state or difference. Of a
- * room with more than 256 users it tells the number only.
+ * room with more than 256 users it tells the number only, until there are 200.
  */
 export interface PresenceDiffPayload {
   joins: Presence[]
@@ -331,12 +331,14 @@ export interface PresenceDiffPayload {
 
 /**
  * PresenceStatePayload is the payload of presence_state: who is in the room, or on which devices the user is. Of
- * a room with more than 256 users it tells the number only.
+ * a room with more than 256 users it tells the number only, until there are 200.
  */
 export interface PresenceStatePayload {
   users: Presence[]
   /** of users */
   count: number
+  /** a node has not said who is there: another one follows */
+  incomplete?: boolean
 }
 
 /** PresenceUpdateRequest is the payload of presence_update. */

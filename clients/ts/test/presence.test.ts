@@ -45,6 +45,16 @@ test('of a large room the number is told', async () => {
   expect(told(b)).toEqual(['room/team:  (300)', 'room/team:  (301)'])
 })
 
+test('who is not known to be there yet is told later', async () => {
+  const b = await live()
+  b.socket().say(state([user('alice')], { incomplete: true }), diff({ joins: [user('bob')] }, 2), state([user('alice'), user('bob'), user('carol')]))
+  expect(b.of('presence').map(({ count, incomplete }) => [count, incomplete])).toEqual([
+    [1, true],
+    [2, true],
+    [3, false],
+  ])
+})
+
 test('a difference counts from the state of the same connection, and of a room that is followed', async () => {
   const b = await live()
   b.socket().say(diff({ joins: [user('bob')] }, 1), state([user('bob')]))
