@@ -15,11 +15,14 @@ import (
 )
 
 const (
-	// askSilence is how long a node that is asked may say nothing: until the first piece of its answer, and
-	// between two.
+	// askSilence is how long a node that is asked may say nothing, for who calls: until the first piece of its
+	// answer, and between two.
 	askSilence = 3 * time.Second
 	// askLongest is how long who calls waits for all answers.
 	askLongest = 10 * time.Second
+	// askPatience is askSilence for the keeper of presence. A node that is busy has the question, and would
+	// answer each further one as well.
+	askPatience = 10 * time.Second
 	// answerEntries is how many users one answer holds; larger ones come in pieces.
 	answerEntries = 200
 	// answerBegun is the number of users in an answer that has only begun.
@@ -155,24 +158,28 @@ func (m *Manager) ask(ctx context.Context, place wire.Topic, kept bool, nodes ..
 	publish, cancel := context.WithTimeout(ctx, tellingWait)
 	defer cancel()
 	if err = m.tellNodes(publish, place, to, presenceRecord{Node: self, Question: id}); err == nil {
-		asked.await(ctx)
+		silence := askSilence
+		if kept {
+			silence = askPatience
+		}
+		asked.await(ctx, silence)
 	}
 	whole, silent = m.questions.end(id)
 	m.count.unanswered.Add(uint64(len(silent)))
 	return whole, silent, err
 }
 
-// await waits until all have answered, or nothing came for a while.
-func (q *question) await(ctx context.Context) {
-	silence := time.NewTimer(askSilence)
-	defer silence.Stop()
+// await waits until all have answered, or nothing has come for so long.
+func (q *question) await(ctx context.Context, silence time.Duration) {
+	timer := time.NewTimer(silence)
+	defer timer.Stop()
 	for {
 		select {
 		case <-q.done:
 			return
 		case <-q.came:
-			silence.Reset(askSilence)
-		case <-silence.C:
+			timer.Reset(silence)
+		case <-timer.C:
 			return
 		case <-ctx.Done():
 			return

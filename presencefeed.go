@@ -419,6 +419,7 @@ func (k *presenceKeeper) came(node string) {
 func (k *presenceKeeper) relinked() {
 	for _, r := range k.rooms {
 		if r.view != nil {
+			clear(r.asking) // their answers may have passed as well
 			k.askRoom(r, k.m.nodes.others()...)
 		}
 	}

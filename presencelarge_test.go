@@ -12,6 +12,7 @@ import (
 
 	"github.com/netra-systems/switchboard"
 	"github.com/netra-systems/switchboard/broker"
+	"github.com/netra-systems/switchboard/broker/membroker"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -106,13 +107,14 @@ func (d *slowly) Publish(ctx context.Context, r broker.Record) (broker.Published
 			return broker.Published{}, nil
 		}
 		time.Sleep(takes)
+		ctx = context.WithoutCancel(ctx) // as if it had been said so late
 	}
 	return d.Driver.Publish(ctx, r)
 }
 
 // slowCluster is two nodes, of which the second is slow to answer.
-func slowCluster(t *testing.T) (one, two *server, slow *slowly) {
-	b := openDriver(t)
+func slowCluster(t *testing.T) (one, two *server, slow *slowly, b *membroker.Broker) {
+	b = openDriver(t)
 	second := b.Node()
 	t.Cleanup(func() { _ = second.Close() })
 	slow = &slowly{Driver: second}
@@ -122,7 +124,7 @@ func slowCluster(t *testing.T) (one, two *server, slow *slowly) {
 	opts.Broker, opts.Node = slow, "two"
 	two = newServer(t, opts)
 	time.Sleep(time.Second)
-	return one, two, slow
+	return one, two, slow, b
 }
 
 // present is how many users a node says are in the room "team".
@@ -139,7 +141,7 @@ func (s *server) present(t *testing.T) (n int, err error) {
 // An answer that comes in many pieces, each of which takes its time, is waited for.
 func TestWhoIsInALargeRoomOfASlowNodeIsToldAsAWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one, two, slow := slowCluster(t)
+		one, two, slow, _ := slowCluster(t)
 		two.audience(t, 450)
 		time.Sleep(30 * time.Second)
 		slow.takes.Store(int64(900 * time.Millisecond))
@@ -166,7 +168,7 @@ func TestWhoIsInALargeRoomOfASlowNodeIsToldAsAWhole(t *testing.T) {
 // incomplete, and not before it has lasted.
 func TestANodeThatDoesNotAnswerIsNoNodeWithoutUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one, two, slow := slowCluster(t)
+		one, two, slow, _ := slowCluster(t)
 		two.audience(t, 3)
 		time.Sleep(30 * time.Second)
 		slow.takes.Store(-1)
@@ -214,6 +216,41 @@ func TestADeadNodeIsWaitedForAsLongAsItsLease(t *testing.T) {
 		}
 		if n, err := one.present(t); n != 1 || err != nil {
 			t.Errorf("got %d users and %v, want 1", n, err)
+		}
+	})
+}
+
+// A node that is busy for a while is not asked again and again, which would make it answer as often.
+func TestABusyNodeIsAskedOnceWhoIsInARoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two, slow, _ := slowCluster(t)
+		two.audience(t, 3)
+		time.Sleep(30 * time.Second)
+		slow.takes.Store(int64(8 * time.Second))
+		alice := one.watching(t, "alice"+seesTeam)
+		alice.follow()
+		states, _ := alice.states(time.Minute)
+		if n := slow.began.Load(); n != 1 || len(states) != 1 || states[0].Count != 4 || states[0].Incomplete {
+			t.Errorf("got %+v after %d answers, want one state, with all, after one", states, n)
+		}
+	})
+}
+
+// What was asked while the link was lost is asked again when it is back.
+func TestWhoWatchesSinceTheLinkWasLostIsToldWhenItIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two, slow, b := slowCluster(t)
+		two.audience(t, 3)
+		time.Sleep(30 * time.Second)
+		slow.takes.Store(-1)
+		alice := one.watching(t, "alice"+seesTeam)
+		alice.follow()
+		time.Sleep(time.Second)
+		slow.takes.Store(0)
+		b.Faults().CutLink()
+		states, _ := alice.states(5 * time.Second)
+		if len(states) != 1 || states[0].Count != 4 || states[0].Incomplete {
+			t.Errorf("got %+v, want one state, with all", states)
 		}
 	})
 }
