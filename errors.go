@@ -29,7 +29,8 @@ var (
 	// ErrBusy means that too much waits already; try again later.
 	ErrBusy = errors.New("busy")
 	// ErrUnavailable means that the broker cannot be reached, and nothing is known about
-	// what became of the call. It is that of package broker.
+	// what became of the call; or that a node does not answer what only it knows. It is
+	// that of package broker.
 	ErrUnavailable = broker.ErrUnavailable
 	// ErrRunContract means an event of a run from somebody who is not the run, or out of order.
 	ErrRunContract = errors.New("run events come from their run")
