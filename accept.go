@@ -194,6 +194,9 @@ func (h *handshake) open(ctx context.Context, login login, o hub.Opening) {
 	if h.stream != nil {
 		s.flags |= flagEvents
 	}
+	if login.resumed {
+		s.flags |= flagResumed
+	}
 	o.Info = s.append(nil)
 	c, err := m.hub.Open(o)
 	if err != nil {

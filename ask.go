@@ -34,10 +34,11 @@ const (
 // presenceRecord is what nodes tell each other about who is where: the record's topic is the place.
 // It passes by and is kept nowhere.
 type presenceRecord struct {
-	Node    string           `json:"n"`           // who says it
-	Seq     uint64           `json:"s,omitzero"`  // its how many-th change of the place
-	Entries []presence.Entry `json:"u,omitempty"` // what has changed, or all in an answer
-	Tell    bool             `json:"t,omitzero"`  // whoever has others there is to say so
+	Node    string             `json:"n"`           // who says it
+	Seq     uint64             `json:"s,omitzero"`  // its how many-th change of the place
+	Entries []presence.Entry   `json:"u,omitempty"` // what has changed, or all in an answer
+	Tell    bool               `json:"t,omitzero"`  // whoever has others there is to say so
+	Gone    []presence.Goodbye `json:"g,omitempty"` // of the user that the place is
 
 	Question uint64 `json:"q,omitzero"` // a question: what there is, to be answered to Node under this number
 	Answer   uint64 `json:"a,omitzero"` // an answer, of Total entries in all, or less if more pieces come

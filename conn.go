@@ -118,7 +118,7 @@ func (c *Conn) Unfollow(_ context.Context, rooms ...string) error {
 	}
 	for _, topic := range topics {
 		c.m.hub.Unfollow(c.handle, hubKey(topic))
-		c.m.typesNoMore(c.handle, topic)
+		c.m.ceases(c.handle, c.view, topic)
 	}
 	return nil
 }

@@ -306,7 +306,7 @@ func (m *Manager) leaveForbidden(ctx context.Context, former *Conn, id Identity)
 		// One of which it cannot be found out is left as well.
 		frame, frameErr := answerFrame(wire.RoomLeft, "", wire.RoomLeftPayload{Room: room, Reason: wire.ReasonForbidden})
 		m.hub.Leave(former.handle, f.Key, Position{}, frame)
-		m.typesNoMore(former.handle, f.Address)
+		m.ceases(former.handle, former.view, f.Address)
 		if !errors.Is(err, ErrForbidden) {
 			failed = cmp.Or(failed, err)
 		}

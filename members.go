@@ -207,6 +207,7 @@ func (m *Manager) unfollowAll(user, room wire.Topic, pos Position, reason string
 		}
 		m.typesNoMore(c, room)
 	}
+	m.presence.post(presenceEvent{what: memberEnded, topic: user, room: hubKey(room), more: &presenceMore{end: pos}})
 	if left {
 		m.rejoin(user, room, pos)
 	}
@@ -347,7 +348,9 @@ func (m *Manager) quit(c hub.Handle, user, room wire.Topic, reason, id string, g
 		m.log.LogAttrs(m.life, slog.LevelError, "end of a membership not told", slog.Any("err", err))
 	}
 	m.stayAway(c, user, room, id != "", frames[:]...)
-	m.typesNoMore(c, room)
+	if v, there := m.hub.View(c); there {
+		m.ceases(c, v, room)
+	}
 }
 
 // follow makes c receive a room from pos on and takes over the reference in a. Without move

@@ -20,6 +20,9 @@ const (
 	connOpened presenceWhat = iota
 	connEnded
 	roomFollowed  // or not any more
+	roomLeft      // by a session, for good
+	memberEnded   // of a room
+	accessRevoked // of users
 	deviceChanged // its state
 	rightsChanged // what it may see
 	rightKnown    // whether it may
@@ -38,20 +41,23 @@ const (
 type presenceEvent struct {
 	what  presenceWhat
 	conn  hub.Handle
-	room  hub.Key       // roomFollowed
+	room  hub.Key       // roomFollowed, roomLeft, memberEnded
 	right *rightAsk     // rightKnown
 	ended *absent       // connEnded
-	topic wire.Topic    // placeHeard, placeAsked, nodesSilent, notTold; of roomFollowed the user
+	topic wire.Topic    // placeHeard, placeAsked, nodesSilent, notTold; else the user, of accessRevoked perhaps all
 	body  []byte        // placeHeard: a presenceRecord
-	more  *presenceMore // placeAsked, nodesSilent, nodeCame, nodeGone
+	more  *presenceMore // placeAsked, nodesSilent, nodeCame, nodeGone, roomLeft, memberEnded
 }
 
 // presenceMore is what few events have. There may be very many of the others.
 type presenceMore struct {
-	record presenceRecord // placeAsked by another node
-	reply  chan answered  // placeAsked by this one; capacity 1
-	silent []string       // nodesSilent
-	node   string         // nodeCame, nodeGone
+	record  presenceRecord // placeAsked by another node
+	reply   chan answered  // placeAsked by this one; capacity 1
+	silent  []string       // nodesSilent
+	node    string         // nodeCame, nodeGone
+	session string         // roomLeft
+	left    wire.Topic     // roomLeft
+	end     Position       // memberEnded: where
 }
 
 // presenceFeed is where everything arrives that presence depends on. One goroutine takes it and
@@ -59,8 +65,9 @@ type presenceMore struct {
 type presenceFeed struct {
 	wake chan struct{} // capacity 1
 
-	mu    sync.Mutex // guards queue
-	queue []presenceEvent
+	mu     sync.Mutex // guards the fields below
+	queue  []presenceEvent
+	ending map[hub.Key]int // by user, how many connections have ended for which connEnded has not been looked at
 }
 
 func (f *presenceFeed) post(e presenceEvent) {
@@ -74,6 +81,32 @@ func (f *presenceFeed) post(e presenceEvent) {
 		default:
 		}
 	}
+}
+
+// begins takes note that connEnded will come.
+func (f *presenceFeed) begins(user hub.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ending == nil {
+		f.ending = make(map[hub.Key]int)
+	}
+	f.ending[user]++
+}
+
+// ended takes note that it has been looked at.
+func (f *presenceFeed) ended(user hub.Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ending[user]--; f.ending[user] == 0 {
+		delete(f.ending, user)
+	}
+}
+
+// ends reports whether it is still to be looked at.
+func (f *presenceFeed) ends(user hub.Key) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ending[user] > 0
 }
 
 // presenceSpare is how many events there is room for when nothing happens.
@@ -139,6 +172,7 @@ type presenceKeeper struct {
 	rooms map[hub.Key]*presenceRoom
 	users map[hub.Key]*presenceUser // with several devices, or devices on other nodes
 	due   map[hub.Key]struct{}      // rooms with something to say
+	byes  map[hub.Key]*goodbyes     // of users, as long as they are told
 	own   map[hub.Key]wire.Topic    // users whose devices may have changed
 
 	left     absence
@@ -147,6 +181,7 @@ type presenceKeeper struct {
 	again    map[hub.Key]time.Time // places to be looked at later
 	tick     time.Time             // when what is due is told; zero: nothing is
 	said     uint64                // the highest number of a room that was forgotten
+	waiting  []presenceEvent       // placeAsked, of users of whom a connection is ending
 	several  bool                  // there were other nodes when that was looked at last
 	stranger map[string]time.Time  // nodes that were heard of and have no lease that is known here
 	telling  telling
@@ -161,7 +196,7 @@ type lostNode struct {
 	at time.Time
 }
 
-// presenceRepeat is a room in which something was said.
+// presenceRepeat is a room in which something was said, or a user who said goodbye.
 type presenceRepeat struct {
 	room  wire.Topic
 	spoke time.Time
@@ -172,7 +207,7 @@ type presenceRepeat struct {
 func (m *Manager) keepPresence(ctx context.Context) {
 	k := &presenceKeeper{
 		m: m, ctx: ctx, rooms: make(map[hub.Key]*presenceRoom), users: make(map[hub.Key]*presenceUser),
-		due: make(map[hub.Key]struct{}), own: make(map[hub.Key]wire.Topic),
+		due: make(map[hub.Key]struct{}), own: make(map[hub.Key]wire.Topic), byes: make(map[hub.Key]*goodbyes),
 		again: make(map[hub.Key]time.Time), stranger: make(map[string]time.Time), pace: yield.NewPace(presenceSlice),
 	}
 	defer k.pace.Close()
@@ -242,7 +277,11 @@ func (k *presenceKeeper) next(now time.Time) time.Duration {
 	}
 	for i := range k.repeats {
 		for list := &k.repeats[i]; len(*list) > 0 && until((*list)[0].at); *list = (*list)[1:] {
-			k.repeat((*list)[0])
+			if p := (*list)[0]; p.room.Kind == wire.KindUser {
+				k.repeatGoodbyes(p, i+1 == len(k.repeats))
+			} else {
+				k.repeat(p)
+			}
 		}
 	}
 	if len(k.telling.missed) > 0 && until(k.telling.retry) {
@@ -278,12 +317,20 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 		k.notTold(e.topic)
 	case connEnded:
 		k.ended(e.conn, e.ended)
+		k.m.presence.ended(hubKey(e.ended.user))
+		k.askAgain()
 	case roomFollowed:
 		if r := k.room(e.room); r != nil {
 			k.followed(r, e.conn, e.topic, e.room)
 			delete(r.watchers, e.conn) // it begins anew, if it does
 			r.fresh = append(r.fresh, e.conn)
 		}
+	case roomLeft:
+		k.leftRoom(e)
+	case memberEnded:
+		k.endedMember(e.topic, e.room, e.more.end)
+	case accessRevoked:
+		k.revoked(e.topic)
 	case placeHeard:
 		k.heard(e)
 	case placeAsked:
@@ -297,8 +344,7 @@ func (k *presenceKeeper) happened(e presenceEvent) {
 	case nodeCame:
 		k.came(e.more.node)
 	case nodeGone:
-		k.several = !k.m.nodes.alone()
-		k.lost = append(k.lost, lostNode{e.more.node, time.Now().Add(max(k.m.opts.Heartbeat.OfflineAfter, nodeReturn))})
+		k.lose(e.more.node)
 		k.lookAtLacking()
 	case linkBack:
 		k.relinked()
@@ -313,6 +359,7 @@ func (k *presenceKeeper) changed(e presenceEvent) {
 	}
 	k.own[hubKey(view.User)] = view.User
 	if e.what == connOpened {
+		k.isBack(view.User, view.Session.String())
 		return
 	}
 	for _, f := range k.m.hub.Following(e.conn) {
@@ -383,8 +430,28 @@ func (k *presenceKeeper) known(node string) {
 	}
 }
 
+// ending reports whether a connection of a user has ended of which it is not known here yet whether it is
+// waited for: it is neither there nor lost, for a moment.
+func (k *presenceKeeper) ending(user wire.Topic) bool {
+	key := hubKey(user)
+	return k.m.hub.Ending(key) || k.m.presence.ends(key) // in this order: the hub tells of it before it forgets it
+}
+
+// askAgain answers what had to wait.
+func (k *presenceKeeper) askAgain() {
+	waiting := k.waiting
+	k.waiting = nil
+	for _, e := range waiting {
+		k.asked(e)
+	}
+}
+
 // asked answers what this node has in a place.
 func (k *presenceKeeper) asked(e presenceEvent) {
+	if e.topic.Kind == wire.KindUser && k.ending(e.topic) {
+		k.waiting = append(k.waiting, e)
+		return
+	}
 	if e.more.reply != nil {
 		e.more.reply <- answered{entries: slices.Collect(k.here(e.topic))}
 		return
@@ -439,6 +506,19 @@ func (k *presenceKeeper) sayAll() {
 		}
 		if cursor == 0 {
 			return
+		}
+	}
+}
+
+// lose takes note of a node that has gone.
+func (k *presenceKeeper) lose(node string) {
+	k.several = !k.m.nodes.alone()
+	k.lost = append(k.lost, lostNode{node, time.Now().Add(max(k.m.opts.Heartbeat.OfflineAfter, nodeReturn))})
+	for key, r := range k.rooms {
+		if r.view != nil {
+			if r.view.Lose(node); r.view.Changed() {
+				k.due[key] = struct{}{}
+			}
 		}
 	}
 }

@@ -16,8 +16,31 @@ import (
 type absent struct {
 	user   wire.Topic
 	device presence.Device
-	rooms  []hub.Key
+	rooms  []absentIn
 	until  time.Time // zero: it has gone at once
+
+	resumed bool   // the session had a connection before, perhaps on another node
+	release func() // lets go of the user's topic; nil: it is there for long enough
+
+	// By what it was there.
+	tokenID, sid string
+	issued       time.Time
+}
+
+// absentIn is a room that a device followed.
+type absentIn struct {
+	room hub.Key
+	at   Position // up to where it had been written
+}
+
+// in is where a device was in a room, if it counts there.
+func (a *absent) in(room hub.Key) (at Position, ok bool) {
+	for _, r := range a.rooms {
+		if r.room == room {
+			return r.at, true
+		}
+	}
+	return Position{}, false
 }
 
 // absence has the devices that count as there though they are not connected. Each list is in the order
@@ -34,8 +57,8 @@ func (a *absence) add(d *absent) {
 	}
 	key := hubKey(d.user)
 	a.order, a.of[key] = append(a.order, d), append(a.of[key], d)
-	for _, room := range d.rooms {
-		a.in[room] = append(a.in[room], d)
+	for _, r := range d.rooms {
+		a.in[r.room] = append(a.in[r.room], d)
 	}
 }
 
@@ -52,10 +75,20 @@ func (a *absence) first() *absent {
 
 // remove makes d count no more; in order it stays until its time.
 func (a *absence) remove(d *absent) {
-	without(a.of, hubKey(d.user), d)
-	for _, room := range d.rooms {
-		without(a.in, room, d)
+	if d.release != nil {
+		d.release()
+		d.release = nil
 	}
+	without(a.of, hubKey(d.user), d)
+	for _, r := range d.rooms {
+		without(a.in, r.room, d)
+	}
+}
+
+// leave makes d count in a room no more.
+func (a *absence) leave(d *absent, room hub.Key) {
+	without(a.in, room, d)
+	d.rooms = slices.DeleteFunc(d.rooms, func(r absentIn) bool { return r.room == room })
 }
 
 // without takes d out of a list.
@@ -75,15 +108,16 @@ func without(lists map[hub.Key][]*absent, key hub.Key, d *absent) {
 
 // leaving is what presence has to know of a connection that has ended.
 func (m *Manager) leaving(end hub.End, s state) *absent {
-	a := &absent{user: end.View.User, device: deviceOf(end.View, s)}
+	a := &absent{user: end.View.User, device: deviceOf(end.View, s), tokenID: s.tokenID, sid: s.sid, issued: s.issued}
+	a.device.Absent, a.resumed = true, s.flags&flagResumed != 0
 	for _, t := range end.Topics {
 		if t.Address.Kind == wire.KindRoom {
-			a.rooms = append(a.rooms, t.Key)
+			a.rooms = append(a.rooms, absentIn{t.Key, t.Pos})
 		}
 	}
 	switch end.Code {
-	case wire.CloseNormal, wire.CloseExpired, wire.CloseRevoked, wire.CloseReplaced:
-	default:
+	case wire.CloseNormal, wire.CloseExpired, wire.CloseRevoked:
+	default: // also who was replaced: the newer connection may not follow the rooms yet
 		if m.opts.Heartbeat.OfflineAfter > 0 {
 			a.until = time.Now().Add(m.opts.Heartbeat.OfflineAfter)
 		}
@@ -104,18 +138,17 @@ func deviceOf(v hub.View, s state) presence.Device {
 
 // ended takes note of a connection that has.
 func (k *presenceKeeper) ended(c hub.Handle, a *absent) {
-	if !a.until.IsZero() {
+	if !a.until.IsZero() && !k.m.isRevoked(a) {
+		k.holdUser(a)
 		k.left.add(a)
-	} else { // nor does it count any more as lost before
-		for _, former := range slices.Clone(k.left.of[hubKey(a.user)]) {
-			if former.device.Session == a.device.Session {
-				k.left.remove(former)
-				k.forget(former)
-			}
+	} else {
+		k.parted(a.user, presence.Goodbye{Session: a.device.Session})
+		if a.resumed {
+			k.sayGoodbye(a.user, presence.Goodbye{Session: a.device.Session})
 		}
 	}
-	for _, room := range a.rooms {
-		if r := k.rooms[room]; r != nil {
+	for _, in := range a.rooms {
+		if r := k.rooms[in.room]; r != nil {
 			delete(r.watchers, c)
 		}
 	}
@@ -128,11 +161,16 @@ func (k *presenceKeeper) ended(c hub.Handle, a *absent) {
 // forget looks at the places again where a device was.
 func (k *presenceKeeper) forget(a *absent) {
 	k.own[hubKey(a.user)] = a.user
-	for _, room := range a.rooms {
-		if r := k.rooms[room]; r != nil {
-			r.changed[a.user.ID] = struct{}{}
-			k.due[room] = struct{}{}
-		}
+	for _, in := range a.rooms {
+		k.touch(a.user, in.room)
+	}
+}
+
+// touch looks at a user in a room again.
+func (k *presenceKeeper) touch(user wire.Topic, room hub.Key) {
+	if r := k.rooms[room]; r != nil {
+		r.changed[user.ID] = struct{}{}
+		k.due[room] = struct{}{}
 	}
 }
 
@@ -156,8 +194,10 @@ func (k *presenceKeeper) devices(user wire.Topic, room *hub.Key) []presence.Devi
 		devices = append(devices, deviceOf(view, s))
 	}
 	for _, a := range k.left.of[hubKey(user)] {
-		if room != nil && !slices.Contains(a.rooms, *room) {
-			continue
+		if room != nil {
+			if _, in := a.in(*room); !in {
+				continue
+			}
 		}
 		if !slices.ContainsFunc(devices, func(d presence.Device) bool { return d.Session == a.device.Session }) {
 			devices = append(devices, a.device)

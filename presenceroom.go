@@ -73,12 +73,15 @@ func (k *presenceKeeper) tellRoom(key hub.Key, r *presenceRoom, now time.Time) {
 	k.admit(key, r)
 	var entries []presence.Entry
 	for user := range r.changed {
-		entries = append(entries, presence.Entry{
-			User: user, Devices: k.devices(wire.Topic{Tenant: r.topic.Tenant, Kind: wire.KindUser, ID: user}, &key),
-		})
+		topic := wire.Topic{Tenant: r.topic.Tenant, Kind: wire.KindUser, ID: user}
+		if k.ending(topic) {
+			k.again[key] = now.Add(presenceTick)
+			continue
+		}
+		delete(r.changed, user)
+		entries = append(entries, presence.Entry{User: user, Devices: k.devices(topic, &key)})
 		k.pace.Step()
 	}
-	clear(r.changed)
 	if r.view != nil {
 		for _, e := range entries {
 			r.view.Set(selfNode, e)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/netra-systems/switchboard/broker"
 	"github.com/netra-systems/switchboard/internal/hub"
-	"github.com/netra-systems/switchboard/internal/presence"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -138,11 +137,20 @@ func (k *presenceKeeper) tellMissed(now time.Time) {
 // sayPlace says what there is of a user, or how far this node is in a room: who does not know it asks. It
 // reports whether there is room for that.
 func (k *presenceKeeper) sayPlace(topic wire.Topic) bool {
-	r := presenceRecord{Node: k.m.nodes.id(), Seq: k.said}
+	if k.m.nodes.alone() {
+		return true
+	}
 	if topic.Kind == wire.KindUser {
-		r.Seq, r.Entries, r.Tell = 0, []presence.Entry{{User: topic.ID, Devices: k.devices(topic, nil)}}, true
-	} else if room := k.rooms[hubKey(topic)]; room != nil {
+		for _, r := range k.userRecords(topic, k.devices(topic, nil), true) {
+			if !k.send(toTell{topic, broker.KeyOf(topic), r}) {
+				return false
+			}
+		}
+		return true
+	}
+	r := presenceRecord{Node: k.m.nodes.id(), Seq: k.said}
+	if room := k.rooms[hubKey(topic)]; room != nil {
 		r.Seq = room.seq
 	}
-	return k.m.nodes.alone() || k.send(toTell{topic, broker.KeyOf(topic), r})
+	return k.send(toTell{topic, broker.KeyOf(topic), r})
 }

@@ -2,6 +2,7 @@ package switchboard
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/netra-systems/switchboard/internal/hub"
@@ -21,6 +22,9 @@ type presenceUser struct {
 
 // tellUser says which devices a user has here, to other nodes and to those devices themselves.
 func (k *presenceKeeper) tellUser(key hub.Key, topic wire.Topic) {
+	if k.ending(topic) {
+		return // that comes as an event
+	}
 	u, here := k.users[key], k.devices(topic, nil)
 	k.sayUser(topic, here, u == nil || u.want)
 	if len(here) == 0 {
@@ -37,11 +41,30 @@ func (k *presenceKeeper) tellUser(key hub.Key, topic wire.Topic) {
 	k.tellDevices(key, u, here)
 }
 
-// sayUser tells other nodes which devices a user has here, and perhaps asks for theirs.
+// sayUser tells other nodes which devices a user has here, and which have said goodbye, and perhaps asks
+// for theirs.
 func (k *presenceKeeper) sayUser(topic wire.Topic, here []presence.Device, ask bool) {
-	if !k.m.nodes.alone() {
-		k.say(topic, presenceRecord{Node: k.m.nodes.id(), Entries: []presence.Entry{{User: topic.ID, Devices: here}}, Tell: ask})
+	if k.m.nodes.alone() {
+		return
 	}
+	for _, r := range k.userRecords(topic, here, ask) {
+		k.say(topic, r)
+	}
+}
+
+// userRecords are what sayUser says: one record, or several where there are very many goodbyes.
+func (k *presenceKeeper) userRecords(topic wire.Topic, here []presence.Device, ask bool) []presenceRecord {
+	r := presenceRecord{Node: k.m.nodes.id(), Entries: []presence.Entry{{User: topic.ID, Devices: here}}, Tell: ask}
+	b := k.byes[hubKey(topic)]
+	if b == nil {
+		return []presenceRecord{r}
+	}
+	var all []presenceRecord
+	for some := range slices.Chunk(b.list, answerEntries) {
+		r.Gone = some
+		all = append(all, r)
+	}
+	return all
 }
 
 func (k *presenceKeeper) user(key hub.Key, topic wire.Topic) *presenceUser {
@@ -115,6 +138,7 @@ func presenceSeen(p wire.Presence) []byte {
 
 // heardUser takes which devices of a user another node has.
 func (k *presenceKeeper) heardUser(key hub.Key, topic wire.Topic, said presenceRecord) {
+	k.heardGoodbyes(topic, said)
 	here := k.devices(topic, nil)
 	if len(here) == 0 {
 		return

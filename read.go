@@ -209,6 +209,9 @@ func (e *events) Followed(c hub.Handle, user wire.Topic, room hub.Key) {
 	(*Manager)(e).presence.post(presenceEvent{what: roomFollowed, conn: c, topic: user, room: room})
 }
 
+// Closing implements [hub.Events].
+func (e *events) Closing(user wire.Topic) { (*Manager)(e).presence.begins(hubKey(user)) }
+
 // Closed implements [hub.Events].
 func (e *events) Closed(c hub.Handle, end hub.End) {
 	m := (*Manager)(e)
@@ -226,6 +229,8 @@ func (e *events) Closed(c hub.Handle, end hub.End) {
 		if s.flags&flagAppPings != 0 {
 			m.count.appPings.Add(-1)
 		}
+	} else {
+		m.presence.ended(hubKey(end.View.User))
 	}
 	m.drain.ended(c, end)
 	if end.Overfull {

@@ -127,7 +127,7 @@ func (m *Manager) followRestored(ctx context.Context, sender *Conn, plan []resto
 		p := &plan[i]
 		if p.left != (hub.Key{}) {
 			m.hub.Unfollow(sender.handle, p.left) // the answer says so, and nothing of it comes behind
-			m.typesNoMore(sender.handle, p.topic)
+			m.ceases(sender.handle, sender.view, p.topic)
 		}
 		if p.room.key != (hub.Key{}) {
 			f, err := m.followFor(ctx, sender, p.room, p.from, true, p.claim)

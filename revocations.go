@@ -221,11 +221,12 @@ func (m *Manager) enforceRevocations(ctx context.Context) {
 	}
 }
 
-// enforceOn closes those of a topic's connections that are revoked.
+// enforceOn closes those of a topic's connections that are revoked, and lets nobody wait for those that were.
 func (m *Manager) enforceOn(topic wire.Topic) {
 	for _, c := range m.hub.Followers(hubKey(topic)) {
 		m.enforce(c)
 	}
+	m.presence.post(presenceEvent{what: accessRevoked, topic: topic}) // who was lost a moment ago
 }
 
 // enforce closes a connection if it is revoked, and returns by what. It is for after each
@@ -259,6 +260,9 @@ func (m *Manager) enforce(c hub.Handle) *session.Revocation {
 	})
 	if r == nil {
 		return nil
+	}
+	if first { // it is not there any more, though its client may take its time to close
+		m.presence.post(presenceEvent{what: deviceChanged, conn: c})
 	}
 	if r.By == view.ID { // its own logout
 		_ = m.hub.Close(c, wire.CloseNormal, loggedOut, false)

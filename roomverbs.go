@@ -115,6 +115,7 @@ func leaveRoomVerb(ctx context.Context, in *inbound) error {
 	key := hubKey(room)
 	at, _ := m.hub.Cursor(in.c, key)
 	followed := m.hub.Unfollow(in.c, key)
+	m.ceases(in.c, sender.view, room)
 	if err := m.endMembership(ctx, room, sender.view.User.ID, reasonLeft); err != nil {
 		if followed {
 			m.followAgain(ctx, sender, room, at)
@@ -331,8 +332,8 @@ func unsubscribeVerb(_ context.Context, in *inbound) error {
 	for _, topic := range topics {
 		if at, followed := in.m.hub.Quit(in.c, hubKey(topic), true); followed {
 			told[topic.String()] = at
-			in.m.typesNoMore(in.c, topic)
 		}
+		in.m.ceases(in.c, sender.view, topic) // or its session did so before
 	}
 	in.m.answer(in.c, wire.Unsubscribed, in.env.ID, wire.SubscribedPayload{Topics: told})
 	for _, topic := range topics {

@@ -76,6 +76,8 @@ const (
 	flagRevoked
 	// flagPresent: the client has said what its user does, and hears of the user's other devices.
 	flagPresent
+	// flagResumed: the session had a connection before this one, perhaps on another node.
+	flagResumed
 )
 
 // Bounds of the texts in a state.

@@ -40,6 +40,7 @@ type deaf struct{}
 func (deaf) Message(Handle, []byte) int       { return 0 }
 func (deaf) Failed(Handle, *ws.CloseError)    {}
 func (deaf) Closed(Handle, End)               {}
+func (deaf) Closing(wire.Topic)               {}
 func (deaf) Followed(Handle, wire.Topic, Key) {}
 
 func nullRig(b *testing.B) *rig {

@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -211,6 +212,26 @@ func (r *reaper) later(c Handle) {
 	}
 }
 
+// Ending reports whether a connection of a user has ended of which [Events.Closed] has not been called yet.
+// Not all such: who is to miss none looks afterwards for those that [Events.Closing] has told of.
+func (h *Hub) Ending(user Key) bool {
+	slot, t := h.topicAt(user)
+	if t == nil {
+		return false
+	}
+	var list []uint32
+	for i := t.first; i != 0; i = h.conns.at(i).next {
+		list = append(list, i)
+	}
+	t.mu.Unlock()
+	return slices.ContainsFunc(list, func(i uint32) bool {
+		rec := h.conns.at(i)
+		rec.mu.Lock()
+		defer h.unlock(rec, i)
+		return rec.flags&connDead != 0 && rec.user == slot
+	})
+}
+
 // drain buries who is dead.
 func (r *reaper) drain(h *Hub) {
 	for {
@@ -222,6 +243,7 @@ func (r *reaper) drain(h *Hub) {
 			return
 		}
 		for i := range dead {
+			h.cfg.Events.Closing(dead[i].end.View.User)
 			h.dig(&dead[i])
 			h.cfg.Events.Closed(dead[i].conn, dead[i].end)
 		}

@@ -289,6 +289,8 @@ func (r *rig) Closed(c Handle, end End) {
 	r.ended[c] = end
 }
 
+func (r *rig) Closing(wire.Topic) {}
+
 func (r *rig) Followed(Handle, wire.Topic, Key) {}
 
 func (r *rig) end(c Handle) (End, bool) {

@@ -81,6 +81,9 @@ type Events interface {
 	// Failed says that the client broke the protocol. What is sent to c before
 	// Failed returns still goes out; then the hub closes c with err's code.
 	Failed(c Handle, err *ws.CloseError)
+	// Closing says that Closed will be called for a connection of a user, who is not a follower any more
+	// by then. It comes from the same goroutine.
+	Closing(user wire.Topic)
 	// Closed says that c is gone, once for each connection that was opened.
 	// Calls come one at a time, from one goroutine, and must be short.
 	Closed(c Handle, end End)

@@ -16,8 +16,8 @@ type Entry struct {
 	Devices []Device `json:"d,omitempty"`
 }
 
-// Device is one session of a user. Of two nodes that have the same session the one on which it was
-// opened last is right.
+// Device is one session of a user. Of two nodes that have the same session the one on which it is
+// connected is right, and of two such the one on which it was opened last, as their clocks say.
 type Device struct {
 	Session string          `json:"s"`
 	Name    string          `json:"n,omitempty"`
@@ -25,6 +25,14 @@ type Device struct {
 	Opened  int64           `json:"o"`            // milliseconds since 1970
 	Active  int64           `json:"a"`            // last sign of life, in milliseconds since 1970
 	Meta    json.RawMessage `json:"m,omitempty"`
+	Absent  bool            `json:"x,omitzero"` // its connection was lost
+}
+
+// Goodbye is a session that has gone from a room, or from all of them, and is not waited for where it
+// was lost before.
+type Goodbye struct {
+	Session string `json:"s"`
+	Room    string `json:"r,omitempty"` // "": all
 }
 
 // equal reports whether others see no difference: signs of life are none, nor is a session that was
@@ -33,13 +41,21 @@ func (d *Device) equal(other *Device) bool {
 	return d.Session == other.Session && d.Name == other.Name && d.State == other.State && slices.Equal(d.Meta, other.Meta)
 }
 
+// before reports whether what another node has of the same session is right.
+func (d *Device) before(other *Device) bool {
+	if d.Absent != other.Absent {
+		return d.Absent
+	}
+	return d.Opened < other.Opened
+}
+
 // Merge is a user's presence by what nodes have, each with its devices.
 func Merge(user string, nodes ...[]Device) wire.Presence {
 	newest := make(map[string]*Device)
 	for _, devices := range nodes {
 		for i := range devices {
 			d := &devices[i]
-			if known := newest[d.Session]; known == nil || known.Opened < d.Opened {
+			if known := newest[d.Session]; known == nil || known.before(d) {
 				newest[d.Session] = d
 			}
 		}
@@ -74,6 +90,7 @@ type View struct {
 	seq   map[string]uint64 // of the latest change of each node; a node that is missing has to be asked
 	// touched are the users that may have changed since the last Diff, as they were then.
 	touched map[string]wire.Presence
+	gone    map[string]struct{} // nodes that are not there any more, whose users stay for a while
 }
 
 // part is what one node has of one user.
@@ -88,15 +105,33 @@ func (v *View) Known(node string) (seq uint64, known bool) {
 	return seq, known
 }
 
-// Set takes what a node has of a user, and reports whether that is another thing than before.
+// Set takes what a node has of a user, and reports whether others may see a difference. A session that the
+// node has no more, though it did not lose it, has said goodbye: no ghost of it stays.
 func (v *View) Set(node string, e Entry) bool {
+	former := v.devices(node, e.User)
+	if !v.put(node, e) {
+		return false
+	}
+	if len(v.gone) == 0 {
+		return true
+	}
+	for _, d := range former {
+		if !d.Absent && !slices.ContainsFunc(e.Devices, func(now Device) bool { return now.Session == d.Session }) {
+			v.bury(e.User, d.Session)
+		}
+	}
+	return true
+}
+
+// put is Set without a look at ghosts.
+func (v *View) put(node string, e Entry) bool {
 	parts := v.users[e.User]
 	i := slices.IndexFunc(parts, func(p part) bool { return p.node == node })
 	switch {
 	case i < 0 && len(e.Devices) == 0:
 		return false
-	case i >= 0 && slices.EqualFunc(parts[i].devices, e.Devices, func(a, b Device) bool { return a.equal(&b) }):
-		parts[i].devices = e.Devices // with newer signs of life
+	case i >= 0 && len(parts) == 1 && slices.EqualFunc(parts[i].devices, e.Devices, func(a, b Device) bool { return a.equal(&b) }):
+		parts[i].devices = e.Devices // with newer signs of life; of several nodes those say who is right
 		return false
 	}
 	if v.touched == nil {
@@ -119,6 +154,40 @@ func (v *View) Set(node string, e Entry) bool {
 		v.users[e.User] = parts
 	}
 	return true
+}
+
+// devices is what a node has of a user.
+func (v *View) devices(node, user string) []Device {
+	for _, p := range v.users[user] {
+		if p.node == node {
+			return p.devices
+		}
+	}
+	return nil
+}
+
+// bury takes a session from all nodes that are not there any more.
+func (v *View) bury(user, session string) {
+	for node := range v.gone {
+		left := slices.DeleteFunc(slices.Clone(v.devices(node, user)), func(d Device) bool { return d.Session == session })
+		v.put(node, Entry{User: user, Devices: left})
+	}
+}
+
+// Lose takes note that a node is not there any more. Its users stay until Drop, as of devices that were lost.
+func (v *View) Lose(node string) {
+	if v.gone == nil {
+		v.gone = make(map[string]struct{})
+	}
+	v.gone[node] = struct{}{}
+	for user := range v.users {
+		if devices := slices.Clone(v.devices(node, user)); len(devices) > 0 {
+			for i := range devices {
+				devices[i].Absent = true
+			}
+			v.put(node, Entry{User: user, Devices: devices})
+		}
+	}
 }
 
 // Next takes a change of a node, the seq-th of it in this place. It is false if one before it is
@@ -145,6 +214,7 @@ func (v *View) Replace(node string, seq uint64, entries []Entry) {
 	if had, known := v.seq[node]; known && seq < had {
 		return // what came since is newer
 	}
+	delete(v.gone, node)
 	there := make(map[string]struct{}, len(entries))
 	for _, e := range entries {
 		there[e.User] = struct{}{}
@@ -166,9 +236,10 @@ func (v *View) Replace(node string, seq uint64, entries []Entry) {
 // Drop forgets a node.
 func (v *View) Drop(node string) {
 	for user := range v.users {
-		v.Set(node, Entry{User: user})
+		v.put(node, Entry{User: user})
 	}
 	delete(v.seq, node)
+	delete(v.gone, node)
 }
 
 // Changed reports whether Diff may say anything.

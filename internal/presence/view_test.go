@@ -141,6 +141,28 @@ func TestTheNewerOfTwoConnectionsOfASessionIsRight(t *testing.T) {
 	}
 }
 
+// Clocks differ: one that is ahead must not hide where the device is with where it was lost.
+func TestAConnectedDeviceIsRightWhateverTheClocksSay(t *testing.T) {
+	var v View
+	lost, now := device(1), device(1)
+	lost.Opened, now.State = 40_000, wire.StateIdle
+	v.Replace("b", 0, []Entry{{User: "alice", Devices: []Device{now}}})
+	v.Replace("a", 0, []Entry{{User: "alice", Devices: []Device{lost}}})
+	v.Skip()
+	lost.Absent = true
+	if v.Next("a", 1, []Entry{{User: "alice", Devices: []Device{lost}}}); !v.Changed() {
+		t.Fatal("got no change when the later one was lost")
+	}
+	if diff := v.Diff(); len(diff.Updates) != 1 || diff.Updates[0].Devices[0].State != wire.StateIdle {
+		t.Errorf("got %+v, want the device that is connected", diff)
+	}
+	lost.Absent, lost.Opened = false, 50_000
+	v.Next("a", 2, []Entry{{User: "alice", Devices: []Device{lost}}})
+	if diff := v.Diff(); len(diff.Updates) != 1 || diff.Updates[0].Devices[0].State != wire.StateActive {
+		t.Errorf("got %+v, want the device that is connected since", diff)
+	}
+}
+
 func TestASignOfLifeAloneIsNoDifference(t *testing.T) {
 	var v View
 	v.Replace("a", 0, []Entry{entry("alice", 1)})
@@ -159,5 +181,32 @@ func TestASignOfLifeAloneIsNoDifference(t *testing.T) {
 	v.Next("a", 2, []Entry{later})
 	if diff := v.Diff(); len(diff.Updates) != 1 {
 		t.Errorf("got %+v, want an update", diff)
+	}
+}
+
+// The users of nodes that have gone stay until each is dropped, and a goodbye is for who says it.
+func TestAGhostIsBuriedByAGoodbyeAndByNothingElse(t *testing.T) {
+	var v View
+	for _, node := range []string{"a", "b", "c"} {
+		v.Replace(node, 0, []Entry{entry("alice", 1, 2)})
+	}
+	v.Lose("a")
+	v.Lose("b")
+	lost := entry("alice", 1)
+	lost.Devices[0].Absent = true
+	v.Next("c", 1, []Entry{lost}) // s2 has said goodbye
+	if got := v.User("alice").Devices; len(got) != 1 || got[0].SessionID != "s1" {
+		t.Errorf("got %+v after a goodbye of s2, want s1", got)
+	}
+	v.Next("c", 2, []Entry{entry("alice")}) // nobody waits for s1 there any more
+	if !v.User("alice").Online {
+		t.Error("got nobody, want s1, which said nothing")
+	}
+	v.Drop("a")
+	if !v.User("alice").Online {
+		t.Error("got nobody after one of two nodes was dropped")
+	}
+	if v.Drop("b"); v.User("alice").Online {
+		t.Error("got alice after all nodes were dropped")
 	}
 }
