@@ -241,7 +241,7 @@ func (m *Manager) postMessage(w http.ResponseWriter, r *http.Request) {
 	}
 	answer, err := m.awaitAnswer(r.Context(), box, p)
 	if err == nil && !respond.Small(len(answer)) { // it was paid for, and may be read slowly
-		leave, full := m.enterRead(by)
+		leave, full := m.enterRead(r.Context(), by)
 		if full != nil {
 			m.refuseCall(w, r, calledBy(by, full))
 			return

@@ -36,7 +36,7 @@ func TestAnAuthorizerThatTakesItsTimeHoldsUpNobodysPresence(t *testing.T) {
 		never.follow()
 		late.follow()
 		time.Sleep(200 * time.Millisecond) // the two are asked for first
-		for n := range 64 { // who asks in vain as well
+		for n := range 64 {                // who asks in vain as well
 			s.connect(t, request{token: fmt.Sprint("slow/never", n)}).send(`{"type":"subscribe","payload":{"rooms":["other"]}}`)
 		}
 		time.Sleep(200 * time.Millisecond)

@@ -10,7 +10,7 @@ import (
 	"github.com/netra-systems/switchboard/wire"
 )
 
-// readAgain is when a place of a read may be free again.
+// readAgain is how long a read waits for a place, and when there may be one again.
 const readAgain = time.Second
 
 // getThread answers with a thread of the user who calls, or of a room whose past the user may
@@ -23,7 +23,7 @@ func (m *Manager) getThread(w http.ResponseWriter, r *http.Request) {
 		m.refuseCall(w, r, err)
 		return
 	}
-	leave, err := m.beginRead(id)
+	leave, err := m.beginRead(ctx, id)
 	if err != nil {
 		m.refuseCall(w, r, calledBy(id, err))
 		return
@@ -39,17 +39,20 @@ func (m *Manager) getThread(w http.ResponseWriter, r *http.Request) {
 
 // beginRead lets a user read by a call, or refuses it: too much was read just now, or enterRead
 // refuses it.
-func (m *Manager) beginRead(id Identity) (leave func(), err error) {
+func (m *Manager) beginRead(ctx context.Context, id Identity) (leave func(), err error) {
 	if wait, ok := m.door.pages.Holds(userID{id.Tenant, id.User}, 1, time.Now()); !ok {
 		return nil, tooOften(whyPages, "this user has read too much", wait)
 	}
-	return m.enterRead(id)
+	return m.enterRead(ctx, id)
 }
 
-// enterRead lets a large answer to a user be made, unless too many are under way. The caller calls
-// leave when it was written, which takes as long as the client takes to read it.
-func (m *Manager) enterRead(id Identity) (leave func(), err error) {
-	leave, ok := m.door.reads.Enter(userID{id.Tenant, id.User})
+// enterRead lets a large answer to a user be made, unless too many are under way and none of them ends
+// within a moment. The caller calls leave when it was written, which takes as long as the client takes
+// to read it.
+func (m *Manager) enterRead(ctx context.Context, id Identity) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, readAgain)
+	defer cancel()
+	leave, ok := m.door.reads.Wait(ctx, userID{id.Tenant, id.User})
 	if !ok {
 		return nil, &refusal{why: whyReads, cause: &Error{
 			Code: wire.CodeRateLimited, Message: "too many reads of this user are under way",
