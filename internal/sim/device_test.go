@@ -52,6 +52,7 @@ type device struct {
 	newest          map[string]int           // of class latest, by topic and key
 	asked           map[string]bool          // ids that it used
 	calls, answered int                      // messages that it sent, and the number of the one that was answered last
+	naming          int                      // number of the one by which it has named all its threads again
 }
 
 func (w *world) newDevice(tenant, user string) *device {
@@ -333,6 +334,7 @@ func (d *device) restore(at map[string]wire.Position) {
 		d.opening = "" // it has chosen the default thread before
 		d.say(wire.ThreadOpen, wire.ThreadOpenRequest{})
 	}
+	d.naming = d.calls
 }
 
 func (d *device) restored(p wire.Restored) {

@@ -161,6 +161,9 @@ func (d *device) ofRun(env wire.Envelope) {
 	}
 	for id, length := range env.StreamLengths {
 		text, begun := d.texts[id]
+		if d.answered < d.naming { // it watches some of its threads only
+			break
+		}
 		if begun && !d.ended[id] && d.watches(env.ThreadID) && utf8.RuneCountInString(text) < length {
 			d.w.wrong("%s: %s at %d says that %s is %d long, and it has %d", d.name, env.Type, env.Offset, id, length, utf8.RuneCountInString(text))
 		}
