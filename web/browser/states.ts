@@ -1,5 +1,6 @@
 import { type Demo } from './demo.ts'
 import type { Stage } from './scenario.ts'
+import { until } from './until.ts'
 import { pluggedOut } from './watch.ts'
 
 /** The states of the page that a person sees, each reached as a person reaches it. */
@@ -66,6 +67,12 @@ export async function walk(stage: Stage, demo: Demo, look: (state: State) => Pro
 
   await demo.show('Wire')
   await wire.getByRole('button', { name: 'agent_cancelled', expanded: false }).last().click()
+  await until('the frame in view', () =>
+    wire.locator('.wire-json').evaluate((frame) => {
+      const [shown, list] = [frame.getBoundingClientRect(), frame.closest('.wire-rows')!.getBoundingClientRect()]
+      return shown.top >= list.top && shown.bottom <= list.bottom
+    }),
+  )
   await look('frame')
 
   // A question that is larger than the server takes stays, with what was wrong and a way on.

@@ -47,25 +47,23 @@ export function useMedia(query: string): boolean {
 
 const nearPx = 48
 
-/** Keeps a list that grows at its newest end, unless its reader has scrolled away from it. */
-export function useNewest(content: unknown) {
+/** Keeps a list that grows at its newest end, unless its reader has scrolled away from it, or holds it. */
+export function useNewest(content: unknown, held = false) {
   const list = useRef<HTMLDivElement>(null)
   const follows = useRef(true)
+  const holds = useRef(held)
+  holds.current = held
   const [away, setAway] = useState(false)
   const toNewest = () => {
     const el = list.current
-    if (el !== null) el.scrollTop = el.scrollHeight
+    if (el !== null && follows.current && !holds.current) el.scrollTop = el.scrollHeight
   }
-  useLayoutEffect(() => {
-    if (follows.current) toNewest()
-  }, [content])
+  useLayoutEffect(toNewest, [content, held])
   useEffect(() => {
     const el = list.current
     if (el === null) return
     // What folds, and what the window's size does, moves the end as well.
-    const sizes = new ResizeObserver(() => {
-      if (follows.current) toNewest()
-    })
+    const sizes = new ResizeObserver(toNewest)
     sizes.observe(el)
     if (el.firstElementChild) sizes.observe(el.firstElementChild)
     return () => sizes.disconnect()
@@ -80,5 +78,5 @@ export function useNewest(content: unknown) {
     setAway(false)
     toNewest()
   }
-  return { list, away, onScroll, follow }
+  return { list, away: away || held, onScroll, follow }
 }

@@ -16,10 +16,14 @@ export function WirePanel({ wire: live, devices }: { wire: LiveWire; devices: re
   const [filter, setFilter] = useState<Filter>({ device: '', direction: '', type: '' })
   const [open, setOpen] = useState<number>()
   const rows = filtered(wire.rows, filter)
-  const { list, away, onScroll, follow } = useNewest(wire.frames)
+  const { list, away, onScroll, follow } = useNewest(wire.frames, open !== undefined) // what is read stays where it is
   const choose = (field: keyof Filter) => (value: string) => setFilter({ ...filter, [field]: value })
   // The same each time, so that only rows that have changed are drawn again.
   const toggle = useCallback((id: number) => setOpen((before) => (before === id ? undefined : id)), [])
+  const newest = () => {
+    setOpen(undefined)
+    follow()
+  }
   return (
     <section class="wire" aria-label="Wire">
       <header class="wire-head">
@@ -50,7 +54,7 @@ export function WirePanel({ wire: live, devices }: { wire: LiveWire; devices: re
           </table>
         </div>
         {away && (
-          <button type="button" class="newest" onClick={follow}>
+          <button type="button" class="newest" onClick={newest}>
             Newest
           </button>
         )}

@@ -36,7 +36,7 @@ export class WireRow extends Pure<Props> {
           <td class="wire-why">{whyWords(row)}</td>
         </tr>
         {open && (
-          <tr class="wire-json">
+          <tr class="wire-json" ref={show}>
             <td colSpan={5}>
               <pre tabIndex={0} role="group" aria-label={`Frames of ${type}`}>
                 {row.frames.slice(-mostFrames).map(json).join('\n')}
@@ -47,6 +47,11 @@ export class WireRow extends Pure<Props> {
       </>
     )
   }
+}
+
+/** Brings a row into view when it opens. */
+function show(row: HTMLElement | null): void {
+  row?.scrollIntoView({ block: 'nearest' })
 }
 
 /** A frame as text. The token of a session is a secret, also on a screen. */
