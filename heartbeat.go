@@ -115,13 +115,25 @@ func (m *Manager) sweep(ctx context.Context) {
 	ticker := time.NewTicker(lap / time.Duration(parts))
 	defer ticker.Stop()
 	stale := 0
-	var stood standstills
-	look := func(c hub.Handle, b hub.Beat) hub.Verdict {
-		b = stood.excuse(b)
+	stood := standstills{looked: time.Now()}
+	stands := func(usual time.Duration) bool {
+		now := time.Now()
+		took := stood.turn(now, usual, lap, now.Add(-2*m.opts.Heartbeat.Timeout))
+		if took >= m.opts.Heartbeat.Interval {
+			m.log.LogAttrs(ctx, slog.LevelWarn, "server stood still: nobody's silence counts for that time", slog.Duration("took", took))
+		}
+		return took > 0
+	}
+	look := func(c hub.Handle, seen hub.Beat) hub.Verdict {
+		b := stood.excuse(seen)
+		v := m.opts.Heartbeat.judge(b)
+		if (v.Act == hub.Drop || v.Act == hub.Miss) && stands(0) { // since this turn began
+			b = stood.excuse(seen)
+			v = m.opts.Heartbeat.judge(b)
+		}
 		if b.Silent > staleAfter {
 			stale++
 		}
-		v := m.opts.Heartbeat.judge(b)
 		if v.Act == hub.Ping || v.Act == hub.Miss {
 			m.appPing(c)
 		}
@@ -133,11 +145,7 @@ func (m *Manager) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		now := time.Now()
-		took := stood.turn(now, lap/time.Duration(parts), lap, now.Add(-2*m.opts.Heartbeat.Timeout))
-		if took >= m.opts.Heartbeat.Interval {
-			m.log.LogAttrs(ctx, slog.LevelWarn, "server stood still: nobody's silence counts for that time", slog.Duration("took", took))
-		}
+		stands(lap / time.Duration(parts))
 		m.hub.Sweep(part, parts, look)
 		if part == parts-1 {
 			m.beat.stale.Store(int64(stale))

@@ -21,11 +21,11 @@ type standstill struct {
 // maxStandstills is how many are remembered: who was silent through more is dropped a little early.
 const maxStandstills = 32
 
-// turn notes that the sweep has its turn, after usual if all is well, and returns how long nothing
-// could be done: 0 if that is less than slack. What ended before a time is forgotten.
+// turn notes that the sweep has its turn, or still has it, after usual if all is well, and returns how
+// long nothing could be done: 0 if that is less than slack. What ended before a time is forgotten.
 func (s *standstills) turn(now time.Time, usual, slack time.Duration, before time.Time) time.Duration {
 	late := now.Sub(s.looked) - usual
-	if s.looked.IsZero() || late < slack {
+	if late < slack {
 		late = 0
 	}
 	s.looked = now

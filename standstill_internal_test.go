@@ -10,8 +10,8 @@ import (
 func TestNobodysSilenceCountsWhileTheServerStoodStill(t *testing.T) {
 	h := Heartbeat{Interval: 25 * time.Second, Timeout: 75 * time.Second, MaxMissed: 2, OfflineAfter: 30 * time.Second}
 	const tick, slack = 250 * time.Millisecond, 3 * time.Second
-	var s standstills
 	now := time.Now()
+	s := standstills{looked: now}
 	turns := func(n int) {
 		for range n {
 			now = now.Add(tick)
@@ -49,6 +49,14 @@ func TestNobodysSilenceCountsWhileTheServerStoodStill(t *testing.T) {
 	if got := s.excuse(hub.Beat{Silent: 20 * time.Second, PingAge: now.Sub(heard), Unwritable: 1}); got.Silent.Round(time.Second) != 16*time.Second ||
 		got.PingAge.Round(time.Second) != 26*time.Second || got.Unwritable != 1 {
 		t.Errorf("got %+v", got)
+	}
+	now = now.Add(time.Millisecond)
+	if took := s.turn(now, 0, slack, now.Add(-2*h.Timeout)); took != 0 {
+		t.Errorf("got %v within a turn, want 0", took)
+	}
+	now = now.Add(90 * time.Second) // in the middle of a turn
+	if took := s.turn(now, 0, slack, now.Add(-2*h.Timeout)); took != 90*time.Second {
+		t.Errorf("got %v within a turn, want 90s", took)
 	}
 	turns(4 * 51) // the timeout is over, by the time that counts
 	if v := h.judge(s.excuse(silent())); v.Act != hub.Drop {
