@@ -152,14 +152,11 @@ func (h *Hub) unqueue(rec *conn, x *extra, n int) {
 	}
 }
 
-// chargeWaiting counts what waits on a connection among the memory that is kept of its tenant, once it is
-// more than Config.ControlBytes, which any connection may have. It is counted in any case, so what is
+// chargeWaiting counts what waits on a connection among the memory that is kept of its tenant, as far as it
+// is more than Config.ControlBytes, which any connection may have. It is counted in any case, so what is
 // kept of topics makes room for it. The caller holds rec.mu.
 func (h *Hub) chargeWaiting(rec *conn, x *extra) {
-	n := x.bytes + len(x.rest)
-	if n <= h.cfg.ControlBytes {
-		n = 0
-	}
+	n := max(0, x.bytes+len(x.rest)-h.cfg.ControlBytes)
 	if n != x.charged {
 		h.chargeAnyway(h.topics.at(rec.user).tenant, int64(n-x.charged))
 		x.charged = n

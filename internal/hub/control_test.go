@@ -81,8 +81,8 @@ func TestWhatAConnectionHasNotAskedForIsBounded(t *testing.T) {
 				if want := r.hub.cfg.ToldBytes; most < want || most > want+len(frame) {
 					t.Errorf("got %d bytes that wait at most, want %d and a frame", most, want)
 				}
-				if kept < int64(most) {
-					t.Errorf("got %d bytes counted of %d that wait", kept, most)
+				if free := r.hub.cfg.ControlBytes; kept < int64(most-free) {
+					t.Errorf("got %d bytes counted of %d that wait, of which %d are free", kept, most, free)
 				}
 				if x := silent.waits(); x.bytes != 0 || len(x.control) != 0 {
 					t.Errorf("got %d bytes that wait on a connection that was closed for them", x.bytes)
