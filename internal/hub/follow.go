@@ -196,7 +196,8 @@ func (h *Hub) Leave(c Handle, key Key, at wire.Position, frame []byte) bool {
 }
 
 // Quit sends frames that tell that a room is not followed any more, and makes that true in the
-// same step. They are an answer if asked is set, else as with [Hub.Tell]. It reports whether the room was followed, and up to where it has been written.
+// same step. They are an answer if asked is set, else as with [Hub.Tell]. It reports whether the
+// room was followed, and up to where it has been written.
 func (h *Hub) Quit(c Handle, key Key, asked bool, frames ...[]byte) (at wire.Position, followed bool) {
 	followed = h.end(c, key, func(rec *conn, f *follow) bool {
 		if f != nil {
