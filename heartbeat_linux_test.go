@@ -74,12 +74,14 @@ func TestWhoReadsNothingEndsAsUnwritable(t *testing.T) {
 		t.Fatalf("got %d, want 101", resp.StatusCode)
 	}
 	text := strings.Repeat("x", 1<<19)
+	alive := []byte{0x8a, 0x80, 1, 2, 3, 4} // a masked pong that nobody asked for
 	for range 32 {
+		_, _ = conn.Write(alive)
 		if _, err := m.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{Type: "note", Payload: map[string]string{"text": text}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(100 * time.Millisecond) {
 		for end, err := range m.Connections().Ended(t.Context(), switchboard.User("alice")) {
 			if err != nil {
 				t.Fatal(err)
@@ -91,6 +93,7 @@ func TestWhoReadsNothingEndsAsUnwritable(t *testing.T) {
 			srv.Close()
 			return
 		}
+		_, _ = conn.Write(alive)
 		if time.Now().After(deadline) {
 			t.Fatal("the connection has not ended")
 		}

@@ -461,7 +461,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, l
 		}
 		n, blocked, err := h.engine.Write(rec.sock, s.bufs)
 		if err != nil {
-			s.dead = append(s.dead, h.kill(rec, slot, h.lost(rec, err)))
+			h.broke(s, rec, slot, err)
 			return nil
 		}
 		begun := s.begun(n)
@@ -472,10 +472,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, l
 			gap = nil
 		}
 		h.advance(s, rec, n)
-		if blocked {
-			rec.flags |= connBlocked
-			rec.blocked = h.tick()
-			h.count.blocked.Add(1)
+		if h.took(rec, !blocked); blocked {
 			s.reset()
 			return nil
 		}

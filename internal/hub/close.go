@@ -77,11 +77,26 @@ func (h *Hub) Abandon(c Handle) {
 	h.reaper.bury(g)
 }
 
+// broke is what becomes of a connection that could not be written. The system says only once why a
+// socket broke: who was blocked and hears EPIPE comes second. The reader was told and calls Closed,
+// which ends the connection; until then its socket takes nothing. The caller holds rec.mu and calls
+// settle after giving it up.
+func (h *Hub) broke(s *scratch, rec *conn, slot uint32, err error) {
+	if !errors.Is(err, syscall.EPIPE) || rec.blocked == 0 || rec.flags&connPeerClosed != 0 {
+		s.dead = append(s.dead, h.kill(rec, slot, h.lost(rec, err)))
+		return
+	}
+	rec.flags |= connBlocked
+	if rec.flags&connPaused != 0 {
+		rec.flags &^= connPaused
+		h.engine.Resume(rec.sock)
+	}
+}
+
 // lost is the end of a connection whose socket broke. The system may be quicker than the heartbeat to
 // give up on one that takes nothing; that is the same end then. The caller holds rec.mu.
 func (h *Hub) lost(rec *conn, err error) End {
-	begun := rec.extra != 0 && h.extras.at(rec.extra).rest != nil // the engine calls Writable for a broken socket too
-	if errors.Is(err, syscall.ETIMEDOUT) && (begun || rec.flags&connBlocked != 0) {
+	if errors.Is(err, syscall.ETIMEDOUT) && rec.blocked != 0 {
 		return End{Code: wire.CloseTryAgain, Reason: Unwritable}
 	}
 	end := End{Code: closeAbnormal, Remote: true}

@@ -46,7 +46,7 @@ type conn struct {
 	pinged  uint32        // tick of the last ping, 0: none
 	pingAt  uint32        // the same in microseconds, for the round trip; what the ping carries
 	rtt     uint32        // microseconds, 0: none yet
-	blocked uint32        // tick since when the socket takes nothing, while connBlocked
+	blocked uint32        // tick since when the socket takes nothing, 0: it took all that there was
 	budget  uint32        // tick at which the message allowance is full again
 	control uint32        // the same of the control allowance
 

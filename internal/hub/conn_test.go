@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,6 +215,70 @@ func TestTheClientsCloseIsEchoedAndEndsTheConnection(t *testing.T) {
 		wantFrames(t, a.got.frames(), []string{"close 1000 bye"})
 		if end, ok := r.end(a.h); !ok || end.Code != 1000 || !end.Remote || string(end.Info) != "a" {
 			t.Errorf("got %+v %v, want the client's 1000", end, ok)
+		}
+	})
+}
+
+// The system says only once why a socket broke, to the reader or to the writer.
+func TestWhyASocketBrokeIsKnownWhoeverIsTold(t *testing.T) {
+	timedOut := End{Code: wire.CloseTryAgain, Reason: Unwritable}
+	reset := End{Code: closeAbnormal, Reason: syscall.ECONNRESET.Error(), Remote: true}
+	for name, tt := range map[string]struct {
+		more          int // bytes that it takes of the frame at which it is blocked
+		writer, reads error
+		want          End
+	}{
+		"the writer":                 {3, syscall.ETIMEDOUT, nil, timedOut},
+		"the writer, between frames": {0, syscall.ETIMEDOUT, nil, timedOut},
+		"the reader":                 {3, syscall.EPIPE, syscall.ETIMEDOUT, timedOut},
+		"the reader, between frames": {0, syscall.EPIPE, syscall.ETIMEDOUT, timedOut},
+		"the reader, of a reset":     {3, syscall.EPIPE, syscall.ECONNRESET, reset},
+		"the writer, of a reset":     {3, syscall.ECONNRESET, nil, reset},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				a := r.open(user("a"))
+				r.publish(user("a"))
+				synctest.Wait()
+				s := r.engine.socket(a.socket())
+				r.engine.room = s.fill + tt.more
+				r.publish(user("a"))
+				synctest.Wait()
+				if !s.blocked || s.fill != r.engine.room {
+					t.Fatalf("blocked %v at %d bytes, want it at %d", s.blocked, s.fill, r.engine.room)
+				}
+				r.engine.snap(a.socket(), tt.writer)
+				synctest.Wait()
+				if tt.reads != nil {
+					if _, ended := r.end(a.h); ended {
+						t.Error("ended before it is known why")
+					}
+					r.publish(user("a")) // is not written: the engine would complain
+					r.engine.sink.Closed(uint64(a.h), tt.reads)
+					synctest.Wait()
+				}
+				end, _ := r.end(a.h)
+				if got := (End{Code: end.Code, Reason: end.Reason, Remote: end.Remote}); !reflect.DeepEqual(got, tt.want) {
+					t.Errorf("got %+v, want %+v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// Who was never blocked has nothing to wait for.
+func TestWhoseSocketIsBrokenAndWasNotBlockedEndsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		a := r.open(user("a"))
+		r.publish(user("a"))
+		synctest.Wait()
+		r.engine.snap(a.socket(), syscall.EPIPE)
+		r.publish(user("a"))
+		synctest.Wait()
+		if end, ended := r.end(a.h); !ended || end.Code != closeAbnormal || !end.Remote {
+			t.Errorf("got %+v, %v, want an end that nobody said", end, ended)
 		}
 	})
 }

@@ -149,6 +149,7 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 			h.gatherExtra(s, rec)
 		}
 		if len(s.bufs) == 0 {
+			rec.blocked = 0
 			h.sawTexts(s, rec)
 			h.finish(s, rec, slot)
 			return false
@@ -156,18 +157,14 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 	}
 	n, blocked, err := h.engine.Write(rec.sock, s.bufs)
 	if err != nil {
-		s.dead = append(s.dead, h.kill(rec, slot, h.lost(rec, err)))
+		h.broke(s, rec, slot, err)
 		return false
 	}
 	if blocked && mutantDrop {
 		n = s.bytes
 	}
 	h.advance(s, rec, n)
-	if blocked {
-		rec.flags |= connBlocked
-		rec.blocked = h.tick()
-		h.count.blocked.Add(1)
-	} else {
+	if h.took(rec, !blocked); !blocked {
 		h.sawTexts(s, rec)
 	}
 	s.reset()
@@ -176,6 +173,16 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 		return false
 	}
 	return more || rec.flags&connDraining != 0 && rec.flags&connClosing == 0 && !rec.catching(h)
+}
+
+// took notes whether the engine has taken all of a write. The caller holds rec.mu.
+func (h *Hub) took(rec *conn, all bool) {
+	if rec.blocked = 0; all {
+		return
+	}
+	rec.flags |= connBlocked
+	rec.blocked = max(1, h.tick())
+	h.count.blocked.Add(1)
 }
 
 // gatherExtra takes what is not of topics: the rest of a frame, answers, and

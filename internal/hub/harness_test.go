@@ -41,6 +41,7 @@ type fakeSocket struct {
 	blocked  bool
 	paused   bool
 	fill     int // bytes in the buffer
+	broken   error
 	got      *transcript
 }
 
@@ -118,6 +119,10 @@ func (e *fakeEngine) Write(s ws.Socket, bufs [][]byte) (n int, blocked bool, err
 	if f.released || !f.started || f.blocked || f.writing {
 		e.bad("Write on socket %d: released %v, started %v, blocked %v, writing %v", s, f.released, f.started, f.blocked, f.writing)
 	}
+	if f.broken != nil {
+		f.blocked = true // nobody has a reason to come again
+		return 0, false, f.broken
+	}
 	f.got.mu.Lock()
 	defer f.got.mu.Unlock()
 	total := 0
@@ -148,6 +153,15 @@ func (e *fakeEngine) drain(s ws.Socket) {
 	if was {
 		e.sink.Writable(tag)
 	}
+}
+
+// snap breaks a socket that is blocked: the next Write gets err. The hub is told as it is of room.
+func (e *fakeEngine) snap(s ws.Socket, err error) {
+	f := e.socket(s)
+	f.mu.Lock()
+	f.broken = err
+	f.mu.Unlock()
+	e.drain(s)
 }
 
 // drainAll lets everybody read until nobody is blocked.
