@@ -89,7 +89,7 @@ func (a *abuse) answers(wait time.Duration) answers {
 		case ws.OpPong:
 			got.pongs++
 		case ws.OpClose:
-			got.end = closed{wire.CloseCode(int(payload[0])<<8 | int(payload[1])), string(payload[2:])}
+			got.end = closedBy(payload)
 			return got
 		case ws.OpText:
 			if e, err := wire.ParseErrorMessage(payload); err == nil {

@@ -307,6 +307,14 @@ func (c *device) frame(wait time.Duration) (op ws.Opcode, payload []byte, err er
 	return ws.Opcode(head[0] & 0xf), payload, err
 }
 
+// closedBy is what a close frame says; one without a code is 1005 (RFC 6455 §7.1.5).
+func closedBy(payload []byte) closed {
+	if len(payload) < 2 {
+		return closed{code: 1005}
+	}
+	return closed{wire.CloseCode(binary.BigEndian.Uint16(payload)), string(payload[2:])}
+}
+
 // raw reads the next message, answering pings, and leaves out who is there unless the test is about
 // that. A close frame is an error of type closed.
 func (c *device) raw(wait time.Duration) ([]byte, error) {
@@ -320,11 +328,7 @@ func (c *device) raw(wait time.Duration) ([]byte, error) {
 			c.write(ws.OpPong, payload)
 		case ws.OpPong:
 		case ws.OpClose:
-			end := closed{code: 1005}
-			if len(payload) >= 2 {
-				end = closed{wire.CloseCode(binary.BigEndian.Uint16(payload)), string(payload[2:])}
-			}
-			return nil, end
+			return nil, closedBy(payload)
 		default:
 			if c.presence || !bytes.HasPrefix(payload, []byte(`{"type":"presence_`)) {
 				return payload, nil
