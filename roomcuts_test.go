@@ -384,7 +384,11 @@ func (w *roomWorld) judge(d *roomDevice, env wire.Envelope, head uint64) {
 		}
 		d.at.Offset = env.Offset
 	case wire.GapType:
-		if gap := payload[wire.Gap](w.t, env); d.follows && gap.Topic == "room/r" {
+		switch gap := payload[wire.Gap](w.t, env); {
+		case !d.follows || gap.Topic != "room/r":
+		case gap.To.Offset < gap.From.Offset: // it has said that it is where nothing was so far
+			d.at.Offset = gap.To.Offset
+		default:
 			w.missing(d, d.at.Offset, gap.From.Offset)
 			d.at.Offset = max(d.at.Offset, gap.To.Offset)
 		}
