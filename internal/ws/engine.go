@@ -41,7 +41,8 @@ type Engine interface {
 	// If blocked, Sink.Writable will be called exactly once, possibly before Write
 	// returned; until then Write must not be called again. The engine may keep the bytes
 	// it took, though not the outer slice, until Writable: they must not change.
-	// If err is not nil the socket is broken and only Release is left to do.
+	// If err is not nil the socket is broken and only Release is left to do. The system says
+	// only once why: after EPIPE, if the socket is read, Closed follows and knows it.
 	Write(s Socket, bufs [][]byte) (n int, blocked bool, err error)
 
 	// Pause stops the delivery of messages: called from within a Sink method of s,

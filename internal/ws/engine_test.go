@@ -71,6 +71,7 @@ func testEngine(t *testing.T, newEngine func(Sink, Config) Engine) {
 		{"ReleaseWithinAnEvent", Config{}, releaseWithin},
 		{"ReleaseOfABlockedSocket", Config{}, releaseBlocked},
 		{"BrokenSocketFailsWrites", Config{}, brokenSocket},
+		{"BrokenWhilePausedIsToldAfterResume", Config{}, brokenWhilePaused},
 		{"NameIsReusedForAnotherConnection", Config{}, reuse},
 		{"UnknownNamesAreHarmless", Config{}, unknownNames},
 		{"CloseReleasesEverythingAndRefusesMore", Config{}, closeEngine},
@@ -348,6 +349,25 @@ func brokenSocket(t *testing.T, r *rig) {
 	if got := r.sink.next(); got.Kind != "closed" {
 		t.Fatalf("got %+v, want closed", got)
 	}
+	r.writeUntilBroken(t, s)
+}
+
+// Whoever writes to a socket that is not read finds first that it is broken.
+func brokenWhilePaused(t *testing.T, r *rig) {
+	p, s := r.join(t, nil)
+	r.engine.Pause(s)
+	r.engine.Start(s, 1)
+	_ = p.nc.Close()
+	r.writeUntilBroken(t, s)
+	r.sink.expectNone()
+	r.engine.Resume(s)
+	if got := r.sink.next(); got.Kind != "closed" || got.Err == nil {
+		t.Fatalf("got %+v, want closed", got)
+	}
+}
+
+func (r *rig) writeUntilBroken(t *testing.T, s Socket) {
+	t.Helper()
 	for range 1000 {
 		n, blocked, err := r.engine.Write(s, [][]byte{make([]byte, 100_000)})
 		if err != nil {
