@@ -162,7 +162,9 @@ func (d *device) checkMessages() {
 // isLost reports whether a gap has told that a message is lost.
 func (d *device) isLost(topic string, at wire.Position) bool {
 	for _, g := range d.lost[topic] {
-		if at.Epoch == g.From.Epoch && at.Offset > g.From.Offset && (g.To.Epoch != at.Epoch || at.Offset <= g.To.Offset) {
+		behind := at.Epoch == g.From.Epoch && at.Offset > g.From.Offset
+		upTo := at.Epoch == g.To.Epoch && at.Offset <= g.To.Offset
+		if behind && upTo || g.From.Epoch != g.To.Epoch && (behind || upTo) {
 			return true
 		}
 	}
