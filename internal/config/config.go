@@ -59,6 +59,7 @@ type Pace struct {
 
 // Bounds is what clients may cost, and what is kept for them.
 type Bounds struct {
+	Preset            string        `name:"preset" default:"none" enum:"none,netra" placeholder:"P" help:"Other defaults for some of these: netra has the bounds of the system that Switchboard replaces."`
 	MessageBytes      int           `name:"max-message-bytes" default:"65536" min:"1024" max:"1073741824" placeholder:"N" help:"Bytes of one message from a client."`
 	MessagesPerMinute int           `name:"max-messages-per-minute" default:"120" min:"1" placeholder:"N" help:"Messages from one connection; heartbeats are not counted."`
 	MessagesPerUser   int           `name:"max-messages-per-user" default:"0" min:"0" placeholder:"N" help:"Messages in a minute from all connections of one user together. 0 is four times max-messages-per-minute."`

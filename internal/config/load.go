@@ -48,6 +48,7 @@ func Load(src Sources) (*Loaded, error) {
 	l.readEnviron(src.Environ)
 	l.readFlags(src.Flags)
 	l.readOldNames(src.Environ)
+	l.readPreset()
 	if whole { // else what the file would say is not missing
 		l.check()
 	}

@@ -95,6 +95,43 @@ func TestFlagsCountMoreThanTheEnvironmentAndThatMoreThanTheFile(t *testing.T) {
 	}
 }
 
+// What the old system allowed, and in which environment.
+func TestAPresetCountsMoreThanDefaultsAndLessThanWhatWasSaid(t *testing.T) {
+	type bounds struct{ Conns, PerUser, PerAddress, Bytes, Rate int }
+	usual := bounds{0, 20, 60, 65536, 120}
+	for _, tt := range []struct {
+		name, file string
+		env        []string
+		flags      map[string]any
+		want       bounds
+	}{
+		{name: "none", want: usual},
+		{name: "none, said", file: "preset: none\n", want: usual},
+		{name: "production", file: "preset: netra\n", want: bounds{100, 3, 30, 8192, 30}},
+		{name: "staging", env: []string{"SWITCHBOARD_PRESET=netra", "SWITCHBOARD_ENVIRONMENT=staging"}, want: bounds{100, 3, 30, 8192, 100}},
+		{name: "the old name of the environment", env: []string{"SWITCHBOARD_PRESET=netra", "ENVIRONMENT=testing"}, want: bounds{100, 3, 30, 8192, 300}},
+		{
+			name: "with others", file: "max-connections: 7\n", env: []string{"SWITCHBOARD_MAX_MESSAGE_BYTES=2048"},
+			flags: map[string]any{"preset": "netra", "max-connections-per-user": 20}, want: bounds{7, 20, 30, 2048, 30},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := load(t, Sources{File: file(t, good+tt.file), Environ: tt.env, Flags: tt.flags})
+			got := bounds{l.Conns, l.ConnsPerUser, l.ConnsPerAddress, l.MessageBytes, l.MessagesPerMinute}
+			if got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+			if from := l.origin["max-connects-per-address"]; (from == "preset netra") != (got.PerAddress == 30) {
+				t.Errorf("got %d from %q", got.PerAddress, from)
+			}
+		})
+	}
+	_, err := Load(Sources{File: file(t, good+"preset: old\n")})
+	if err == nil || !strings.Contains(err.Error(), `preset must be one of none, netra, not "old"`) {
+		t.Errorf("got %v, want what presets there are", err)
+	}
+}
+
 func TestAListReplacesTheFormerOne(t *testing.T) {
 	src := Sources{File: file(t, good+"jwt-tenant: [a, b]\n"), Environ: []string{"SWITCHBOARD_JWT_TENANT=c, d", "SWITCHBOARD_ALLOWED_ORIGIN=https://b.test,https://*.c.test"}}
 	l := load(t, src)

@@ -35,6 +35,7 @@ presence-probe: 0s # default
 handshake-timeout: 10s # default
 message-timeout: 30s # default
 drain-timeout: 10s # default
+preset: none # default
 max-message-bytes: 65536 # default
 max-messages-per-minute: 120 # default
 max-messages-per-user: 0 # default
