@@ -472,7 +472,7 @@ func (h *Hub) write(s *scratch, rec *conn, slot, topicSlot uint32, at *cursor, l
 			gap = nil
 		}
 		h.advance(s, rec, n)
-		if h.took(rec, !blocked); blocked {
+		if h.noteBlocked(rec, blocked); blocked {
 			s.reset()
 			return nil
 		}

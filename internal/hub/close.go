@@ -86,7 +86,7 @@ func (h *Hub) broke(s *scratch, rec *conn, slot uint32, err error) {
 		s.dead = append(s.dead, h.kill(rec, slot, h.lost(rec, err)))
 		return
 	}
-	rec.flags |= connBlocked
+	rec.flags |= connBlocked | connPeerClosed // from now on it is not paused
 	if rec.flags&connPaused != 0 {
 		rec.flags &^= connPaused
 		h.engine.Resume(rec.sock)

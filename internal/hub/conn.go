@@ -46,7 +46,7 @@ type conn struct {
 	pinged  uint32        // tick of the last ping, 0: none
 	pingAt  uint32        // the same in microseconds, for the round trip; what the ping carries
 	rtt     uint32        // microseconds, 0: none yet
-	blocked uint32        // tick since when the socket takes nothing, 0: it took all that there was
+	blocked uint32        // tick since when the socket takes nothing; stays until a write says more, 0: it took all
 	budget  uint32        // tick at which the message allowance is full again
 	control uint32        // the same of the control allowance
 
@@ -88,7 +88,7 @@ type moreRooms struct{ list []follow }
 const (
 	connHeld       = 1 << iota // no topic is delivered
 	connReading                // Start was called
-	connBlocked                // the engine will call Writable
+	connBlocked                // the engine will call Writable, or Closed if the socket broke
 	connPaused                 // not read, because too many answers wait
 	connDraining               // ends once nothing is pending
 	connClosing                // only what stands in extra is written

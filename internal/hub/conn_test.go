@@ -267,6 +267,32 @@ func TestWhyASocketBrokeIsKnownWhoeverIsTold(t *testing.T) {
 	}
 }
 
+// What others have it told must not keep the reader, which knows why it broke, from reading.
+func TestABrokenSocketIsReadHoweverMuchWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(_ *Config, e *fakeEngine) { e.room = 1 })
+		a := r.open(user("a"))
+		much := text(strings.Repeat("x", r.hub.cfg.ControlBytes))
+		_ = r.hub.Tell(a.h, much) // is begun
+		_ = r.hub.Tell(a.h, much) // waits
+		s := r.engine.socket(a.socket())
+		if !s.paused {
+			t.Fatal("the socket is read although much waits")
+		}
+		r.engine.snap(a.socket(), syscall.EPIPE)
+		_ = r.hub.Tell(a.h, much)
+		synctest.Wait()
+		if s.paused {
+			t.Error("the socket is not read")
+		}
+		r.engine.sink.Closed(uint64(a.h), syscall.ETIMEDOUT)
+		synctest.Wait()
+		if end, ended := r.end(a.h); !ended || end.Code != wire.CloseTryAgain {
+			t.Errorf("got %+v, %v, want 1013", end, ended)
+		}
+	})
+}
+
 // Who was never blocked has nothing to wait for.
 func TestWhoseSocketIsBrokenAndWasNotBlockedEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -127,7 +127,7 @@ func (h *Hub) queue(rec *conn, x *extra, at int, w waiting) {
 	}
 	h.chargeWaiting(rec, x)
 	rec.sent++
-	if x.bytes > h.cfg.ControlBytes && rec.flags&connPaused == 0 {
+	if x.bytes > h.cfg.ControlBytes && rec.flags&(connPaused|connPeerClosed) == 0 {
 		rec.flags |= connPaused
 		h.engine.Pause(rec.sock)
 	}

@@ -164,7 +164,7 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 		n = s.bytes
 	}
 	h.advance(s, rec, n)
-	if h.took(rec, !blocked); !blocked {
+	if h.noteBlocked(rec, blocked); !blocked {
 		h.sawTexts(s, rec)
 	}
 	s.reset()
@@ -175,9 +175,10 @@ func (h *Hub) flush(s *scratch, rec *conn, slot uint32) (more bool) {
 	return more || rec.flags&connDraining != 0 && rec.flags&connClosing == 0 && !rec.catching(h)
 }
 
-// took notes whether the engine has taken all of a write. The caller holds rec.mu.
-func (h *Hub) took(rec *conn, all bool) {
-	if rec.blocked = 0; all {
+// noteBlocked notes whether a write was blocked. The caller holds rec.mu.
+func (h *Hub) noteBlocked(rec *conn, blocked bool) {
+	if !blocked {
+		rec.blocked = 0
 		return
 	}
 	rec.flags |= connBlocked

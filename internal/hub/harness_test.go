@@ -120,7 +120,7 @@ func (e *fakeEngine) Write(s ws.Socket, bufs [][]byte) (n int, blocked bool, err
 		e.bad("Write on socket %d: released %v, started %v, blocked %v, writing %v", s, f.released, f.started, f.blocked, f.writing)
 	}
 	if f.broken != nil {
-		f.blocked = true // nobody has a reason to come again
+		f.blocked = true // only Release is left to do
 		return 0, false, f.broken
 	}
 	f.got.mu.Lock()
