@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netra-systems/switchboard"
+	"github.com/netra-systems/switchboard/internal/ws"
 	"github.com/netra-systems/switchboard/wire"
 )
 
@@ -74,7 +75,7 @@ func TestWhoReadsNothingEndsAsUnwritable(t *testing.T) {
 		t.Fatalf("got %d, want 101", resp.StatusCode)
 	}
 	text := strings.Repeat("x", 1<<19)
-	alive := []byte{0x8a, 0x80, 1, 2, 3, 4} // a masked pong that nobody asked for
+	alive := ws.AppendMasked(nil, ws.OpPong, true, [4]byte{}, nil) // which nobody asked for
 	for range 32 {
 		_, _ = conn.Write(alive)
 		if _, err := m.Publish(t.Context(), switchboard.User("alice"), switchboard.Message{Type: "note", Payload: map[string]string{"text": text}}); err != nil {
