@@ -47,6 +47,25 @@ func TestTheDocumentHasATableOfEverySetting(t *testing.T) {
 	golden(t, docsFile, []byte(head+begin+table.String()+end+tail))
 }
 
+func TestTheDocumentHasWhatAPresetSets(t *testing.T) {
+	text := readDocs(t)
+	standard, preset := load(t, Sources{File: file(t, good)}), load(t, Sources{File: file(t, good+"preset: netra\n")})
+	found := 0
+	for _, s := range settings() {
+		if preset.origin[s.name] != "preset netra" {
+			continue
+		}
+		found++
+		row := fmt.Sprintf("(?m)^\\| `%s` \\| %v\\b.* \\| %v\\b", s.name, s.of(&standard.Config), s.of(&preset.Config))
+		if !regexp.MustCompile(row).MatchString(text) {
+			t.Errorf("%s has no row like %s", docsFile, row)
+		}
+	}
+	if rows := strings.Count(text[strings.Index(text, "| netra |"):], "\n| `max-"); found == 0 || rows != found {
+		t.Errorf("got %d rows of %d settings", rows, found)
+	}
+}
+
 func TestTheExamplesOfTheDocumentWork(t *testing.T) {
 	dir := t.TempDir()
 	writePair(t, dir)
